@@ -1,0 +1,1 @@
+//! What every model must satisfy, before and after each transformation.

@@ -1,0 +1,230 @@
+//! The builder that transformations write nodes with.
+
+use std::collections::{HashMap, HashSet};
+
+use indexmap::IndexMap;
+
+use crate::{Attribute, Cause, DataType, Dim, Facts, Node, Rule, Shaped, Tensor, Value};
+
+/// Adds nodes and constants to a copy of a model's graph.
+///
+/// Emitted nodes are named `<rule>/<node>/<operator>.<n>`, so that a graph shows which rule made which node. Rules may read
+/// every value of the source model by its name: it is there in the result as well.
+#[derive(Debug)]
+pub struct Emit<'m> {
+    source: &'m Shaped,
+    scope: String,
+    nodes: Vec<Node>,
+    constants: IndexMap<Value, Tensor>,
+    /// Constants by content, so that each is written once.
+    interned: HashMap<(DataType, Vec<usize>, Vec<u8>), Value>,
+    /// Outputs that rules ask forward nodes for, by node position and output position.
+    extra_outputs: HashMap<(Value, usize), Value>,
+    taken: HashSet<Value>,
+    counter: usize,
+}
+
+impl<'m> Emit<'m> {
+    /// An empty builder over `source`.
+    pub(crate) fn new(source: &'m Shaped) -> Self {
+        let taken = source.values().cloned().collect();
+        Self {
+            source,
+            scope: String::new(),
+            nodes: Vec::new(),
+            constants: IndexMap::new(),
+            interned: HashMap::new(),
+            extra_outputs: HashMap::new(),
+            taken,
+            counter: 0,
+        }
+    }
+
+    /// Names what follows after `rule` and the node it is for.
+    pub(crate) fn scope(&mut self, rule: &str, node: &str) {
+        self.scope = if node.is_empty() { rule.to_owned() } else { format!("{rule}/{node}") };
+    }
+
+    /// What is known about a value of the source model.
+    ///
+    /// # Errors
+    /// The value is not of the source model: a defect of the rule.
+    pub fn facts(&self, value: &Value) -> Rule<&'m Facts> {
+        self.source.facts(value).ok_or_else(|| Cause::Malformed(format!("value \"{value}\" has no known shape")))
+    }
+
+    /// Shape of a value of the source model.
+    ///
+    /// # Errors
+    /// As [`Emit::facts`].
+    pub fn dims(&self, value: &Value) -> Rule<&'m [Dim]> {
+        Ok(&self.facts(value)?.dims)
+    }
+
+    /// Sizes of a value of the source model from dimension `from` on, which must not depend on the batch.
+    ///
+    /// # Errors
+    /// One of them does.
+    pub fn fixed(&self, value: &Value, from: usize) -> Rule<Vec<usize>> {
+        self.dims(value)?
+            .iter()
+            .skip(from)
+            .map(|d| match d {
+                Dim::Fixed(size) => Ok(*size),
+                Dim::Batch(_) => Err(Cause::Unsupported(format!(
+                    "the batch size reaches a dimension of \"{value}\" other than the first"
+                ))),
+            })
+            .collect()
+    }
+
+    /// Content of a value of the source model, if it is the same for every input.
+    #[must_use]
+    pub fn constant(&self, value: &Value) -> Option<&'m Tensor> {
+        self.source.constant(value)
+    }
+
+    /// One output of `operator` applied to `inputs`.
+    pub fn op(&mut self, operator: &str, inputs: &[&Value]) -> Value {
+        self.op_with(operator, inputs, [])
+    }
+
+    /// One output of `operator` applied to `inputs` with attributes.
+    pub fn op_with<const N: usize>(
+        &mut self,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: [(&str, Attribute); N],
+    ) -> Value {
+        let inputs = inputs.iter().map(|&v| Some(v.clone())).collect();
+        let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut outputs = self.node(operator, inputs, attributes, 1);
+        outputs.remove(0)
+    }
+
+    /// The general form: inputs may be absent, and there may be several outputs.
+    pub fn node(
+        &mut self,
+        operator: &str,
+        inputs: Vec<Option<Value>>,
+        attributes: IndexMap<String, Attribute>,
+        outputs: usize,
+    ) -> Vec<Value> {
+        let name = format!("{}/{operator}.{}", self.scope, self.counter);
+        let values: Vec<Value> = (0..outputs)
+            .map(|i| self.fresh(if i == 0 { name.clone() } else { format!("{name}:{i}") }))
+            .collect();
+        self.counter += 1;
+        let outputs = values.iter().cloned().map(Some).collect();
+        self.nodes.push(Node { name, attributes, ..Node::new(operator, inputs, outputs) });
+        values
+    }
+
+    /// A constant.
+    pub fn tensor(&mut self, tensor: Tensor) -> Value {
+        let key = (tensor.dtype(), tensor.dims().to_vec(), tensor.bytes().to_vec());
+        if let Some(value) = self.interned.get(&key) {
+            return value.clone();
+        }
+        let value = self.fresh(format!("constant.{}", self.constants.len()));
+        self.constants.insert(value.clone(), tensor);
+        self.interned.insert(key, value.clone());
+        value
+    }
+
+    /// A vector of i64: a shape, axes, pads.
+    pub fn ints(&mut self, values: &[i64]) -> Value {
+        self.tensor(Tensor::ints(values))
+    }
+
+    /// A scalar of the floating-point type `like`.
+    pub fn scalar(&mut self, value: f64, like: DataType) -> Value {
+        self.tensor(Tensor::scalar(like, value))
+    }
+
+    /// Output `index` of the node of the source model whose first output is `first`. The node gets that output if it has
+    /// not got it (`MaxPool`'s indices, `LayerNormalization`'s statistics).
+    pub fn forward_output(&mut self, first: &Value, index: usize) -> Value {
+        if let Some(value) = self.extra_outputs.get(&(first.clone(), index)) {
+            return value.clone();
+        }
+        let value = self.fresh(format!("{first}:{index}"));
+        self.extra_outputs.insert((first.clone(), index), value.clone());
+        value
+    }
+
+    /// `value` in the shape `dims`. At most one dimension may depend on the batch.
+    ///
+    /// # Errors
+    /// More than one does.
+    pub fn reshape(&mut self, value: &Value, dims: &[Dim]) -> Rule<Value> {
+        if dims.iter().filter(|d| matches!(d, Dim::Batch(_))).count() > 1 {
+            return Err(Cause::Unsupported("a reshape in which two dimensions depend on the batch size".into()));
+        }
+        let shape: Vec<i64> = dims
+            .iter()
+            .map(|d| match d {
+                Dim::Fixed(size) => i64::try_from(*size).unwrap_or(i64::MAX),
+                Dim::Batch(_) => -1,
+            })
+            .collect();
+        let shape = self.ints(&shape);
+        // Without allowzero a zero would mean "copy": an empty tensor is only reshaped to an empty tensor.
+        let allow_zero = i64::from(dims.contains(&Dim::Fixed(0)));
+        Ok(self.op_with("Reshape", &[value, &shape], [("allowzero", allow_zero.into())]))
+    }
+
+    /// Undoes broadcasting: sums `value`, of shape `from`, over the dimensions that were repeated to get there from `to`.
+    ///
+    /// # Errors
+    /// `to` does not broadcast to `from`.
+    pub fn sum_to(&mut self, value: &Value, from: &[Dim], to: &[Dim]) -> Rule<Value> {
+        if from == to {
+            return Ok(value.clone());
+        }
+        let lead = from
+            .len()
+            .checked_sub(to.len())
+            .ok_or_else(|| Cause::Malformed(format!("shape {to:?} does not broadcast to {from:?}")))?;
+        let mut axes: Vec<i64> = (0..i64::try_from(lead).unwrap_or(i64::MAX)).collect();
+        for (axis, (f, t)) in from.iter().zip(std::iter::repeat_n(&Dim::Fixed(1), lead).chain(to)).enumerate().skip(lead) {
+            if f != t {
+                if *t != Dim::Fixed(1) {
+                    return Err(Cause::Malformed(format!("shape {to:?} does not broadcast to {from:?}")));
+                }
+                axes.push(i64::try_from(axis).unwrap_or(i64::MAX));
+            }
+        }
+        let axes = self.ints(&axes);
+        let summed = self.op_with("ReduceSum", &[value, &axes], [("keepdims", 1.into())]);
+        if lead == 0 { Ok(summed) } else { self.reshape(&summed, to) }
+    }
+
+    /// A name that no value of the model or of this builder has.
+    fn fresh(&mut self, wish: String) -> Value {
+        let mut value = Value::new(wish.as_str());
+        let mut n = 1;
+        while !self.taken.insert(value.clone()) {
+            value = Value::new(format!("{wish}~{n}"));
+            n += 1;
+        }
+        value
+    }
+
+    /// The source graph with everything that was added.
+    pub(crate) fn finish(self) -> crate::Graph {
+        let mut graph = self.source.model().graph.clone();
+        for ((first, index), value) in self.extra_outputs {
+            let node = graph.nodes.iter_mut().find(|n| n.output(0) == Some(&first));
+            if let Some(node) = node {
+                if node.outputs.len() <= index {
+                    node.outputs.resize(index + 1, None);
+                }
+                node.outputs[index].get_or_insert(value);
+            }
+        }
+        graph.nodes.extend(self.nodes);
+        graph.initializers.extend(self.constants);
+        graph
+    }
+}

@@ -1,0 +1,33 @@
+//! ONNX models as values, and the transformations that derive new models from them.
+//!
+//! A model passes through three types, and each says what is known about it:
+//! [`Model`] (as loaded, any opset) → [`Canonical`] (one form per operator) → [`Shaped`] (every value's shape is known).
+//! A transformation such as `gradient` takes a [`Shaped`] and returns a new [`Model`].
+//!
+//! The crate is pure: it reads bytes and returns values, without a runtime, a network or a clock. Start with [`Model`],
+//! [`Operator`] and `gradient`.
+
+#![forbid(unsafe_code)]
+
+mod attribute;
+mod canonical;
+mod check;
+mod emit;
+mod error;
+mod loss;
+mod model;
+mod ops;
+mod proto;
+mod shape;
+mod tensor;
+mod transform;
+
+pub use attribute::Attribute;
+pub use canonical::Canonical;
+pub use emit::Emit;
+pub use error::{Cause, Kind, Rule, TransformError};
+pub use loss::Loss;
+pub use model::{Dimension, Graph, Model, Node, Value, ValueInfo};
+pub use ops::{Class, OPERATORS, Operator, operator};
+pub use shape::{Dim, Facts, Probe, Probed, Shaped, Shapes};
+pub use tensor::{DataType, Tensor};

@@ -1,0 +1,220 @@
+//! Constant tensors of a model: element type, shape and content.
+
+use bytes::Bytes;
+
+/// Element type of a tensor, with ONNX's numbering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum DataType {
+    Float,
+    Uint8,
+    Int8,
+    Uint16,
+    Int16,
+    Int32,
+    Int64,
+    String,
+    Bool,
+    Float16,
+    Double,
+    Uint32,
+    Uint64,
+    BFloat16,
+    /// A type that assay carries along without reading: its ONNX number.
+    Other(i32),
+}
+
+impl DataType {
+    /// Whether values of this type can have derivatives.
+    #[must_use]
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::Float | Self::Double | Self::Float16 | Self::BFloat16)
+    }
+
+    /// Bytes per element; `None` for strings and types that are not read.
+    #[must_use]
+    pub fn size(self) -> Option<usize> {
+        match self {
+            Self::Uint8 | Self::Int8 | Self::Bool => Some(1),
+            Self::Uint16 | Self::Int16 | Self::Float16 | Self::BFloat16 => Some(2),
+            Self::Float | Self::Int32 | Self::Uint32 => Some(4),
+            Self::Double | Self::Int64 | Self::Uint64 => Some(8),
+            Self::String | Self::Other(_) => None,
+        }
+    }
+
+    /// Its number in ONNX's `TensorProto.DataType`.
+    #[must_use]
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Float => 1,
+            Self::Uint8 => 2,
+            Self::Int8 => 3,
+            Self::Uint16 => 4,
+            Self::Int16 => 5,
+            Self::Int32 => 6,
+            Self::Int64 => 7,
+            Self::String => 8,
+            Self::Bool => 9,
+            Self::Float16 => 10,
+            Self::Double => 11,
+            Self::Uint32 => 12,
+            Self::Uint64 => 13,
+            Self::BFloat16 => 16,
+            Self::Other(number) => number,
+        }
+    }
+
+    /// The type with this ONNX number.
+    #[must_use]
+    pub fn from_number(number: i32) -> Self {
+        match number {
+            1 => Self::Float,
+            2 => Self::Uint8,
+            3 => Self::Int8,
+            4 => Self::Uint16,
+            5 => Self::Int16,
+            6 => Self::Int32,
+            7 => Self::Int64,
+            8 => Self::String,
+            9 => Self::Bool,
+            10 => Self::Float16,
+            11 => Self::Double,
+            12 => Self::Uint32,
+            13 => Self::Uint64,
+            16 => Self::BFloat16,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// A constant tensor. Its content is little-endian and row-major, and shared: cloning is cheap.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    dtype: DataType,
+    dims: Vec<usize>,
+    data: Bytes,
+}
+
+impl Tensor {
+    /// A tensor from its bytes; `None` if their number is not `product(dims) * size`, or the type has no size.
+    #[must_use]
+    pub fn new(dtype: DataType, dims: Vec<usize>, data: Bytes) -> Option<Self> {
+        let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+        (elements.checked_mul(dtype.size()?)? == data.len()).then_some(Self { dtype, dims, data })
+    }
+
+    /// An f32 tensor; the content is repeated or cut to fit is never done: `values` must have `product(dims)` elements.
+    ///
+    /// # Panics
+    /// If it does not: a defect of the caller, never of a file.
+    #[must_use]
+    pub fn floats(dims: &[usize], values: &[f32]) -> Self {
+        assert_eq!(dims.iter().product::<usize>(), values.len(), "elements of a tensor");
+        let data = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into();
+        Self { dtype: DataType::Float, dims: dims.to_vec(), data }
+    }
+
+    /// A vector of i64, as ONNX wants shapes and axes.
+    #[must_use]
+    pub fn ints(values: &[i64]) -> Self {
+        let data = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into();
+        Self { dtype: DataType::Int64, dims: vec![values.len()], data }
+    }
+
+    /// A scalar of a floating-point type, rounded to it.
+    ///
+    /// # Panics
+    /// If `dtype` is not a floating-point type: a defect of the caller.
+    #[must_use]
+    pub fn scalar(dtype: DataType, value: f64) -> Self {
+        #[allow(clippy::cast_possible_truncation)]
+        let data: Vec<u8> = match dtype {
+            DataType::Float => (value as f32).to_le_bytes().to_vec(),
+            DataType::Double => value.to_le_bytes().to_vec(),
+            DataType::Float16 => half::f16::from_f64(value).to_le_bytes().to_vec(),
+            DataType::BFloat16 => half::bf16::from_f64(value).to_le_bytes().to_vec(),
+            other => unreachable!("a scalar of type {other:?}"),
+        };
+        Self { dtype, dims: Vec::new(), data: data.into() }
+    }
+
+    /// Element type.
+    #[must_use]
+    pub fn dtype(&self) -> DataType {
+        self.dtype
+    }
+
+    /// Shape; empty for a scalar.
+    #[must_use]
+    pub fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    /// Whether it has no elements.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Little-endian, row-major content.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// The same content in another shape; `None` if the number of elements differs.
+    #[must_use]
+    pub fn reshaped(&self, dims: Vec<usize>) -> Option<Self> {
+        Self::new(self.dtype, dims, self.data.clone())
+    }
+
+    /// Content as f64, whatever the number type; `None` for strings and types that are not read.
+    #[must_use]
+    pub fn to_f64(&self) -> Option<Vec<f64>> {
+        let size = self.dtype.size()?;
+        let elements = self.data.chunks_exact(size);
+        Some(match self.dtype {
+            DataType::Float => elements.map(|b| f64::from(f32::from_le_bytes(array(b)))).collect(),
+            DataType::Double => elements.map(|b| f64::from_le_bytes(array(b))).collect(),
+            DataType::Float16 => elements.map(|b| half::f16::from_le_bytes(array(b)).to_f64()).collect(),
+            DataType::BFloat16 => elements.map(|b| half::bf16::from_le_bytes(array(b)).to_f64()).collect(),
+            #[allow(clippy::cast_precision_loss)]
+            _ => self.to_i64()?.into_iter().map(|v| v as f64).collect(),
+        })
+    }
+
+    /// Content as i64, for integers and booleans; `None` for other types and for u64 beyond i64.
+    #[must_use]
+    pub fn to_i64(&self) -> Option<Vec<i64>> {
+        let size = self.dtype.size()?;
+        let elements = self.data.chunks_exact(size);
+        Some(match self.dtype {
+            DataType::Int64 => elements.map(|b| i64::from_le_bytes(array(b))).collect(),
+            DataType::Int32 => elements.map(|b| i64::from(i32::from_le_bytes(array(b)))).collect(),
+            DataType::Int16 => elements.map(|b| i64::from(i16::from_le_bytes(array(b)))).collect(),
+            DataType::Int8 => elements.map(|b| i64::from(i8::from_le_bytes(array(b)))).collect(),
+            DataType::Uint32 => elements.map(|b| i64::from(u32::from_le_bytes(array(b)))).collect(),
+            DataType::Uint16 => elements.map(|b| i64::from(u16::from_le_bytes(array(b)))).collect(),
+            DataType::Uint8 | DataType::Bool => elements.map(|b| i64::from(b[0])).collect(),
+            DataType::Uint64 => {
+                elements.map(|b| i64::try_from(u64::from_le_bytes(array(b))).ok()).collect::<Option<_>>()?
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// A chunk of exactly `N` bytes as an array.
+fn array<const N: usize>(chunk: &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(chunk);
+    array
+}

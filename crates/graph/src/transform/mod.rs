@@ -1,0 +1,1 @@
+//! Transformations: new models from a shaped one.

@@ -1,0 +1,114 @@
+//! What attacks, audits and services know of a model.
+
+use std::fmt;
+
+use assay_graph::Loss;
+use ndarray::{Array2, ArrayView2};
+
+/// A class, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Class(pub u32);
+
+impl Class {
+    /// As an index into a row of logits.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Whether the derivative of a model is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gradients {
+    /// Exact, but for the stated conventions at kinks.
+    Exact,
+    /// Not available: the operator and node that stand in the way.
+    Unavailable(String),
+}
+
+/// What a classifier is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassifierSpec {
+    /// Hexadecimal SHA-256 of the model's file.
+    pub digest: String,
+    /// Shape of one sample, without the batch dimension.
+    pub sample_shape: Vec<usize>,
+    /// Number of classes.
+    pub classes: usize,
+    /// Execution provider that runs it, for example `cpu` or `cuda:0`.
+    pub provider: String,
+    /// Whether its derivative is known.
+    pub gradients: Gradients,
+}
+
+impl ClassifierSpec {
+    /// Elements of one sample.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.sample_shape.iter().product()
+    }
+}
+
+/// Logits, loss and gradient of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluated {
+    /// `[n, classes]`.
+    pub logits: Array2<f32>,
+    /// Loss of each sample.
+    pub loss: Vec<f32>,
+    /// Derivative of each sample's loss with respect to that sample, `[n, features]`.
+    pub gradient: Array2<f32>,
+}
+
+/// A model that maps a batch of samples to logits.
+///
+/// A batch is `[n, features]`: each row is one sample, flattened in row-major order, in the model's input range. Any `n` is
+/// accepted, zero too. Results are per sample and do not depend on the other rows beyond the runtime's rounding. Calls may
+/// come from several threads; each blocks until its result is there.
+pub trait Classifier: Send + Sync {
+    /// What it is.
+    fn spec(&self) -> &ClassifierSpec;
+
+    /// Logits, `[n, classes]`. They may be infinite or NaN if the model makes them so: callers decide what that means.
+    ///
+    /// # Errors
+    /// The batch has the wrong width, or the runtime failed.
+    fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError>;
+
+    /// Logits, loss and gradient of the loss at `labels`; `targets` is read by the losses that need one.
+    ///
+    /// # Errors
+    /// As [`Classifier::logits`]; labels or targets are missing or out of range; the loss needs more classes; the model has
+    /// no gradient.
+    fn gradient(
+        &self,
+        x: ArrayView2<'_, f32>,
+        loss: Loss,
+        labels: &[Class],
+        targets: Option<&[Class]>,
+    ) -> Result<Evaluated, RunError>;
+}
+
+/// A batch that could not be evaluated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The caller's batch, labels or targets do not fit the model. The text says what was expected.
+    #[error("{0}")]
+    Invalid(String),
+    /// The model has no gradient: the operator and node that stand in the way.
+    #[error("no gradient: {0}; black-box attacks work without one")]
+    NoGradient(String),
+    /// The runtime failed.
+    #[error("ONNX Runtime failed: {0}")]
+    Runtime(String),
+    /// The model was unloaded while the call waited.
+    #[error("the model was unloaded")]
+    Unloaded,
+}
