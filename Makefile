@@ -1,0 +1,63 @@
+# make demo and make test are the two to know; `make help` lists the rest. They need Rust, Python 3 with pip, and make.
+
+TARGET ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+PYTHON ?= python3
+CARGO ?= cargo
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+
+# ONNX Runtime's Linux builds report usage unless told not to before they start.
+export ORT_DISABLE_TELEMETRY = 1
+
+.PHONY: help setup build demo test test-all test-peers lint lint-rust lint-deploy bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: ## Fetch and verify ONNX Runtime (GPU=1: the build with CUDA)
+	@$(PYTHON) deploy/onnxruntime/fetch.py $(TARGET)/onnxruntime $(if $(GPU),--gpu)
+
+build: ## Build the server and the client in release
+	$(CARGO) build --release --locked -p assay-server -p assay
+
+demo: setup build ## Serve, predict, attack and audit real models, and write a report
+	@$(PYTHON) deploy/demo/demo.py --bin $(TARGET)/release --out $(TARGET)/demo
+
+test: setup ## Run all tests but the slow ones
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --workspace --locked --no-fail-fast
+else
+	@echo "notice: cargo-nextest is not installed; using cargo test"
+	$(CARGO) test --workspace --locked --all-targets --no-fail-fast
+endif
+	$(CARGO) test --workspace --locked --doc
+
+test-all: test ## Run the slow tests too, in release
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --workspace --locked --release --run-ignored only
+else
+	$(CARGO) test --workspace --locked --release --all-targets -- --ignored
+endif
+
+test-peers: setup build $(TARGET)/peers/.ready ## Check against Python clients and libraries, in a virtual environment
+	$(TARGET)/peers/bin/python client/tests/peers/grpc_client.py --bin $(TARGET)/release
+
+$(TARGET)/peers/.ready: client/tests/peers/requirements.txt
+	$(PYTHON) -m venv $(TARGET)/peers
+	$(TARGET)/peers/bin/pip install --quiet --disable-pip-version-check -r client/tests/peers/requirements.txt
+	@touch $@
+
+lint: lint-rust lint-deploy ## Check format, lints, documentation and manifests
+
+lint-rust:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --locked --no-deps --document-private-items --quiet
+
+lint-deploy:
+	@$(PYTHON) deploy/check.py $(TARGET)/manifests
+
+bench: setup ## Run the benchmarks
+	$(CARGO) bench --locked -p assay-benches
+
+clean: ## Remove everything that was built or fetched
+	$(CARGO) clean
