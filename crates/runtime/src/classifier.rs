@@ -108,6 +108,12 @@ pub enum RunError {
     /// The runtime failed.
     #[error("ONNX Runtime failed: {0}")]
     Runtime(String),
+    /// As many batches wait for the model as it allows. Try again later.
+    #[error("the model is busy: as many batches wait for it as it allows")]
+    Busy,
+    /// The caller gave up while the batch waited.
+    #[error("the batch was cancelled")]
+    Cancelled,
     /// The model was unloaded while the call waited.
     #[error("the model was unloaded")]
     Unloaded,

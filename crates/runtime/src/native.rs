@@ -1,0 +1,49 @@
+//! The only unsafe code of the house: what must happen to the process and the library before `ort` takes over.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char};
+use std::path::Path;
+
+/// Tells ONNX Runtime not to report usage. Its official builds for Linux do so from 1.29 on, and they read this variable
+/// while the environment is created, before `with_telemetry(false)` can take effect.
+///
+/// Nothing is changed where the variable is set already, as the container image and `.cargo/config.toml` do.
+pub(crate) fn disable_telemetry() {
+    const VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
+    if std::env::var_os(VARIABLE).is_none_or(|value| value != "1") {
+        // SAFETY: unsound only if another thread reads the environment through C at the same moment; Rust's own readers
+        // take a lock. It runs once, before the library starts and so before ONNX Runtime has any thread.
+        unsafe { std::env::set_var(VARIABLE, "1") };
+    }
+}
+
+/// Why a file is not ONNX Runtime.
+#[derive(Debug)]
+pub(crate) enum Unloadable {
+    /// The system's loader refused it.
+    Loader(String),
+    /// It is a library, but not ONNX Runtime.
+    NoEntryPoint,
+}
+
+/// The version that the library at `path` says it has, for example `1.31.1`.
+///
+/// Asked before `ort` loads it, because `ort` tells the version only of libraries that it refuses.
+pub(crate) fn version(path: &Path) -> Result<String, Unloadable> {
+    // SAFETY: opening a library runs its initialisers. The file was chosen by the operator as ONNX Runtime, and `ort` will
+    // open the same file next.
+    let library = unsafe { libloading::Library::new(path) }.map_err(|e| Unloadable::Loader(e.to_string()))?;
+    // SAFETY: the type is that of the function in ONNX Runtime's C header, which has not changed since 1.0.
+    let entry = unsafe { library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase") }
+        .map_err(|_| Unloadable::NoEntryPoint)?;
+    // SAFETY: it takes nothing and returns null or a table that lives as long as the library.
+    let base = unsafe { entry().as_ref() }.ok_or(Unloadable::NoEntryPoint)?;
+    // SAFETY: as above; the result is null or a string that lives as long as the library, which is still open here.
+    let text: *const c_char = unsafe { (base.GetVersionString)() };
+    if text.is_null() {
+        return Err(Unloadable::NoEntryPoint);
+    }
+    // SAFETY: not null, and ended by a zero as the header promises.
+    Ok(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}
