@@ -4,38 +4,48 @@ use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
 
-use crate::{Attribute, Cause, DataType, Dim, Facts, Node, Rule, Shaped, Tensor, Value};
+use crate::{
+    Attribute, Cause, DataType, Dim, Dimension, Facts, Graph, Model, Node, Rule, Shaped, Tensor, Value, ValueInfo,
+};
 
-/// Adds nodes and constants to a copy of a model's graph.
+/// Constants up to this size are written once, however often they are asked for.
+const INTERNED_BYTES: usize = 1024;
+
+/// Adds inputs, nodes, constants and outputs to a copy of a model.
 ///
 /// Emitted nodes are named `<rule>/<node>/<operator>.<n>`, so that a graph shows which rule made which node. Rules may read
-/// every value of the source model by its name: it is there in the result as well.
+/// every value of the source model by its name: it is there in the result as well. What no output depends on is left out
+/// of the result, so a rule need not know whether its result will be used.
 #[derive(Debug)]
 pub struct Emit<'m> {
     source: &'m Shaped,
     scope: String,
+    inputs: Vec<ValueInfo>,
     nodes: Vec<Node>,
+    outputs: Vec<ValueInfo>,
     constants: IndexMap<Value, Tensor>,
-    /// Constants by content, so that each is written once.
+    /// Small constants by content.
     interned: HashMap<(DataType, Vec<usize>, Vec<u8>), Value>,
-    /// Outputs that rules ask forward nodes for, by node position and output position.
-    extra_outputs: HashMap<(Value, usize), Value>,
+    /// Outputs that rules ask forward nodes for, by the node's first output and the position.
+    extra_outputs: IndexMap<(Value, usize), Value>,
     taken: HashSet<Value>,
     counter: usize,
 }
 
 impl<'m> Emit<'m> {
-    /// An empty builder over `source`.
+    /// A builder over `source`, with its inputs and outputs.
     pub(crate) fn new(source: &'m Shaped) -> Self {
-        let taken = source.values().cloned().collect();
+        let graph = &source.model().graph;
         Self {
             source,
             scope: String::new(),
+            inputs: graph.inputs.clone(),
             nodes: Vec::new(),
+            outputs: graph.outputs.clone(),
             constants: IndexMap::new(),
             interned: HashMap::new(),
-            extra_outputs: HashMap::new(),
-            taken,
+            extra_outputs: IndexMap::new(),
+            taken: names(graph).cloned().collect(),
             counter: 0,
         }
     }
@@ -43,6 +53,33 @@ impl<'m> Emit<'m> {
     /// Names what follows after `rule` and the node it is for.
     pub(crate) fn scope(&mut self, rule: &str, node: &str) {
         self.scope = if node.is_empty() { rule.to_owned() } else { format!("{rule}/{node}") };
+    }
+
+    /// The source model.
+    pub(crate) fn source(&self) -> &'m Shaped {
+        self.source
+    }
+
+    /// A new input of the model, called `wish` or like it.
+    pub(crate) fn input(&mut self, wish: &str, dtype: DataType, dims: &[Dim]) -> Value {
+        let value = self.fresh(wish.to_owned());
+        self.inputs.push(info(value.clone(), dtype, dims));
+        value
+    }
+
+    /// Forgets the outputs that the source model has.
+    pub(crate) fn clear_outputs(&mut self) {
+        self.outputs.clear();
+    }
+
+    /// Makes `value` a new output of the model. The result is the output's name: another than `value` where that is
+    /// already an input or an output.
+    pub(crate) fn output(&mut self, value: &Value, dtype: DataType, dims: &[Dim]) -> Value {
+        let in_use = |infos: &[ValueInfo]| infos.iter().any(|i| i.value == *value);
+        let value =
+            if in_use(&self.inputs) || in_use(&self.outputs) { self.op("Identity", &[value]) } else { value.clone() };
+        self.outputs.push(info(value.clone(), dtype, dims));
+        value
     }
 
     /// What is known about a value of the source model.
@@ -59,6 +96,14 @@ impl<'m> Emit<'m> {
     /// As [`Emit::facts`].
     pub fn dims(&self, value: &Value) -> Rule<&'m [Dim]> {
         Ok(&self.facts(value)?.dims)
+    }
+
+    /// Element type of a value of the source model.
+    ///
+    /// # Errors
+    /// As [`Emit::facts`].
+    pub fn dtype(&self, value: &Value) -> Rule<DataType> {
+        Ok(self.facts(value)?.dtype)
     }
 
     /// Sizes of a value of the source model from dimension `from` on, which must not depend on the batch.
@@ -111,9 +156,8 @@ impl<'m> Emit<'m> {
         outputs: usize,
     ) -> Vec<Value> {
         let name = format!("{}/{operator}.{}", self.scope, self.counter);
-        let values: Vec<Value> = (0..outputs)
-            .map(|i| self.fresh(if i == 0 { name.clone() } else { format!("{name}:{i}") }))
-            .collect();
+        let values: Vec<Value> =
+            (0..outputs).map(|i| self.fresh(if i == 0 { name.clone() } else { format!("{name}:{i}") })).collect();
         self.counter += 1;
         let outputs = values.iter().cloned().map(Some).collect();
         self.nodes.push(Node { name, attributes, ..Node::new(operator, inputs, outputs) });
@@ -122,13 +166,21 @@ impl<'m> Emit<'m> {
 
     /// A constant.
     pub fn tensor(&mut self, tensor: Tensor) -> Value {
+        if tensor.bytes().len() > INTERNED_BYTES {
+            return self.constant_value(tensor);
+        }
         let key = (tensor.dtype(), tensor.dims().to_vec(), tensor.bytes().to_vec());
         if let Some(value) = self.interned.get(&key) {
             return value.clone();
         }
+        let value = self.constant_value(tensor);
+        self.interned.insert(key, value.clone());
+        value
+    }
+
+    fn constant_value(&mut self, tensor: Tensor) -> Value {
         let value = self.fresh(format!("constant.{}", self.constants.len()));
         self.constants.insert(value.clone(), tensor);
-        self.interned.insert(key, value.clone());
         value
     }
 
@@ -142,14 +194,27 @@ impl<'m> Emit<'m> {
         self.tensor(Tensor::scalar(like, value))
     }
 
+    /// `value`, of type `from`, as type `to`.
+    pub fn cast(&mut self, value: &Value, from: DataType, to: DataType) -> Value {
+        if from == to {
+            return value.clone();
+        }
+        self.op_with("Cast", &[value], [("to", i64::from(to.number()).into())])
+    }
+
     /// Output `index` of the node of the source model whose first output is `first`. The node gets that output if it has
     /// not got it (`MaxPool`'s indices, `LayerNormalization`'s statistics).
     pub fn forward_output(&mut self, first: &Value, index: usize) -> Value {
-        if let Some(value) = self.extra_outputs.get(&(first.clone(), index)) {
+        let node = self.source.model().graph.nodes.iter().find(|n| n.output(0) == Some(first));
+        if let Some(value) = node.and_then(|n| n.output(index)) {
+            return value.clone();
+        }
+        let key = (first.clone(), index);
+        if let Some(value) = self.extra_outputs.get(&key) {
             return value.clone();
         }
         let value = self.fresh(format!("{first}:{index}"));
-        self.extra_outputs.insert((first.clone(), index), value.clone());
+        self.extra_outputs.insert(key, value.clone());
         value
     }
 
@@ -187,7 +252,9 @@ impl<'m> Emit<'m> {
             .checked_sub(to.len())
             .ok_or_else(|| Cause::Malformed(format!("shape {to:?} does not broadcast to {from:?}")))?;
         let mut axes: Vec<i64> = (0..i64::try_from(lead).unwrap_or(i64::MAX)).collect();
-        for (axis, (f, t)) in from.iter().zip(std::iter::repeat_n(&Dim::Fixed(1), lead).chain(to)).enumerate().skip(lead) {
+        for (axis, (f, t)) in
+            from.iter().zip(std::iter::repeat_n(&Dim::Fixed(1), lead).chain(to)).enumerate().skip(lead)
+        {
             if f != t {
                 if *t != Dim::Fixed(1) {
                     return Err(Cause::Malformed(format!("shape {to:?} does not broadcast to {from:?}")));
@@ -211,20 +278,72 @@ impl<'m> Emit<'m> {
         value
     }
 
-    /// The source graph with everything that was added.
-    pub(crate) fn finish(self) -> crate::Graph {
-        let mut graph = self.source.model().graph.clone();
+    /// The source model with everything that was added, without what no output depends on.
+    pub(crate) fn finish(self) -> Model {
+        let mut model = self.source.model().clone();
+        let graph = &mut model.graph;
         for ((first, index), value) in self.extra_outputs {
-            let node = graph.nodes.iter_mut().find(|n| n.output(0) == Some(&first));
-            if let Some(node) = node {
+            if let Some(node) = graph.nodes.iter_mut().find(|n| n.output(0) == Some(&first)) {
                 if node.outputs.len() <= index {
                     node.outputs.resize(index + 1, None);
                 }
-                node.outputs[index].get_or_insert(value);
+                node.outputs[index] = Some(value);
             }
         }
+        graph.inputs = self.inputs;
         graph.nodes.extend(self.nodes);
         graph.initializers.extend(self.constants);
-        graph
+        graph.outputs = self.outputs;
+        drop_unused(graph);
+        model
     }
+}
+
+/// What is said about a new input or output: the batch size is left open.
+fn info(value: Value, dtype: DataType, dims: &[Dim]) -> ValueInfo {
+    let shape = dims.iter().map(|d| match d {
+        Dim::Fixed(size) => Dimension::Known(*size),
+        Dim::Batch(_) => Dimension::Unknown,
+    });
+    ValueInfo { value, dtype: Some(dtype), shape: Some(shape.collect()), rest: Default::default() }
+}
+
+/// Every name that a graph defines, its subgraphs included.
+fn names(graph: &Graph) -> impl Iterator<Item = &Value> {
+    let inner = graph.nodes.iter().flat_map(subgraphs).flat_map(|g| names(g).collect::<Vec<_>>());
+    let infos = graph.inputs.iter().chain(&graph.outputs).map(|i| &i.value);
+    infos
+        .chain(graph.initializers.keys())
+        .chain(graph.nodes.iter().flat_map(|n| n.outputs.iter().flatten()))
+        .chain(inner)
+}
+
+fn subgraphs(node: &Node) -> impl Iterator<Item = &Graph> {
+    node.attributes.values().filter_map(|a| if let Attribute::Graph(graph) = a { Some(&**graph) } else { None })
+}
+
+/// Removes nodes and constants that no output depends on.
+fn drop_unused(graph: &mut Graph) {
+    let mut used: HashSet<Value> = graph.outputs.iter().map(|o| o.value.clone()).collect();
+    let mut keep = vec![false; graph.nodes.len()];
+    for (keep, node) in keep.iter_mut().zip(&graph.nodes).rev() {
+        *keep = node.outputs.iter().flatten().any(|o| used.contains(o));
+        if *keep {
+            used.extend(reads(node).cloned());
+        }
+    }
+    let mut keep = keep.into_iter();
+    graph.nodes.retain(|_| keep.next().unwrap_or(true));
+    graph.initializers.retain(|value, _| used.contains(value));
+    let produced: HashSet<&Value> = graph.nodes.iter().flat_map(|n| n.outputs.iter().flatten()).collect();
+    graph.value_info.retain(|i| produced.contains(&i.value));
+}
+
+/// What a node reads: its inputs, and whatever its subgraphs take from outside.
+fn reads(node: &Node) -> impl Iterator<Item = &Value> {
+    let inner = subgraphs(node).flat_map(|g| {
+        let outputs = g.outputs.iter().map(|o| &o.value);
+        g.nodes.iter().flat_map(|n| reads(n).collect::<Vec<_>>()).chain(outputs).collect::<Vec<_>>()
+    });
+    node.inputs.iter().flatten().chain(inner)
 }

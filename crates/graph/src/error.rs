@@ -43,9 +43,9 @@ impl Cause {
     }
 }
 
-/// A transformation that could not be done, and the node that stands in its way.
+/// A transformation that could not be done, and the node that stands in its way, if it is a single one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{transform}: node \"{node}\" ({operator}): {cause}")]
+#[error("{transform}: {}{cause}", self.place())]
 pub struct TransformError {
     pub(crate) transform: &'static str,
     pub(crate) node: String,
@@ -59,19 +59,28 @@ impl TransformError {
         Self { transform, node: node.label().to_owned(), operator: node.operator.clone(), cause }
     }
 
+    /// The error of the model as a whole in `transform`.
+    pub(crate) fn of_model(transform: &'static str, cause: Cause) -> Self {
+        Self { transform, node: String::new(), operator: String::new(), cause }
+    }
+
+    fn place(&self) -> String {
+        if self.operator.is_empty() { String::new() } else { format!("node \"{}\" ({}): ", self.node, self.operator) }
+    }
+
     /// Its kind.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.cause.kind()
     }
 
-    /// Name of the node, or of its first output.
+    /// Name of the node, or of its first output; empty if the model as a whole is at fault.
     #[must_use]
     pub fn node(&self) -> &str {
         &self.node
     }
 
-    /// Operator of the node.
+    /// Operator of the node; empty if the model as a whole is at fault.
     #[must_use]
     pub fn operator(&self) -> &str {
         &self.operator

@@ -31,3 +31,4 @@ pub use model::{Dimension, Graph, Model, Node, Value, ValueInfo};
 pub use ops::{Class, OPERATORS, Operator, operator};
 pub use shape::{Dim, Facts, Probe, Probed, Shaped, Shapes};
 pub use tensor::{DataType, Tensor};
+pub use transform::{Gradient, Vjp, gradient, vjp};

@@ -24,3 +24,19 @@ pub(super) fn vjp<O: Operator + ?Sized>(
         .map(|(input, &wanted)| if wanted { operator.transpose(node, input, y, e).map(Some) } else { Ok(None) })
         .collect()
 }
+
+/// The gradient of an operator whose first input alone is differentiable: `rule` makes the product from the cotangent of
+/// the first output.
+pub(super) fn of_first(
+    cotangents: &[Option<Value>],
+    wanted: &[bool],
+    rule: impl FnOnce(&Value) -> Rule<Value>,
+) -> Rule<Vec<Option<Value>>> {
+    let mut products = vec![None; wanted.len()];
+    if let (Some(y), Some(true), Some(first)) =
+        (cotangents.first().and_then(Option::as_ref), wanted.first(), products.first_mut())
+    {
+        *first = Some(rule(y)?);
+    }
+    Ok(products)
+}
