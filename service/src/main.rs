@@ -1,2 +1,2 @@
-//! stub
+//! The `assay-server` program.
 fn main() {}

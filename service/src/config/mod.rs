@@ -1,0 +1,191 @@
+//! The configuration: every key with its unit, range and default.
+//!
+//! [`Config::load`] layers, weakest first: the defaults below, a TOML file, the environment (`ASSAY__LIMITS__MAX_BATCH=64`)
+//! and settings from the command line (`limits.max_batch=64`). Keys are those of the structures below, tables joined by a
+//! dot. An unknown key and a value out of range are errors that name key, value, source and what was expected.
+
+mod layers;
+mod validate;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+pub use layers::Setting;
+pub use validate::ConfigError;
+
+/// Everything that can be set. Relative paths are relative to the working directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the model repository, `MODELS/<name>/<version>/model.onnx`. Default `models`.
+    pub models: PathBuf,
+    /// The gRPC port.
+    pub grpc: Grpc,
+    /// The admin port.
+    pub admin: Admin,
+    /// How models are run.
+    pub runtime: Runtime,
+    /// What one request may ask for.
+    pub limits: Limits,
+    /// How much runs at once.
+    pub concurrency: Concurrency,
+    /// When the server is ready.
+    pub readiness: Readiness,
+    /// How the server stops.
+    pub shutdown: Shutdown,
+    /// What is logged.
+    pub log: Log,
+    /// Data sets that audits can name: name = file or folder. Default none.
+    pub datasets: BTreeMap<String, PathBuf>,
+}
+
+/// The gRPC port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grpc {
+    /// Address and port; port 0 takes a free one. Default `127.0.0.1:8081`: reachable from this machine only.
+    pub listen: SocketAddr,
+}
+
+/// The admin port: `/metrics`, `/livez`, `/readyz`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Address and port; port 0 takes a free one. Default `127.0.0.1:8082`.
+    pub listen: SocketAddr,
+}
+
+/// How models are run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runtime {
+    /// The ONNX Runtime library; unset: `ORT_DYLIB_PATH`, then the usual places. Default unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub library: Option<PathBuf>,
+    /// Execution provider: `cpu`, `cuda` or `cuda:<device>`. Default `cpu`.
+    pub provider: String,
+    /// Whether a provider that is not available is replaced by `cpu` (with a warning) instead of being an error. Default false.
+    pub fallback: bool,
+    /// Threads of one session, 1 to 1024. Default 1.
+    pub threads: usize,
+    /// Sessions of one model, that is, batches it evaluates at once, 1 to 256. Default 2.
+    pub sessions: usize,
+}
+
+/// What one request may ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of one gRPC message, in and out, 1024 to 2147483647. Default 67108864 (64 MiB).
+    pub max_message_bytes: usize,
+    /// Samples of one Predict or Attack, 1 to 1048576. Default 1024.
+    pub max_batch: usize,
+    /// Model evaluations that the attacks of one request may plan for one sample, 1 to 1000000000. Default 100000.
+    pub max_steps: u64,
+    /// Samples of one Audit, 1 to 100000000. Default 100000.
+    pub max_audit_samples: usize,
+    /// Deadline in seconds of a request that sends none, more than 0 and at most `max_deadline_seconds`. Default 600.
+    pub default_deadline_seconds: f64,
+    /// Longest deadline in seconds; a longer one is shortened to it. More than 0, at most 2592000 (30 days). Default 86400.
+    pub max_deadline_seconds: f64,
+}
+
+/// How much runs at once. Work beyond it is refused with `RESOURCE_EXHAUSTED`, not queued.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Concurrency {
+    /// Predict requests, 1 to 65536. Default 256.
+    pub predictions: usize,
+    /// Attack and Audit requests together, 1 to 4096: their own permits, so that they cannot starve Predict. Default 4.
+    pub jobs: usize,
+}
+
+/// When the server is ready.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Readiness {
+    /// Whether a model that failed to load keeps the server from being ready. Default false: what loaded is served, and
+    /// the failed model is listed with its reason; with true a rollout of a broken model does not take traffic.
+    pub require_all_models: bool,
+}
+
+/// How the server stops.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    /// Seconds that running requests have to finish after the first signal, 0 to 86400; then they are cancelled. Default 30.
+    pub drain_seconds: f64,
+}
+
+/// What is logged, to standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// One JSON object a line, or text. Default `text`.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,assay_server=debug`. Default `info`.
+    pub level: String,
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            models: PathBuf::from("models"),
+            grpc: Grpc { listen: local(8081) },
+            admin: Admin { listen: local(8082) },
+            runtime: Runtime { library: None, provider: "cpu".to_owned(), fallback: false, threads: 1, sessions: 2 },
+            limits: Limits {
+                max_message_bytes: 64 << 20,
+                max_batch: 1024,
+                max_steps: 100_000,
+                max_audit_samples: 100_000,
+                default_deadline_seconds: 600.0,
+                max_deadline_seconds: 86_400.0,
+            },
+            concurrency: Concurrency { predictions: 256, jobs: 4 },
+            readiness: Readiness { require_all_models: false },
+            shutdown: Shutdown { drain_seconds: 30.0 },
+            log: Log { format: LogFormat::Text, level: "info".to_owned() },
+            datasets: BTreeMap::new(),
+        }
+    }
+}
+
+impl Limits {
+    /// Deadline of a request that sends none.
+    #[must_use]
+    pub fn default_deadline(&self) -> Duration {
+        seconds(self.default_deadline_seconds)
+    }
+
+    /// Longest deadline.
+    #[must_use]
+    pub fn max_deadline(&self) -> Duration {
+        seconds(self.max_deadline_seconds)
+    }
+}
+
+impl Shutdown {
+    /// Time that running requests have to finish.
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        seconds(self.drain_seconds)
+    }
+}
+
+/// Validated values are finite and not negative; anything else is no time at all.
+fn seconds(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value).unwrap_or_default()
+}

@@ -1,0 +1,136 @@
+//! The ranges of the configuration, and the errors that name what is out of them.
+
+use std::{fmt::Display, path::PathBuf};
+
+use super::Config;
+
+/// A configuration that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration file {}: {reason}; give an existing TOML file with --config", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// A source is not well formed.
+    #[error("configuration: {0}")]
+    Malformed(String),
+    /// A key that does not exist.
+    #[error("configuration: unknown key `{key}` from {origin}; expected one of {known}{hint}")]
+    UnknownKey {
+        /// The key, tables joined by a dot.
+        key: String,
+        /// Where it was set.
+        origin: String,
+        /// The keys there are.
+        known: String,
+        /// The nearest one, if any.
+        hint: String,
+    },
+    /// A value that its key does not take.
+    #[error("configuration: `{key}` is {value} from {origin}; expected {expected}")]
+    Value {
+        /// The key, tables joined by a dot.
+        key: String,
+        /// The value.
+        value: String,
+        /// Where it was set.
+        origin: String,
+        /// What the key takes.
+        expected: String,
+    },
+}
+
+/// A value out of its range.
+pub(super) struct Problem {
+    pub(super) key: &'static str,
+    pub(super) value: String,
+    pub(super) expected: String,
+}
+
+impl Config {
+    /// Checks every range; [`Config::load`] has done it already.
+    ///
+    /// # Errors
+    /// The first value out of its range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.problem().map_or(Ok(()), |Problem { key, value, expected }| {
+            Err(ConfigError::Value { key: key.to_owned(), value, origin: "the program".to_owned(), expected })
+        })
+    }
+
+    /// The first value out of its range.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        let limits = &self.limits;
+        let longest = limits.max_deadline_seconds;
+        [
+            within("runtime.threads", self.runtime.threads, 1, 1024),
+            within("runtime.sessions", self.runtime.sessions, 1, 256),
+            within("limits.max_message_bytes", limits.max_message_bytes, 1024, i32::MAX as usize),
+            within("limits.max_batch", limits.max_batch, 1, 1 << 20),
+            within("limits.max_steps", limits.max_steps, 1, 1_000_000_000),
+            within("limits.max_audit_samples", limits.max_audit_samples, 1, 100_000_000),
+            duration("limits.max_deadline_seconds", longest, 2_592_000.0),
+            duration("limits.default_deadline_seconds", limits.default_deadline_seconds, longest),
+            within("concurrency.predictions", self.concurrency.predictions, 1, 65_536),
+            within("concurrency.jobs", self.concurrency.jobs, 1, 4096),
+            within("shutdown.drain_seconds", self.shutdown.drain_seconds, 0.0, 86_400.0),
+            log_level(&self.log.level),
+        ]
+        .into_iter()
+        .flatten()
+        .next()
+    }
+}
+
+fn within<T: PartialOrd + Display>(key: &'static str, value: T, low: T, high: T) -> Option<Problem> {
+    let fits = low <= value && value <= high;
+    (!fits).then(|| Problem { key, value: value.to_string(), expected: format!("{low} to {high}") })
+}
+
+fn duration(key: &'static str, value: f64, longest: f64) -> Option<Problem> {
+    let fits = value > 0.0 && value <= longest;
+    (!fits).then(|| Problem {
+        key,
+        value: value.to_string(),
+        expected: format!("seconds, more than 0 and at most {longest}"),
+    })
+}
+
+fn log_level(level: &str) -> Option<Problem> {
+    tracing_subscriber::EnvFilter::try_new(level).err().map(|e| Problem {
+        key: "log.level",
+        value: format!("\"{level}\""),
+        expected: format!("error, warn, info, debug, trace or directives such as info,assay_server=debug ({e})"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_default_deadline_beyond_the_longest_is_named() {
+        let mut config = Config::default();
+        config.limits.max_deadline_seconds = 5.0;
+        let message = config.validate().unwrap_err().to_string();
+        assert!(message.contains("`limits.default_deadline_seconds` is 600 from the program"), "{message}");
+        assert!(message.contains("at most 5"), "{message}");
+    }
+
+    #[test]
+    fn a_value_that_is_not_a_number_is_out_of_every_range() {
+        let mut config = Config::default();
+        config.shutdown.drain_seconds = f64::NAN;
+        assert!(config.validate().unwrap_err().to_string().contains("shutdown.drain_seconds"));
+    }
+}
