@@ -54,7 +54,7 @@ impl From<&str> for Value {
 /// An ONNX model: a graph, the operator sets it is written in, and what its maker said about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    /// Version of the file format.
+    /// Version of the file format; at least 4, because the inputs of a [`Graph`] never include initializers.
     pub ir_version: i64,
     /// Operator set version by domain; the standard domain is `""`.
     pub opsets: IndexMap<String, i64>,
@@ -125,6 +125,42 @@ pub enum Dimension {
     Symbol(String),
     /// Not stated.
     Unknown,
+}
+
+impl Model {
+    /// A model of the standard domain at version `opset`, in the version of the file format that came with it.
+    #[must_use]
+    pub fn new(opset: i64, graph: Graph) -> Self {
+        // The file format of the release that brought the operator set; see ONNX's `docs/Versioning.md`.
+        let ir_version = match opset {
+            ..=9 => 4,
+            10 => 5,
+            11 => 6,
+            12..=14 => 7,
+            15..=18 => 8,
+            19..=20 => 9,
+            21..=22 => 10,
+            23 => 11,
+            24 => 12,
+            _ => 13,
+        };
+        Self {
+            ir_version,
+            opsets: IndexMap::from([(String::new(), opset)]),
+            producer: "assay".to_owned(),
+            metadata: IndexMap::new(),
+            graph,
+            rest: crate::proto::Rest::default(),
+        }
+    }
+}
+
+impl ValueInfo {
+    /// A tensor of `dtype` and `shape`.
+    #[must_use]
+    pub fn new(value: impl Into<Value>, dtype: DataType, shape: Vec<Dimension>) -> Self {
+        Self { value: value.into(), dtype: Some(dtype), shape: Some(shape), rest: crate::proto::Rest::default() }
+    }
 }
 
 impl Node {

@@ -1,6 +1,10 @@
 //! Constant tensors of a model: element type, shape and content.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+
+use crate::proto::Rest;
 
 /// Element type of a tensor, with ONNX's numbering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +99,10 @@ pub struct Tensor {
     dtype: DataType,
     dims: Vec<usize>,
     data: Bytes,
+    /// Elements of a tensor of strings.
+    strings: Option<Arc<[Bytes]>>,
+    /// Documentation and properties; the content too, if its type is not read.
+    pub(crate) rest: Rest,
 }
 
 impl Tensor {
@@ -102,25 +110,42 @@ impl Tensor {
     #[must_use]
     pub fn new(dtype: DataType, dims: Vec<usize>, data: Bytes) -> Option<Self> {
         let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
-        (elements.checked_mul(dtype.size()?)? == data.len()).then_some(Self { dtype, dims, data })
+        (elements.checked_mul(dtype.size()?)? == data.len()).then(|| Self::raw(dtype, dims, data))
     }
 
-    /// An f32 tensor; the content is repeated or cut to fit is never done: `values` must have `product(dims)` elements.
+    /// A tensor of strings; `None` if there are not `product(dims)` of them.
+    #[must_use]
+    pub fn text(dims: Vec<usize>, values: Vec<Bytes>) -> Option<Self> {
+        let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+        let strings = (elements == values.len()).then(|| values.into())?;
+        Some(Self { strings: Some(strings), ..Self::raw(DataType::String, dims, Bytes::new()) })
+    }
+
+    /// A tensor of a type that is not read: its content stays in `rest`.
+    pub(crate) fn unread(dtype: DataType, dims: Vec<usize>, rest: Rest) -> Self {
+        Self { rest, ..Self::raw(dtype, dims, Bytes::new()) }
+    }
+
+    fn raw(dtype: DataType, dims: Vec<usize>, data: Bytes) -> Self {
+        Self { dtype, dims, data, strings: None, rest: Rest::default() }
+    }
+
+    /// An f32 tensor of `product(dims)` values.
     ///
     /// # Panics
-    /// If it does not: a defect of the caller, never of a file.
+    /// If there are more or fewer: a defect of the caller, never of a file.
     #[must_use]
     pub fn floats(dims: &[usize], values: &[f32]) -> Self {
         assert_eq!(dims.iter().product::<usize>(), values.len(), "elements of a tensor");
         let data = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into();
-        Self { dtype: DataType::Float, dims: dims.to_vec(), data }
+        Self::raw(DataType::Float, dims.to_vec(), data)
     }
 
     /// A vector of i64, as ONNX wants shapes and axes.
     #[must_use]
     pub fn ints(values: &[i64]) -> Self {
         let data = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into();
-        Self { dtype: DataType::Int64, dims: vec![values.len()], data }
+        Self::raw(DataType::Int64, vec![values.len()], data)
     }
 
     /// A scalar of a floating-point type, rounded to it.
@@ -137,7 +162,7 @@ impl Tensor {
             DataType::BFloat16 => half::bf16::from_f64(value).to_le_bytes().to_vec(),
             other => unreachable!("a scalar of type {other:?}"),
         };
-        Self { dtype, dims: Vec::new(), data: data.into() }
+        Self::raw(dtype, Vec::new(), data.into())
     }
 
     /// Element type.
@@ -164,10 +189,16 @@ impl Tensor {
         self.len() == 0
     }
 
-    /// Little-endian, row-major content.
+    /// Little-endian, row-major content; empty for strings and types that are not read.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.data
+    }
+
+    /// Elements of a tensor of strings.
+    #[must_use]
+    pub fn strings(&self) -> Option<&[Bytes]> {
+        self.strings.as_deref()
     }
 
     /// The same content in another shape; `None` if the number of elements differs.
