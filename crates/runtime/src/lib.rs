@@ -3,12 +3,16 @@
 //! Start with [`OnnxRuntime::load`], [`OnnxClassifier::load`] and [`Classifier`].
 
 mod classifier;
+mod engine;
 mod library;
 mod native;
 mod onnx;
 mod provider;
+mod session;
 
 pub use classifier::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, RunError};
+pub use engine::{Engine, EngineOptions, Ticket};
 pub use library::{Library, LibraryError, OnnxRuntime};
-pub use onnx::{ClassifierOptions, LoadError, ModelInfo, OnnxClassifier, Ticket};
+pub use onnx::{ClassifierOptions, LoadError, ModelInfo, OnnxClassifier};
 pub use provider::Provider;
+pub use session::{Array, SessionError, Tensors};

@@ -1,0 +1,252 @@
+//! An engine: sessions of one model, each owned by a thread, behind one bounded queue.
+//!
+//! ONNX Runtime's `Run` needs the session for itself, so a session never leaves its thread. Whoever waits gets an answer in
+//! every case: a panic or a failed run is an error to the caller, and what still waits when the engine closes is
+//! [`RunError::Unloaded`].
+
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use ort::session::Session;
+
+use crate::session::{self, SessionError, SessionSettings, Tensors};
+use crate::{OnnxRuntime, Provider, RunError};
+
+/// How an engine runs a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// What to run on.
+    pub provider: Provider,
+    /// Whether to run on the processor when `provider` is not available. Without it that is an error.
+    pub fallback: bool,
+    /// Sessions of the model, each on a thread of its own and with its own copy of the weights.
+    pub sessions: NonZeroUsize,
+    /// Threads that a session computes one operator with. `None`: the processors of this process divided by `sessions`.
+    pub intra_threads: Option<NonZeroUsize>,
+    /// Whether those threads spin while they wait for work: faster when the model is always busy, wasteful otherwise.
+    pub spinning: bool,
+    /// Runs that may wait for a session.
+    pub queue: NonZeroUsize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            provider: Provider::Cpu,
+            fallback: false,
+            sessions: NonZeroUsize::MIN,
+            intra_threads: None,
+            spinning: false,
+            queue: NonZeroUsize::MIN.saturating_add(255),
+        }
+    }
+}
+
+impl EngineOptions {
+    /// Threads of each session.
+    fn threads(&self) -> NonZeroUsize {
+        self.intra_threads.unwrap_or_else(|| {
+            let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+            NonZeroUsize::new(processors.get() / self.sessions).unwrap_or(NonZeroUsize::MIN)
+        })
+    }
+}
+
+/// Sessions of one model, ready to run. Dropping it waits for the runs that have begun and refuses those that wait.
+#[derive(Debug)]
+pub struct Engine {
+    provider: Provider,
+    closed: Arc<AtomicBool>,
+    /// `None` only while it is dropped.
+    queue: Option<SyncSender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A run that was submitted. Dropping it takes the run out of the queue if it still waits there.
+#[derive(Debug)]
+#[must_use = "dropping it cancels the run"]
+pub struct Ticket {
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One run that waits for a session.
+struct Job {
+    inputs: Tensors,
+    cancelled: Arc<AtomicBool>,
+    reply: Reply,
+}
+
+/// Calls back exactly once: a run that is dropped unanswered answers that the model was unloaded.
+struct Reply(Option<Box<dyn FnOnce(Result<Tensors, RunError>) + Send>>);
+
+impl Reply {
+    fn send(mut self, result: Result<Tensors, RunError>) {
+        if let Some(callback) = self.0.take() {
+            callback(result);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(callback) = self.0.take() {
+            callback(Err(RunError::Unloaded));
+        }
+    }
+}
+
+impl Engine {
+    /// Opens sessions of the model in `bytes`, the content of an ONNX file.
+    ///
+    /// # Errors
+    /// ONNX Runtime refuses the model, or the provider is not available and `fallback` is not set.
+    pub fn start(runtime: &OnnxRuntime, bytes: &[u8], options: &EngineOptions) -> Result<Self, SessionError> {
+        let mut settings = SessionSettings {
+            provider: options.provider,
+            intra_threads: options.threads(),
+            spinning: options.spinning,
+            optimized: true,
+        };
+        let first = match session::open(runtime, bytes, &settings) {
+            Err(SessionError::Provider { provider, reason }) if options.fallback && provider != Provider::Cpu => {
+                tracing::warn!(%provider, %reason, "the provider is not available: falling back to the processor");
+                settings.provider = Provider::Cpu;
+                session::open(runtime, bytes, &settings)?
+            }
+            other => other?,
+        };
+        let mut sessions = vec![first];
+        for _ in 1..options.sessions.get() {
+            sessions.push(session::open(runtime, bytes, &settings)?);
+        }
+        let (queue, jobs) = sync_channel(options.queue.get());
+        let jobs = Arc::new(Mutex::new(jobs));
+        let mut engine =
+            Self { provider: settings.provider, closed: Arc::default(), queue: Some(queue), threads: Vec::new() };
+        for session in sessions {
+            let (jobs, closed) = (Arc::clone(&jobs), Arc::clone(&engine.closed));
+            let thread = std::thread::Builder::new()
+                .name("assay-session".into())
+                .spawn(move || serve(session, &jobs, &closed))
+                .map_err(|e| SessionError::Refused(format!("no thread for a session: {e}")))?;
+            engine.threads.push(thread);
+        }
+        Ok(engine)
+    }
+
+    /// What it runs on, which is the processor after a fallback.
+    #[must_use]
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// One run. Blocks while the queue is full and until the result is there.
+    ///
+    /// # Errors
+    /// The tensors do not fit the model, the run failed, or the engine was closed.
+    pub fn run(&self, inputs: Tensors) -> Result<Tensors, RunError> {
+        let (answer, result) = channel();
+        // Nobody listens any more only if this thread panicked.
+        self.push(inputs, Arc::default(), move |r| drop(answer.send(r)));
+        result.recv().unwrap_or(Err(RunError::Unloaded))
+    }
+
+    /// One run without blocking. `reply` is called exactly once, on the session's thread or at once; it should be quick.
+    /// [`RunError::Busy`] means that the queue is full.
+    pub fn submit(&self, inputs: Tensors, reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static) -> Ticket {
+        let cancelled = Arc::default();
+        self.try_push(inputs, Arc::clone(&cancelled), reply);
+        Ticket { cancelled }
+    }
+
+    /// Refuses what waits and what comes, as [`RunError::Unloaded`]. Runs that have begun end normally.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn push(
+        &self,
+        inputs: Tensors,
+        cancelled: Arc<AtomicBool>,
+        reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static,
+    ) {
+        let job = Job { inputs, cancelled, reply: Reply(Some(Box::new(reply))) };
+        // A job that is not sent is dropped, which answers it.
+        if let Some(queue) = self.open_queue() {
+            drop(queue.send(job));
+        }
+    }
+
+    pub(crate) fn try_push(
+        &self,
+        inputs: Tensors,
+        cancelled: Arc<AtomicBool>,
+        reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static,
+    ) {
+        let job = Job { inputs, cancelled, reply: Reply(Some(Box::new(reply))) };
+        if let Some(queue) = self.open_queue()
+            && let Err(TrySendError::Full(job)) = queue.try_send(job)
+        {
+            job.reply.send(Err(RunError::Busy));
+        }
+    }
+
+    fn open_queue(&self) -> Option<&SyncSender<Job>> {
+        self.queue.as_ref().filter(|_| !self.closed.load(Ordering::Acquire))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            // A reply may hold the last handle of the engine: its thread cannot wait for itself.
+            if thread.thread().id() != std::thread::current().id() {
+                // The threads catch panics, so there is nothing to learn from the result.
+                drop(thread.join());
+            }
+        }
+    }
+}
+
+/// The life of a session's thread: until the queue is gone.
+fn serve(mut session: Session, jobs: &Mutex<Receiver<Job>>, closed: &AtomicBool) {
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        let answered = catch_unwind(AssertUnwindSafe(|| {
+            if closed.load(Ordering::Acquire) {
+                return drop(job.reply);
+            }
+            if job.cancelled.load(Ordering::Relaxed) {
+                return job.reply.send(Err(RunError::Cancelled));
+            }
+            let result = catch_unwind(AssertUnwindSafe(|| session::run(&mut session, &job.inputs)))
+                .unwrap_or_else(|panic| Err(RunError::Runtime(format!("a run panicked: {}", message(&*panic)))));
+            job.reply.send(result);
+        }));
+        if let Err(panic) = answered {
+            tracing::error!(panic = message(&*panic), "a reply panicked");
+        }
+    }
+}
+
+/// What a panic said.
+fn message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
+}

@@ -1,0 +1,172 @@
+//! Sessions: a model as ONNX Runtime holds it, and one run of it.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+
+use half::f16;
+use indexmap::IndexMap;
+use ndarray::{ArrayD, IxDyn};
+use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef, ValueType};
+
+use crate::{OnnxRuntime, Provider, RunError};
+
+/// A tensor that goes into a session or comes out of it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Array {
+    /// Numbers. A model whose tensors are float16 or float64 gets and gives them converted.
+    Float(ArrayD<f32>),
+    /// Integers, as labels are.
+    Int(ArrayD<i64>),
+}
+
+/// Tensors by name.
+pub type Tensors = IndexMap<String, Array>;
+
+/// A model that ONNX Runtime did not accept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The execution provider is not there.
+    #[error(
+        "the provider {provider} is not available: {reason}. Choose another one, or allow the fallback to the processor"
+    )]
+    Provider {
+        /// What was asked for.
+        provider: Provider,
+        /// Why it is not available.
+        reason: String,
+    },
+    /// ONNX Runtime refused the model.
+    #[error("ONNX Runtime refused the model: {0}")]
+    Refused(String),
+}
+
+/// How a session runs.
+pub(crate) struct SessionSettings {
+    pub(crate) provider: Provider,
+    pub(crate) intra_threads: NonZeroUsize,
+    pub(crate) spinning: bool,
+    /// Whether the graph is optimised. A graph whose every value is an output has nothing to gain from it.
+    pub(crate) optimized: bool,
+}
+
+/// A session of the model in `bytes`, on exactly the provider that was asked for.
+pub(crate) fn open(runtime: &OnnxRuntime, bytes: &[u8], settings: &SessionSettings) -> Result<Session, SessionError> {
+    let level = if settings.optimized { GraphOptimizationLevel::All } else { GraphOptimizationLevel::Disable };
+    let configured = || -> ort::Result<_> {
+        Ok(Session::builder(runtime.environment())?
+            .with_optimization_level(level)?
+            .with_intra_threads(settings.intra_threads.get())?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(settings.spinning)?
+            // A pattern is remembered for every batch size that occurs, and never given back.
+            .with_memory_pattern(false)?)
+    };
+    let builder = configured().map_err(|e| SessionError::Refused(e.to_string()))?;
+    let unavailable = |reason: String| SessionError::Provider { provider: settings.provider, reason };
+    let provider = dispatch(settings.provider).map_err(unavailable)?;
+    let mut builder = builder.with_execution_providers([provider]).map_err(|e| unavailable(e.to_string()))?;
+    builder.commit_from_memory(bytes).map_err(|e| SessionError::Refused(e.to_string()))
+}
+
+/// The provider in `ort`'s words. Registering it fails rather than falling back.
+fn dispatch(provider: Provider) -> Result<ExecutionProviderDispatch, String> {
+    let dispatch = match provider {
+        Provider::Cpu => ep::CPU::default().build(),
+        Provider::Cuda { device } => {
+            if !ep::CUDA::is_available().map_err(|e| e.to_string())? {
+                return Err("this build of ONNX Runtime was made without CUDA".into());
+            }
+            ep::CUDA::default()
+                .with_device_id(i32::try_from(device).map_err(|e| e.to_string())?)
+                // An exhaustive search would run at every new batch size.
+                .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic)
+                // 10 bits of mantissa are too few to audit with.
+                .with_tf32(false)
+                .build()
+        }
+    };
+    Ok(dispatch.error_on_failure())
+}
+
+/// One run. Inputs of the model's own type are read where they lie; each output is copied out once. Numbers of other
+/// floating-point types are converted on the way in and out.
+pub(crate) fn run(session: &mut Session, inputs: &Tensors) -> Result<Tensors, RunError> {
+    let values: Vec<(&str, SessionInputValue<'_>)> = inputs
+        .iter()
+        .map(|(name, array)| Ok((name.as_str(), feed(array, element_type(session, name))?)))
+        .collect::<ort::Result<_>>()
+        .map_err(failed)?;
+    let outputs = session.run(values).map_err(failed)?;
+    outputs.iter().map(|(name, value)| Ok((name.to_owned(), extract(name, &value)?))).collect()
+}
+
+fn failed(e: ort::Error) -> RunError {
+    RunError::Runtime(e.to_string())
+}
+
+/// The type that the model wants for its input `name`.
+fn element_type(session: &Session, name: &str) -> Option<TensorElementType> {
+    let input = session.inputs().iter().find(|input| input.name() == name)?;
+    if let ValueType::Tensor { ty, .. } = input.dtype() { Some(*ty) } else { None }
+}
+
+fn feed(array: &Array, wanted: Option<TensorElementType>) -> ort::Result<SessionInputValue<'_>> {
+    Ok(match (array, wanted) {
+        (Array::Float(a), Some(TensorElementType::Float16)) => converted(a, |v| f16::from_f32(v))?,
+        (Array::Float(a), Some(TensorElementType::Float64)) => converted(a, f64::from)?,
+        (Array::Float(a), _) => borrowed(a)?,
+        (Array::Int(a), _) => borrowed(a)?,
+    })
+}
+
+fn borrowed<T: PrimitiveTensorElementType + Copy + fmt::Debug + 'static>(
+    a: &ArrayD<T>,
+) -> ort::Result<SessionInputValue<'_>> {
+    match a.as_slice() {
+        Some(slice) => Ok(TensorRef::from_array_view((a.shape(), slice))?.into()),
+        None => Ok(Tensor::from_array((a.shape(), a.iter().copied().collect::<Vec<T>>()))?.into()),
+    }
+}
+
+fn converted<T: PrimitiveTensorElementType + Copy + fmt::Debug + 'static>(
+    a: &ArrayD<f32>,
+    convert: impl Fn(f32) -> T,
+) -> ort::Result<SessionInputValue<'static>> {
+    Ok(Tensor::from_array((a.shape(), a.iter().map(|&v| convert(v)).collect::<Vec<T>>()))?.into())
+}
+
+fn extract(name: &str, value: &DynValue) -> Result<Array, RunError> {
+    let ValueType::Tensor { ty, shape, .. } = value.dtype() else {
+        return Err(RunError::Runtime(format!("output \"{name}\" is not a tensor")));
+    };
+    let shape = IxDyn(&sizes(shape));
+    let array = match ty {
+        TensorElementType::Float32 => ArrayD::from_shape_vec(shape, elements(value, |v: f32| v)?).map(Array::Float),
+        TensorElementType::Float16 => ArrayD::from_shape_vec(shape, elements(value, f16::to_f32)?).map(Array::Float),
+        #[allow(clippy::cast_possible_truncation)]
+        TensorElementType::Float64 => {
+            ArrayD::from_shape_vec(shape, elements(value, |v: f64| v as f32)?).map(Array::Float)
+        }
+        TensorElementType::Int64 => ArrayD::from_shape_vec(shape, elements(value, |v: i64| v)?).map(Array::Int),
+        other => return Err(RunError::Runtime(format!("output \"{name}\" has type {other}, which is not read"))),
+    };
+    array.map_err(|e| RunError::Runtime(format!("output \"{name}\": {e}")))
+}
+
+fn elements<T: PrimitiveTensorElementType + Copy, U>(
+    value: &DynValue,
+    convert: impl Fn(T) -> U,
+) -> Result<Vec<U>, RunError> {
+    let (_, data) = value.try_extract_tensor::<T>().map_err(failed)?;
+    Ok(data.iter().map(|&v| convert(v)).collect())
+}
+
+/// Dimensions of a tensor that exists: none is negative.
+pub(crate) fn sizes(shape: &[i64]) -> Vec<usize> {
+    shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect()
+}
