@@ -87,7 +87,9 @@ struct Job {
 }
 
 /// Calls back exactly once: a run that is dropped unanswered answers that the model was unloaded.
-struct Reply(Option<Box<dyn FnOnce(Result<Tensors, RunError>) + Send>>);
+struct Reply(Option<Callback>);
+
+type Callback = Box<dyn FnOnce(Result<Tensors, RunError>) + Send>;
 
 impl Reply {
     fn send(mut self, result: Result<Tensors, RunError>) {

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use ndarray::{ArrayD, IxDyn};
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
 use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{Session, SessionInputValue};
+use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::{OnnxRuntime, Provider, RunError};
@@ -96,15 +96,20 @@ fn dispatch(provider: Provider) -> Result<ExecutionProviderDispatch, String> {
 /// One run. Inputs of the model's own type are read where they lie; each output is copied out once. Numbers of other
 /// floating-point types are converted on the way in and out.
 pub(crate) fn run(session: &mut Session, inputs: &Tensors) -> Result<Tensors, RunError> {
+    outputs(session, inputs)?.iter().map(|(name, value)| Ok((name.to_owned(), extract(name, &value)?))).collect()
+}
+
+/// One run, its outputs as ONNX Runtime holds them.
+pub(crate) fn outputs<'s>(session: &'s mut Session, inputs: &Tensors) -> Result<SessionOutputs<'s>, RunError> {
     let values: Vec<(&str, SessionInputValue<'_>)> = inputs
         .iter()
         .map(|(name, array)| Ok((name.as_str(), feed(array, element_type(session, name))?)))
         .collect::<ort::Result<_>>()
         .map_err(failed)?;
-    let outputs = session.run(values).map_err(failed)?;
-    outputs.iter().map(|(name, value)| Ok((name.to_owned(), extract(name, &value)?))).collect()
+    session.run(values).map_err(failed)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn failed(e: ort::Error) -> RunError {
     RunError::Runtime(e.to_string())
 }
@@ -117,7 +122,7 @@ fn element_type(session: &Session, name: &str) -> Option<TensorElementType> {
 
 fn feed(array: &Array, wanted: Option<TensorElementType>) -> ort::Result<SessionInputValue<'_>> {
     Ok(match (array, wanted) {
-        (Array::Float(a), Some(TensorElementType::Float16)) => converted(a, |v| f16::from_f32(v))?,
+        (Array::Float(a), Some(TensorElementType::Float16)) => converted(a, f16::from_f32)?,
         (Array::Float(a), Some(TensorElementType::Float64)) => converted(a, f64::from)?,
         (Array::Float(a), _) => borrowed(a)?,
         (Array::Int(a), _) => borrowed(a)?,
