@@ -26,7 +26,7 @@ mod tensor;
 mod transform;
 
 pub use attribute::Attribute;
-pub use canonical::Canonical;
+pub use canonical::{Canonical, CanonicalError};
 pub use check::{Defect, check};
 pub use emit::Emit;
 pub use error::{Cause, Kind, Rule, TransformError};
@@ -34,6 +34,6 @@ pub use load::{Limits, LoadError};
 pub use loss::Loss;
 pub use model::{Dimension, Graph, Model, Node, Value, ValueInfo};
 pub use ops::{Class, OPERATORS, Operator, operator};
-pub use shape::{Dim, Facts, Probe, Probed, Shaped, Shapes};
+pub use shape::{Dim, Facts, Probe, Probed, ShapeError, Shaped, Shapes};
 pub use tensor::{DataType, Tensor};
 pub use transform::{Gradient, Vjp, gradient, vjp};

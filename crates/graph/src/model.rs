@@ -159,7 +159,13 @@ impl ValueInfo {
     /// A tensor of `dtype` and `shape`.
     #[must_use]
     pub fn new(value: impl Into<Value>, dtype: DataType, shape: Vec<Dimension>) -> Self {
-        Self { value: value.into(), dtype: Some(dtype), shape: Some(shape), rest: crate::proto::Rest::default() }
+        Self { dtype: Some(dtype), shape: Some(shape), ..Self::untyped(value.into()) }
+    }
+
+    /// A value of which only the name is stated.
+    #[must_use]
+    pub fn untyped(value: Value) -> Self {
+        Self { value, dtype: None, shape: None, rest: crate::proto::Rest::default() }
     }
 }
 

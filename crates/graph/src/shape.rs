@@ -1,8 +1,8 @@
 //! Shapes of all values of a model, learned by running it with two batch sizes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::{Canonical, DataType, Tensor, Value};
+use crate::{Canonical, DataType, Model, Node, Tensor, Value};
 
 /// Size of one dimension as a function of the batch size `n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,17 +24,128 @@ pub struct Facts {
     pub constant: Option<Tensor>,
 }
 
+impl Facts {
+    /// What is known of a constant.
+    fn of(tensor: &Tensor) -> Self {
+        let dims = tensor.dims().iter().map(|&d| Dim::Fixed(d)).collect();
+        Self { dtype: tensor.dtype(), dims, constant: Some(tensor.clone()) }
+    }
+}
+
 /// Facts of every value of a model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shapes(pub HashMap<Value, Facts>);
+
+/// Why the shapes of a model are not known, or not those of a classifier.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShapeError {
+    /// Both runs used the same batch size.
+    #[error("both probe runs used batch size {batch}; two different sizes are needed")]
+    SameBatch {
+        /// The size.
+        batch: usize,
+    },
+    /// A size is neither constant nor a multiple of the batch size.
+    #[error(
+        "value \"{value}\" has shape {first:?} for a batch of {n} and {second:?} for a batch of {m}: every \
+         size must be constant or a multiple of the batch size",
+        n = batches.0,
+        m = batches.1
+    )]
+    Dims {
+        /// The value.
+        value: Value,
+        /// Both batch sizes.
+        batches: (usize, usize),
+        /// Shape in the first run.
+        first: Vec<usize>,
+        /// Shape in the second run.
+        second: Vec<usize>,
+    },
+    /// The element type differs between the runs.
+    #[error("value \"{value}\" changes its element type from {first:?} to {second:?} with the batch size")]
+    Type {
+        /// The value.
+        value: Value,
+        /// Type in the first run.
+        first: DataType,
+        /// Type in the second run.
+        second: DataType,
+    },
+    /// A value was not seen in the probe runs.
+    #[error("value \"{value}\" was not seen in both probe runs")]
+    Missing {
+        /// The value.
+        value: Value,
+    },
+    /// The model does not have exactly one floating-point input with a batch dimension.
+    #[error("a classifier has one floating-point input [batch, …]; this model's inputs are: {found}")]
+    Input {
+        /// Its inputs.
+        found: String,
+    },
+    /// The model does not have exactly one output that can be logits.
+    #[error("a classifier has one floating-point output [batch, classes]; this model's outputs are: {found}")]
+    Logits {
+        /// Its outputs.
+        found: String,
+    },
+}
+
+impl Shapes {
+    /// What two runs of the probe model with different batch sizes show.
+    ///
+    /// # Errors
+    /// The batch sizes are equal, a value is missing in one run, or its size is neither constant nor a multiple of the batch
+    /// size.
+    pub fn infer(first: &Probe, second: &Probe) -> Result<Self, ShapeError> {
+        if first.batch == second.batch {
+            return Err(ShapeError::SameBatch { batch: first.batch });
+        }
+        if let Some(value) = second.values.keys().find(|v| !first.values.contains_key(*v)) {
+            return Err(ShapeError::Missing { value: value.clone() });
+        }
+        let facts = |(value, a): (&Value, &Probed)| {
+            let b = second.values.get(value).ok_or_else(|| ShapeError::Missing { value: value.clone() })?;
+            if a.dtype != b.dtype {
+                return Err(ShapeError::Type { value: value.clone(), first: a.dtype, second: b.dtype });
+            }
+            let dims = dims(&a.dims, &b.dims, first.batch, second.batch).ok_or_else(|| ShapeError::Dims {
+                value: value.clone(),
+                batches: (first.batch, second.batch),
+                first: a.dims.clone(),
+                second: b.dims.clone(),
+            })?;
+            let constant = a.content.clone().filter(|content| b.content.as_ref() == Some(content));
+            Ok((value.clone(), Facts { dtype: a.dtype, dims, constant }))
+        };
+        first.values.iter().map(facts).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Each size as a function of the batch size, from its values at `n` and `m`.
+fn dims(a: &[usize], b: &[usize], n: usize, m: usize) -> Option<Vec<Dim>> {
+    let dim = |(&a, &b): (&usize, &usize)| match a.checked_div(n) {
+        _ if a == b => Some(Dim::Fixed(a)),
+        Some(k) if k.checked_mul(n) == Some(a) && k.checked_mul(m) == Some(b) => Some(Dim::Batch(k)),
+        _ => None,
+    };
+    (a.len() == b.len()).then(|| a.iter().zip(b).map(dim).collect())?
+}
 
 /// What one run of the probe model (see [`Canonical::probe`]) showed.
 #[derive(Clone, Debug, Default)]
 pub struct Probe {
     /// Batch size of the run.
     pub batch: usize,
-    /// Every value of the graph; content only for integers and booleans of at most [`Probe::MAX_CONTENT`] elements.
+    /// Every value of the graph, its inputs too; content only for integers and booleans of at most [`Probe::MAX_CONTENT`] elements.
     pub values: HashMap<Value, Probed>,
+}
+
+impl Probe {
+    /// Elements up to which the content of an integer or boolean value is kept.
+    pub const MAX_CONTENT: usize = 4096;
 }
 
 /// One value as a probe run saw it.
@@ -56,10 +167,71 @@ pub struct Shaped {
 }
 
 impl Shaped {
+    /// `canonical` with the shapes that probe runs showed. Initializers need not be among them.
+    ///
+    /// Content is taken as constant only where it cannot depend on the input's elements: a mask that happened to be equal in
+    /// both runs is not a constant.
+    ///
+    /// # Errors
+    /// An input or the output of a node was not seen.
+    pub fn new(canonical: Canonical, mut shapes: Shapes) -> Result<Self, ShapeError> {
+        let graph = &canonical.model.graph;
+        shapes.0.extend(graph.initializers.iter().map(|(value, tensor)| (value.clone(), Facts::of(tensor))));
+        let mut varying: HashSet<&Value> = graph.inputs.iter().map(|i| &i.value).collect();
+        let values = varying.iter().copied().chain(graph.nodes.iter().flat_map(|n| n.outputs.iter().flatten()));
+        if let Some(value) = values.into_iter().find(|v| !shapes.0.contains_key(*v)) {
+            return Err(ShapeError::Missing { value: value.clone() });
+        }
+        for node in &graph.nodes {
+            if depends_on_content(node, &varying) {
+                varying.extend(node.outputs.iter().flatten());
+            } else if let (Some(from), Some(to), "Identity") = (node.input(0), node.output(0), node.operator.as_str()) {
+                let constant = shapes.0.get(from).and_then(|facts| facts.constant.clone());
+                if let Some(facts) = shapes.0.get_mut(to) {
+                    facts.constant = constant;
+                }
+            }
+        }
+        for value in varying {
+            if let Some(facts) = shapes.0.get_mut(value) {
+                facts.constant = None;
+            }
+        }
+        Ok(Self { canonical, shapes })
+    }
+
     /// The model.
     #[must_use]
-    pub fn model(&self) -> &crate::Model {
+    pub fn model(&self) -> &Model {
         self.canonical.model()
+    }
+
+    /// The floating-point input `[batch, …]` that the samples go to.
+    ///
+    /// # Errors
+    /// There is none, or there are other inputs.
+    pub fn input(&self) -> Result<&Value, ShapeError> {
+        let inputs = &self.model().graph.inputs;
+        match inputs.as_slice() {
+            [input] if self.is_batch_of_floats(&input.value) => Ok(&input.value),
+            _ => Err(ShapeError::Input { found: self.describe(inputs.iter().map(|i| &i.value)) }),
+        }
+    }
+
+    /// The floating-point output `[batch, classes]` that is taken as logits.
+    ///
+    /// # Errors
+    /// No output is of that form, or more than one.
+    pub fn logits(&self) -> Result<&Value, ShapeError> {
+        let outputs = &self.model().graph.outputs;
+        let is_logits = |v: &&Value| {
+            self.is_batch_of_floats(v) && matches!(self.dims(v), [Dim::Batch(1), Dim::Fixed(classes)] if *classes > 0)
+        };
+        let mut candidates = outputs.iter().map(|o| &o.value).filter(is_logits);
+        match (candidates.next(), candidates.next()) {
+            (Some(logits), None) => Ok(logits),
+            _ => Err(ShapeError::Logits { found: self.describe(outputs.iter().map(|o| &o.value)) }),
+        }
     }
 
     /// What is known about `value`.
@@ -77,5 +249,46 @@ impl Shaped {
     /// All values of the model.
     pub fn values(&self) -> impl Iterator<Item = &Value> {
         self.shapes.0.keys()
+    }
+
+    fn dims(&self, value: &Value) -> &[Dim] {
+        self.facts(value).map_or(&[], |f| &f.dims)
+    }
+
+    fn is_batch_of_floats(&self, value: &Value) -> bool {
+        self.facts(value).is_some_and(|f| f.dtype.is_float() && f.dims.first() == Some(&Dim::Batch(1)))
+    }
+
+    /// Names, types and shapes, for messages.
+    fn describe<'v>(&self, values: impl Iterator<Item = &'v Value>) -> String {
+        let one = |value: &Value| {
+            let dims: Vec<String> = self
+                .dims(value)
+                .iter()
+                .map(|d| match d {
+                    Dim::Fixed(size) => size.to_string(),
+                    Dim::Batch(1) => "batch".to_owned(),
+                    Dim::Batch(k) => format!("{k}·batch"),
+                })
+                .collect();
+            let dtype = self.facts(value).map_or_else(String::new, |f| format!("{:?} ", f.dtype));
+            format!("\"{value}\" {dtype}[{}]", dims.join(", "))
+        };
+        let all: Vec<String> = values.map(one).collect();
+        if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+    }
+}
+
+/// Whether the outputs of `node` may change with the elements of the values in `varying`, not only with their shapes.
+fn depends_on_content(node: &Node, varying: &HashSet<&Value>) -> bool {
+    let standard = node.domain.is_empty();
+    match node.operator.as_str() {
+        "Shape" | "Size" if standard => false,
+        "RandomNormal" | "RandomUniform" | "RandomNormalLike" | "RandomUniformLike" | "Bernoulli" | "Multinomial"
+            if standard =>
+        {
+            true
+        }
+        _ => crate::order::reads(node).iter().any(|v| varying.contains(v)),
     }
 }
