@@ -62,7 +62,7 @@ impl<'m> Emit<'m> {
 
     /// A new input of the model, called `wish` or like it.
     pub(crate) fn input(&mut self, wish: &str, dtype: DataType, dims: &[Dim]) -> Value {
-        let value = self.fresh(wish.to_owned());
+        let value = self.fresh(wish);
         self.inputs.push(info(value.clone(), dtype, dims));
         value
     }
@@ -157,7 +157,7 @@ impl<'m> Emit<'m> {
     ) -> Vec<Value> {
         let name = format!("{}/{operator}.{}", self.scope, self.counter);
         let values: Vec<Value> =
-            (0..outputs).map(|i| self.fresh(if i == 0 { name.clone() } else { format!("{name}:{i}") })).collect();
+            (0..outputs).map(|i| self.fresh(&if i == 0 { name.clone() } else { format!("{name}:{i}") })).collect();
         self.counter += 1;
         let outputs = values.iter().cloned().map(Some).collect();
         self.nodes.push(Node { name, attributes, ..Node::new(operator, inputs, outputs) });
@@ -179,7 +179,7 @@ impl<'m> Emit<'m> {
     }
 
     fn constant_value(&mut self, tensor: Tensor) -> Value {
-        let value = self.fresh(format!("constant.{}", self.constants.len()));
+        let value = self.fresh(&format!("constant.{}", self.constants.len()));
         self.constants.insert(value.clone(), tensor);
         value
     }
@@ -213,7 +213,7 @@ impl<'m> Emit<'m> {
         if let Some(value) = self.extra_outputs.get(&key) {
             return value.clone();
         }
-        let value = self.fresh(format!("{first}:{index}"));
+        let value = self.fresh(&format!("{first}:{index}"));
         self.extra_outputs.insert(key, value.clone());
         value
     }
@@ -268,14 +268,39 @@ impl<'m> Emit<'m> {
     }
 
     /// A name that no value of the model or of this builder has.
-    fn fresh(&mut self, wish: String) -> Value {
-        let mut value = Value::new(wish.as_str());
+    fn fresh(&mut self, wish: &str) -> Value {
+        let mut value = Value::new(wish);
         let mut n = 1;
         while !self.taken.insert(value.clone()) {
             value = Value::new(format!("{wish}~{n}"));
             n += 1;
         }
         value
+    }
+
+    /// Repeats `value`, of shape `from`, to the shape of `like`, a value of the source model. Both have the same rank.
+    ///
+    /// # Errors
+    /// As [`Emit::facts`].
+    pub fn expand(&mut self, value: &Value, from: &[Dim], like: &Value) -> Rule<Value> {
+        let to = self.dims(like)?;
+        if from == to {
+            return Ok(value.clone());
+        }
+        let fixed: Option<Vec<i64>> = from
+            .iter()
+            .zip(to)
+            .map(|(from, to)| match to {
+                Dim::Fixed(size) => i64::try_from(*size).ok(),
+                // `Expand` broadcasts both ways: the dimension keeps its size.
+                Dim::Batch(_) => (from == to).then_some(1),
+            })
+            .collect();
+        let shape = match fixed {
+            Some(shape) => self.ints(&shape),
+            None => self.op("Shape", &[like]),
+        };
+        Ok(self.op("Expand", &[value, &shape]))
     }
 
     /// The source model with everything that was added, without what no output depends on.

@@ -2,7 +2,7 @@
 
 use super::{Class, Operator};
 use crate::error::no_rule;
-use crate::{Emit, Node, Rule, Value};
+use crate::{Cause, DataType, Emit, Node, Rule, Value};
 
 /// The gradient of an operator that is linear in each input: its transpose, input by input.
 pub(super) fn vjp<O: Operator + ?Sized>(
@@ -25,18 +25,63 @@ pub(super) fn vjp<O: Operator + ?Sized>(
         .collect()
 }
 
-/// The gradient of an operator whose first input alone is differentiable: `rule` makes the product from the cotangent of
-/// the first output.
-pub(super) fn of_first(
+/// The gradient of an element-wise operator of one input: `rule(x, y, w)` makes the product from the input, the output and
+/// the output's cotangent.
+pub(super) fn unary(
+    node: &Node,
     cotangents: &[Option<Value>],
     wanted: &[bool],
-    rule: impl FnOnce(&Value) -> Rule<Value>,
+    rule: impl FnOnce(&Value, &Value, &Value) -> Rule<Value>,
 ) -> Rule<Vec<Option<Value>>> {
     let mut products = vec![None; wanted.len()];
-    if let (Some(y), Some(true), Some(first)) =
-        (cotangents.first().and_then(Option::as_ref), wanted.first(), products.first_mut())
+    if let (Some(w), Some(y), Some(true)) =
+        (cotangents.first().and_then(Option::as_ref), node.output(0), wanted.first())
     {
-        *first = Some(rule(y)?);
+        products[0] = Some(rule(node.required(0)?, y, w)?);
     }
     Ok(products)
+}
+
+/// The gradient of an element-wise operator whose inputs are broadcast: `rule(i, w, e)` makes the product for input `i`, in
+/// the output's shape, from the output's cotangent.
+pub(super) fn broadcast(
+    node: &Node,
+    cotangents: &[Option<Value>],
+    wanted: &[bool],
+    e: &mut Emit<'_>,
+    mut rule: impl FnMut(usize, &Value, &mut Emit<'_>) -> Rule<Value>,
+) -> Rule<Vec<Option<Value>>> {
+    let mut products = vec![None; wanted.len()];
+    if let Some(w) = cotangents.first().and_then(Option::as_ref) {
+        for (i, product) in products.iter_mut().enumerate().filter(|(i, _)| wanted[*i]) {
+            let full = rule(i, w, e)?;
+            *product = Some(unbroadcast(node, i, &full, e)?);
+        }
+    }
+    Ok(products)
+}
+
+/// `value`, in the shape of the node's output, summed to the shape of its input `i`.
+pub(super) fn unbroadcast(node: &Node, i: usize, value: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+    let from = e.dims(output(node)?)?;
+    let to = e.dims(node.required(i)?)?;
+    e.sum_to(value, from, to)
+}
+
+/// The first output of a node.
+pub(super) fn output(node: &Node) -> Rule<&Value> {
+    node.output(0).ok_or_else(|| Cause::Malformed("output 0 is required".into()))
+}
+
+/// 1 where `x > 0`, else 0, in the type of `x`.
+///
+/// For f32 it is one operator that ONNX Runtime also has in its blocked convolution layout, a steep `HardSigmoid`: exact but
+/// for denormal numbers, where it lies between. The other types have no finite slope that is steep enough.
+pub(super) fn positive(x: &Value, dtype: DataType, e: &mut Emit<'_>) -> Value {
+    if dtype == DataType::Float {
+        return e.op_with("HardSigmoid", &[x], [("alpha", f32::MAX.into()), ("beta", 0.0.into())]);
+    }
+    let zero = e.scalar(0.0, dtype);
+    let mask = e.op("Greater", &[x, &zero]);
+    e.cast(&mask, DataType::Bool, dtype)
 }

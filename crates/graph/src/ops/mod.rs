@@ -2,8 +2,71 @@
 //!
 //! To add an operator, write its file and its line in [`OPERATORS`]; nothing else changes. An operator that is not in the
 //! table, or an attribute that its file does not handle, is refused by name.
+//!
+//! # Where there is no derivative
+//!
+//! At a kink assay takes the element of the generalized gradient that PyTorch takes:
+//!
+//! | operator | where | derivative |
+//! |---|---|---|
+//! | `Relu` | 0 | 0 |
+//! | `LeakyRelu`, `PRelu`, `Elu`, `Selu` | 0 | that of the negative side |
+//! | `Abs` | 0 | 0 |
+//! | `HardSigmoid` | both bends | 0 |
+//! | `HardSwish` | both bends | that of the straight piece outside: 0 at -3, 1 at 3 |
+//! | `Clip` | a bound | 1, as of `torch.clamp`; `torch.nn.ReLU6` has 0 there, but a file does not tell them apart |
+//! | `Max`, `Min` | several inputs equal | shared evenly, as of `torch.maximum` |
+//! | `ReduceMax`, `ReduceMin` | several elements equal | shared evenly, as of `torch.amax` |
+//! | `Pow` | exponent 0, or base 0 and exponent not negative | 0 for the base, or for the exponent |
+//! | `Sqrt`, `Log`, `Reciprocal`, … | 0 | infinite, as the limit is |
+//!
+//! An operator that is constant almost everywhere, such as `Round` or `Sign`, has no rule: its gradient of zeros would make
+//! any model look robust.
 
 mod class;
+mod reduction;
+
+mod abs;
+mod add;
+mod celu;
+mod clip;
+mod div;
+mod elu;
+mod erf;
+mod exp;
+mod gelu;
+mod gemm;
+mod hard_sigmoid;
+mod hard_swish;
+mod layer_normalization;
+mod leaky_relu;
+mod log;
+mod log_softmax;
+mod mat_mul;
+mod max;
+mod mean;
+mod min;
+mod mish;
+mod mul;
+mod neg;
+mod pow;
+mod prelu;
+mod reciprocal;
+mod reduce_max;
+mod reduce_mean;
+mod reduce_min;
+mod reduce_sum;
+mod relu;
+mod selu;
+mod sigmoid;
+mod softmax;
+mod softplus;
+mod softsign;
+mod sqrt;
+mod sub;
+mod sum;
+mod tanh;
+mod where_;
 
 use crate::error::no_rule;
 use crate::{Emit, Node, Rule, Value};
@@ -64,7 +127,49 @@ pub trait Operator: Sync {
 }
 
 /// The table, sorted by name.
-pub static OPERATORS: &[&dyn Operator] = &[];
+pub static OPERATORS: &[&dyn Operator] = &[
+    &abs::Abs,
+    &add::Add,
+    &celu::Celu,
+    &clip::Clip,
+    &div::Div,
+    &elu::Elu,
+    &erf::Erf,
+    &exp::Exp,
+    &gelu::Gelu,
+    &gemm::Gemm,
+    &hard_sigmoid::HardSigmoid,
+    &hard_swish::HardSwish,
+    &layer_normalization::LayerNormalization,
+    &leaky_relu::LeakyRelu,
+    &log::Log,
+    &log_softmax::LogSoftmax,
+    &mat_mul::MatMul,
+    &max::Max,
+    &mean::Mean,
+    &min::Min,
+    &mish::Mish,
+    &mul::Mul,
+    &neg::Neg,
+    &prelu::PRelu,
+    &pow::Pow,
+    &reciprocal::Reciprocal,
+    &reduce_max::ReduceMax,
+    &reduce_mean::ReduceMean,
+    &reduce_min::ReduceMin,
+    &reduce_sum::ReduceSum,
+    &relu::Relu,
+    &selu::Selu,
+    &sigmoid::Sigmoid,
+    &softmax::Softmax,
+    &softplus::Softplus,
+    &softsign::Softsign,
+    &sqrt::Sqrt,
+    &sub::Sub,
+    &sum::Sum,
+    &tanh::Tanh,
+    &where_::Where,
+];
 
 /// The operator called `name` in the standard domain.
 #[must_use]

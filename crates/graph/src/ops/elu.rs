@@ -1,0 +1,43 @@
+//! `x` where it is positive, else `alpha (exp(x) - 1)`. At 0 the derivative is `alpha`.
+
+use super::class::unary;
+use super::{Class, Operator};
+use crate::{Emit, Node, Rule, Value};
+
+/// The operator `Elu`.
+pub(super) struct Elu;
+
+impl Operator for Elu {
+    fn name(&self) -> &'static str {
+        "Elu"
+    }
+
+    fn class(&self) -> Class {
+        Class::Elementwise
+    }
+
+    fn vjp(
+        &self,
+        node: &Node,
+        cotangents: &[Option<Value>],
+        wanted: &[bool],
+        e: &mut Emit<'_>,
+    ) -> Rule<Vec<Option<Value>>> {
+        let alpha = node.float("alpha", 1.0)?;
+        unary(node, cotangents, wanted, |x, _, w| {
+            // Not `y + alpha`, which would be rounded to zero long before `exp(x)` is.
+            let dtype = e.dtype(x)?;
+            let zero = e.scalar(0.0, dtype);
+            let low = e.op("Min", &[x, &zero]);
+            let exp = e.op("Exp", &[&low]);
+            if alpha == 1.0 {
+                return Ok(e.op("Mul", &[w, &exp]));
+            }
+            let (one, alpha) = (e.scalar(1.0, dtype), e.scalar(f64::from(alpha), dtype));
+            let scaled = e.op("Mul", &[&exp, &alpha]);
+            let mask = e.op("Greater", &[x, &zero]);
+            let derivative = e.op("Where", &[&mask, &one, &scaled]);
+            Ok(e.op("Mul", &[w, &derivative]))
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! `alpha A' B' + beta C`, where `A'` and `B'` are transposed as the attributes say and `C` is broadcast.
+
+use super::class::unbroadcast;
+use super::{Class, Operator};
+use crate::{Emit, Node, Rule, Value};
+
+/// The operator `Gemm`.
+pub(super) struct Gemm;
+
+impl Operator for Gemm {
+    fn name(&self) -> &'static str {
+        "Gemm"
+    }
+
+    fn class(&self) -> Class {
+        Class::Bilinear
+    }
+
+    fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+        let (a, b) = (node.required(0)?, node.required(1)?);
+        let (trans_a, trans_b) = (node.int("transA", 0)? != 0, node.int("transB", 0)? != 0);
+        let (alpha, beta) = (node.float("alpha", 1.0)?, node.float("beta", 1.0)?);
+        let mut product = |left: &Value, left_transposed: bool, right: &Value, right_transposed: bool| {
+            let flag = |on: bool| i64::from(on).into();
+            let transposed = [("transA", flag(left_transposed)), ("transB", flag(right_transposed))];
+            let [first, second] = transposed;
+            e.op_with("Gemm", &[left, right], [("alpha", alpha.into()), first, second])
+        };
+        Ok(match (input, trans_a, trans_b) {
+            (0, false, _) => product(y, false, b, !trans_b),
+            (0, true, _) => product(b, trans_b, y, true),
+            (1, _, false) => product(a, !trans_a, y, false),
+            (1, _, true) => product(y, true, a, trans_a),
+            _ => {
+                let summed = unbroadcast(node, input, y, e)?;
+                if beta == 1.0 {
+                    return Ok(summed);
+                }
+                let beta = e.scalar(f64::from(beta), e.dtype(node.required(input)?)?);
+                e.op("Mul", &[&summed, &beta])
+            }
+        })
+    }
+}

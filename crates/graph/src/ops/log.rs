@@ -1,0 +1,28 @@
+//! `log(x)`, whose derivative is `1 / x`.
+
+use super::class::unary;
+use super::{Class, Operator};
+use crate::{Emit, Node, Rule, Value};
+
+/// The operator `Log`.
+pub(super) struct Log;
+
+impl Operator for Log {
+    fn name(&self) -> &'static str {
+        "Log"
+    }
+
+    fn class(&self) -> Class {
+        Class::Monotone
+    }
+
+    fn vjp(
+        &self,
+        node: &Node,
+        cotangents: &[Option<Value>],
+        wanted: &[bool],
+        e: &mut Emit<'_>,
+    ) -> Rule<Vec<Option<Value>>> {
+        unary(node, cotangents, wanted, |x, _, w| Ok(e.op("Div", &[w, x])))
+    }
+}

@@ -1,0 +1,32 @@
+//! `1 / x`, whose derivative is `-y²`.
+
+use super::class::unary;
+use super::{Class, Operator};
+use crate::{Emit, Node, Rule, Value};
+
+/// The operator `Reciprocal`.
+pub(super) struct Reciprocal;
+
+impl Operator for Reciprocal {
+    fn name(&self) -> &'static str {
+        "Reciprocal"
+    }
+
+    fn class(&self) -> Class {
+        Class::Elementwise
+    }
+
+    fn vjp(
+        &self,
+        node: &Node,
+        cotangents: &[Option<Value>],
+        wanted: &[bool],
+        e: &mut Emit<'_>,
+    ) -> Rule<Vec<Option<Value>>> {
+        unary(node, cotangents, wanted, |_, y, w| {
+            let square = e.op("Mul", &[y, y]);
+            let minus = e.op("Neg", &[&square]);
+            Ok(e.op("Mul", &[w, &minus]))
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! The largest element over axes. Equal ones share the derivative evenly.
+
+use super::class::unary;
+use super::reduction::Reduction;
+use super::{Class, Operator};
+use crate::{DataType, Emit, Node, Rule, Value};
+
+/// The operator `ReduceMax`.
+pub(super) struct ReduceMax;
+
+impl Operator for ReduceMax {
+    fn name(&self) -> &'static str {
+        "ReduceMax"
+    }
+
+    fn class(&self) -> Class {
+        Class::Opaque
+    }
+
+    fn vjp(
+        &self,
+        node: &Node,
+        cotangents: &[Option<Value>],
+        wanted: &[bool],
+        e: &mut Emit<'_>,
+    ) -> Rule<Vec<Option<Value>>> {
+        extremum(node, cotangents, wanted, e)
+    }
+}
+
+/// The gradient of `ReduceMax` and of `ReduceMin`: to the elements that equal the output, in even shares.
+pub(super) fn extremum(
+    node: &Node,
+    cotangents: &[Option<Value>],
+    wanted: &[bool],
+    e: &mut Emit<'_>,
+) -> Rule<Vec<Option<Value>>> {
+    let reduction = Reduction::of(node, e)?;
+    unary(node, cotangents, wanted, |x, y, w| {
+        if reduction.axes.is_empty() {
+            return Ok(w.clone());
+        }
+        let (y, w) = (reduction.keep(y, e), reduction.keep(w, e));
+        let equal = e.op("Equal", &[x, &y]);
+        let mask = e.cast(&equal, DataType::Bool, e.dtype(x)?);
+        let axes = e.ints(&reduction.axes);
+        let ties = e.op("ReduceSum", &[&mask, &axes]);
+        let share = e.op("Div", &[&w, &ties]);
+        Ok(e.op("Mul", &[&mask, &share]))
+    })
+}

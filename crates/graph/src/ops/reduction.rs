@@ -1,0 +1,63 @@
+//! What the reductions have in common: their axes, and the shape before and after.
+
+use crate::{Cause, Dim, Emit, Node, Rule, Value};
+
+/// The axes of a reduction.
+pub(super) struct Reduction {
+    /// The reduced axes, none of them negative. Empty if nothing is reduced.
+    pub(super) axes: Vec<i64>,
+    /// The input's shape with each reduced axis of size 1.
+    pub(super) kept: Vec<Dim>,
+    /// Whether the output has lost the reduced axes.
+    dropped: bool,
+}
+
+impl Reduction {
+    /// That of `node`: input 1 holds the axes, absent or empty for all of them, or for none if the node says so.
+    pub(super) fn of(node: &Node, e: &Emit<'_>) -> Rule<Self> {
+        let dims = e.dims(node.required(0)?)?;
+        let rank = i64::try_from(dims.len()).unwrap_or(i64::MAX);
+        let given = match node.input(1) {
+            None => Vec::new(),
+            Some(axes) => e.constant(axes).and_then(crate::Tensor::to_i64).ok_or_else(|| {
+                Cause::Unsupported(format!("the axes \"{axes}\" depend on the input; they must be constant"))
+            })?,
+        };
+        let axes = if given.is_empty() && node.int("noop_with_empty_axes", 0)? == 0 {
+            (0..rank).collect()
+        } else {
+            given.iter().map(|&a| if a < 0 { a + rank } else { a }).collect::<Vec<_>>()
+        };
+        if let Some(axis) = axes.iter().find(|a| !(0..rank).contains(*a)) {
+            return Err(Cause::Malformed(format!("axis {axis} of a tensor with {rank} dimensions")));
+        }
+        let size = |(i, d): (i64, &Dim)| if axes.contains(&i) { Dim::Fixed(1) } else { *d };
+        let kept = (0..rank).zip(dims).map(size).collect();
+        Ok(Self { dropped: node.int("keepdims", 1)? == 0 && !axes.is_empty(), axes, kept })
+    }
+
+    /// `value`, of the output's shape, with the reduced axes of size 1.
+    pub(super) fn keep(&self, value: &Value, e: &mut Emit<'_>) -> Value {
+        if !self.dropped {
+            return value.clone();
+        }
+        let axes = e.ints(&self.axes);
+        e.op("Unsqueeze", &[value, &axes])
+    }
+
+    /// How many elements of `x`, the input, are reduced to one.
+    ///
+    /// # Errors
+    /// It depends on the batch size.
+    #[allow(clippy::cast_precision_loss)]
+    pub(super) fn count(&self, x: &Value, e: &Emit<'_>) -> Rule<f64> {
+        let mut count = 1.0;
+        for (before, after) in e.dims(x)?.iter().zip(&self.kept).filter(|(before, after)| before != after) {
+            let (Dim::Fixed(size), Dim::Fixed(_)) = (before, after) else {
+                return Err(Cause::Unsupported("a mean over the samples of a batch".into()));
+            };
+            count *= *size as f64;
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,33 @@
+//! `1 / (1 + exp(-x))`, whose derivative is `y (1 - y)`.
+
+use super::class::unary;
+use super::{Class, Operator};
+use crate::{Emit, Node, Rule, Value};
+
+/// The operator `Sigmoid`.
+pub(super) struct Sigmoid;
+
+impl Operator for Sigmoid {
+    fn name(&self) -> &'static str {
+        "Sigmoid"
+    }
+
+    fn class(&self) -> Class {
+        Class::Monotone
+    }
+
+    fn vjp(
+        &self,
+        node: &Node,
+        cotangents: &[Option<Value>],
+        wanted: &[bool],
+        e: &mut Emit<'_>,
+    ) -> Rule<Vec<Option<Value>>> {
+        unary(node, cotangents, wanted, |x, y, w| {
+            let one = e.scalar(1.0, e.dtype(x)?);
+            let rest = e.op("Sub", &[&one, y]);
+            let derivative = e.op("Mul", &[y, &rest]);
+            Ok(e.op("Mul", &[w, &derivative]))
+        })
+    }
+}

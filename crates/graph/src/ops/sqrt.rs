@@ -1,0 +1,32 @@
+//! `√x`, whose derivative is `1 / (2 y)`: infinite at 0.
+
+use super::class::unary;
+use super::{Class, Operator};
+use crate::{Emit, Node, Rule, Value};
+
+/// The operator `Sqrt`.
+pub(super) struct Sqrt;
+
+impl Operator for Sqrt {
+    fn name(&self) -> &'static str {
+        "Sqrt"
+    }
+
+    fn class(&self) -> Class {
+        Class::Monotone
+    }
+
+    fn vjp(
+        &self,
+        node: &Node,
+        cotangents: &[Option<Value>],
+        wanted: &[bool],
+        e: &mut Emit<'_>,
+    ) -> Rule<Vec<Option<Value>>> {
+        unary(node, cotangents, wanted, |x, y, w| {
+            let half = e.scalar(0.5, e.dtype(x)?);
+            let scaled = e.op("Mul", &[w, &half]);
+            Ok(e.op("Div", &[&scaled, y]))
+        })
+    }
+}
