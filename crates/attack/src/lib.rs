@@ -1,1 +1,38 @@
-//! stub
+//! Threat models and adversarial attacks against a [`Classifier`](assay_runtime::Classifier).
+//!
+//! [`parse`] makes an [`Attack`] from its name and parameters, [`run`] carries it out on a [`Job`], and [`Attacked`] says what
+//! became of every sample. An attack is one file that reads like the algorithm of its paper: the [`Threat`] knows the
+//! geometry, and [`Samples`] the points, what was found, who is still under attack, and what every evaluation costs.
+
+mod attack;
+mod engine;
+mod eps;
+mod error;
+mod fgsm;
+mod l2;
+mod linf;
+mod norm;
+mod oracle;
+mod outcome;
+mod param;
+mod pgd;
+mod registry;
+mod rng;
+mod samples;
+mod threat;
+mod validate;
+
+pub use attack::Attack;
+pub use engine::{Job, run};
+pub use eps::{Eps, EpsError};
+pub use error::AttackError;
+pub use fgsm::Fgsm;
+pub use norm::Norm;
+pub use oracle::{Budget, Cancel, Halt, Reason};
+pub use outcome::{Attacked, Cost, Distance, Outcome, Progress, SampleId, SampleOutcome};
+pub use param::{Param, ParamError, ParamKind};
+pub use pgd::{Pgd, StepSize};
+pub use registry::{Description, attacks, parse};
+pub use rng::SampleRng;
+pub use samples::{Keep, Samples, Start, Step};
+pub use threat::{Bounds, BoundsError, Threat};

@@ -1,0 +1,30 @@
+//! What every attack is.
+
+use std::fmt;
+
+use crate::{Description, Halt, Samples};
+
+/// A procedure that looks for adversarial samples.
+///
+/// It only proposes points: [`Samples`] evaluates them, keeps what was found and retires what is finished.
+pub trait Attack: Send + Sync + fmt::Debug {
+    /// Its row of [`attacks`](crate::attacks).
+    fn description(&self) -> &'static Description;
+
+    /// Its parameters as text, in the order of the description: [`parse`](crate::parse) makes the same attack of them.
+    fn settings(&self) -> Vec<(&'static str, String)>;
+
+    /// The most evaluations of one sample, forward only or with the gradient.
+    fn evaluations(&self) -> u64;
+
+    /// Fewest classes it is defined for.
+    fn min_classes(&self) -> usize {
+        2
+    }
+
+    /// Attacks the samples.
+    ///
+    /// # Errors
+    /// The run was stopped, which keeps what was found until then, or the model failed.
+    fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt>;
+}

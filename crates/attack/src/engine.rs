@@ -1,0 +1,169 @@
+//! A run: clean prediction, attack, verification.
+
+use std::num::NonZeroUsize;
+
+use assay_runtime::{Class, Classifier};
+use ndarray::{Array2, ArrayView1, ArrayView2};
+
+use crate::samples::{NOT_FINITE, Points, predicted};
+use crate::validate::validate;
+use crate::{
+    Attack, AttackError, Attacked, Budget, Cancel, Cost, Distance, Halt, Outcome, Progress, Reason, SampleId,
+    SampleOutcome, Samples, Threat,
+};
+
+/// An attack on samples.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// The model.
+    pub classifier: &'a dyn Classifier,
+    /// The attack.
+    pub attack: &'a dyn Attack,
+    /// What the adversary may do.
+    pub threat: &'a Threat,
+    /// Clean samples, `[n, features]`: finite and inside the threat's bounds.
+    pub images: ArrayView2<'a, f32>,
+    /// True class of each sample.
+    pub labels: &'a [Class],
+    /// Identity of each sample, all different.
+    pub ids: &'a [SampleId],
+    /// Seed of all randomness. A sample's result depends on this and its id, not on the other samples or the batch.
+    pub seed: u64,
+    /// Most samples in one call of the model.
+    pub batch: NonZeroUsize,
+    /// What may be spent.
+    pub budget: Budget,
+}
+
+/// Attacks the samples of `job` that the model classifies correctly.
+///
+/// What the attack finds is evaluated again, forward only, in a batch with the other finds and alone: a sample is broken only
+/// if all three agree on the class. `observer` is called after every call of the model and once at the end.
+///
+/// # Errors
+/// The job is not valid, the model has no gradient and the attack needs one, or a call of the model failed. A stop is not an
+/// error: see [`Attacked::stopped`].
+pub fn run(job: &Job<'_>, observer: &mut dyn FnMut(Progress), cancel: &Cancel) -> Result<Attacked, AttackError> {
+    validate(job)?;
+    let mut samples = Samples::new(job, cancel, observer);
+    let attacked = predict(job, &mut samples).and_then(|()| job.attack.run(&mut samples));
+    if let Some(reason) = stop(attacked)? {
+        samples.stopped = Some(reason);
+        for i in samples.active() {
+            samples.fail(i, &format!("not measured: {reason} before its attack ended"));
+        }
+    }
+    for i in samples.active() {
+        samples.retire(i);
+    }
+    let mut verified = vec![None; job.ids.len()];
+    if let Some(reason) = stop(verify(job, &mut samples, &mut verified))? {
+        samples.stopped = Some(reason);
+    }
+    samples.report();
+    Ok(conclude(job, &samples, &verified))
+}
+
+/// Clean predictions: the samples that are wrong, or on which the model fails, are not attacked.
+fn predict(job: &Job<'_>, samples: &mut Samples<'_>) -> Result<(), Halt> {
+    for who in samples.active().chunks(job.batch.get()) {
+        let logits = samples.logits(Points::Clean, who)?;
+        for (&i, logits) in who.iter().zip(logits.rows()) {
+            let clean = predicted(&logits);
+            samples.states[i].clean = clean;
+            match clean {
+                None => samples.fail(i, NOT_FINITE),
+                Some(class) if class != job.labels[i] => {
+                    samples.progress.broken += 1;
+                    samples.retire(i);
+                }
+                Some(_) => {}
+            }
+        }
+        samples.report();
+    }
+    Ok(())
+}
+
+/// What the model says of an adversarial sample when it is evaluated again; `None`: logits that are not finite.
+#[derive(Clone, Copy)]
+struct Verified {
+    in_batch: Option<Class>,
+    alone: Option<Class>,
+}
+
+fn verify(job: &Job<'_>, samples: &mut Samples<'_>, verified: &mut [Option<Verified>]) -> Result<(), Halt> {
+    samples.oracle.lift_deadline();
+    let found: Vec<usize> = (0..samples.states.len()).filter(|&i| samples.states[i].found.is_some()).collect();
+    for who in found.chunks(job.batch.get()) {
+        let together = samples.logits(Points::Found, who)?;
+        samples.report();
+        for (&i, logits) in who.iter().zip(together.rows()) {
+            let alone = samples.logits(Points::Found, &[i])?;
+            verified[i] = Some(Verified { in_batch: predicted(&logits), alone: predicted(&alone.row(0)) });
+            samples.report();
+        }
+    }
+    Ok(())
+}
+
+/// A stop is the end of the attack, a failure that of the run.
+fn stop(result: Result<(), Halt>) -> Result<Option<Reason>, AttackError> {
+    match result {
+        Ok(()) => Ok(None),
+        Err(Halt::Stop(reason)) => Ok(Some(reason)),
+        Err(Halt::Failed(error)) => Err(error.into()),
+    }
+}
+
+fn conclude(job: &Job<'_>, samples: &Samples<'_>, verified: &[Option<Verified>]) -> Attacked {
+    let mut adversarial = Array2::zeros(job.images.dim());
+    let mut cost = Cost::default();
+    let mut outcomes = Vec::with_capacity(verified.len());
+    for (i, (verified, mut row)) in verified.iter().zip(adversarial.rows_mut()).enumerate() {
+        let outcome = conclude_one(job, samples, i, *verified);
+        let (clean, found) = samples.pair(i);
+        let shown = if outcome.adversarial_prediction.is_some() { found } else { clean };
+        row.assign(&ArrayView1::from(shown));
+        cost += outcome.cost;
+        outcomes.push(outcome);
+    }
+    Attacked { outcomes, adversarial, cost, stopped: samples.stopped }
+}
+
+fn conclude_one(job: &Job<'_>, samples: &Samples<'_>, i: usize, verified: Option<Verified>) -> SampleOutcome {
+    let state = &samples.states[i];
+    let (clean, found) = samples.pair(i);
+    let label = job.labels[i];
+    let none = (None, Distance::default());
+    let (outcome, (adversarial_prediction, distance), error) = match (state.found, verified) {
+        (Some(_), None) => (
+            Outcome::Error,
+            none,
+            Some("not measured: the run was stopped before what was found was verified".to_owned()),
+        ),
+        (Some(_), _) if !job.threat.allows(clean, found) => {
+            (Outcome::Error, none, Some(format!("the attack left its threat {}: a defect of the attack", job.threat)))
+        }
+        (Some((class, _)), Some(Verified { in_batch: Some(in_batch), alone: Some(alone) })) => {
+            let holds = in_batch == class && alone == class;
+            let outcome = if holds { Outcome::Broken } else { Outcome::Unstable };
+            (outcome, (Some(alone), Distance::between(clean, found)), None)
+        }
+        (Some(_), Some(_)) => (Outcome::Error, none, Some(NOT_FINITE.to_owned())),
+        (None, _) if state.error.is_some() => (Outcome::Error, none, state.error.clone()),
+        (None, _) if state.clean == Some(label) => (Outcome::Robust, none, None),
+        (None, _) => (Outcome::Misclassified, none, None),
+    };
+    SampleOutcome {
+        id: job.ids[i],
+        label,
+        clean_prediction: state.clean,
+        outcome,
+        adversarial_prediction,
+        distance,
+        cost: samples.oracle.spent(i),
+        zero_gradients: state.zero_gradients,
+        error,
+    }
+}

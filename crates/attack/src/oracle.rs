@@ -1,0 +1,166 @@
+//! The only way to the model: it counts, then calls.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use assay_graph::Loss;
+use assay_runtime::{Class, Classifier, Evaluated, RunError};
+use ndarray::{Array2, ArrayView2};
+
+use crate::Cost;
+
+/// What a run may spend; nothing is limited by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Forward evaluations of each sample, its clean prediction included. Verification is never refused.
+    pub queries: Option<u64>,
+    /// Forward and backward evaluations of each sample.
+    pub gradients: Option<u64>,
+    /// When the attack ends. What was found is verified after it.
+    pub deadline: Option<Instant>,
+}
+
+/// A switch that stops a run before its next call of the model. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Stops the run.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was stopped.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why an attack ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Samples had no queries left.
+    Queries,
+    /// Samples had no gradients left.
+    Gradients,
+    /// The deadline passed.
+    Deadline,
+    /// The run was cancelled.
+    Cancelled,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Queries => "the budget of queries is spent",
+            Self::Gradients => "the budget of gradients is spent",
+            Self::Deadline => "the deadline passed",
+            Self::Cancelled => "it was cancelled",
+        })
+    }
+}
+
+/// Why a call was not made, or failed.
+#[derive(Debug)]
+pub enum Halt {
+    /// The run is stopped: not an error, what was found counts.
+    Stop(Reason),
+    /// The model failed.
+    Failed(RunError),
+}
+
+impl From<RunError> for Halt {
+    fn from(error: RunError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The model, what was spent on it, and what may be spent.
+pub(crate) struct Oracle<'a> {
+    classifier: &'a dyn Classifier,
+    budget: Budget,
+    cancel: &'a Cancel,
+    /// By sample of the job.
+    spent: Vec<Cost>,
+}
+
+impl<'a> Oracle<'a> {
+    pub(crate) fn new(classifier: &'a dyn Classifier, budget: Budget, cancel: &'a Cancel, samples: usize) -> Self {
+        Self { classifier, budget, cancel, spent: vec![Cost::default(); samples] }
+    }
+
+    /// Logits of the rows of `x`, which are evaluations of the samples `who`.
+    pub(crate) fn logits(&mut self, x: ArrayView2<'_, f32>, who: &[usize]) -> Result<Array2<f32>, Halt> {
+        self.permit()?;
+        for &sample in who {
+            self.spent[sample].queries += 1;
+        }
+        let rows = x.nrows();
+        let logits = self.classifier.logits(x)?;
+        check("logits", logits.dim(), (rows, self.classifier.spec().classes))?;
+        Ok(logits)
+    }
+
+    /// Logits, losses at `labels` and gradients, in standard layout, of the rows of `x`, which are evaluations of `who`.
+    pub(crate) fn gradient(
+        &mut self,
+        x: ArrayView2<'_, f32>,
+        loss: Loss,
+        labels: &[Class],
+        who: &[usize],
+    ) -> Result<Evaluated, Halt> {
+        self.permit()?;
+        for &sample in who {
+            self.spent[sample].gradients += 1;
+        }
+        let (rows, features) = x.dim();
+        let mut evaluated = self.classifier.gradient(x, loss, labels, None)?;
+        check("logits", evaluated.logits.dim(), (rows, self.classifier.spec().classes))?;
+        check("gradients", evaluated.gradient.dim(), (rows, features))?;
+        if !evaluated.gradient.is_standard_layout() {
+            evaluated.gradient = evaluated.gradient.as_standard_layout().into_owned();
+        }
+        Ok(evaluated)
+    }
+
+    /// What was spent on a sample.
+    pub(crate) fn spent(&self, sample: usize) -> Cost {
+        self.spent[sample]
+    }
+
+    /// Why a sample may not be evaluated forward again, if it may not.
+    pub(crate) fn no_query(&self, sample: usize) -> Option<Reason> {
+        self.budget.queries.is_some_and(|most| self.spent[sample].queries >= most).then_some(Reason::Queries)
+    }
+
+    /// Why a sample may not be evaluated with its gradient again, if it may not.
+    pub(crate) fn no_gradient(&self, sample: usize) -> Option<Reason> {
+        self.budget.gradients.is_some_and(|most| self.spent[sample].gradients >= most).then_some(Reason::Gradients)
+    }
+
+    /// From here on only a cancellation stops: what was found is verified, even late.
+    pub(crate) fn lift_deadline(&mut self) {
+        self.budget.deadline = None;
+    }
+
+    fn permit(&self) -> Result<(), Halt> {
+        if self.cancel.is_cancelled() {
+            return Err(Halt::Stop(Reason::Cancelled));
+        }
+        if self.budget.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(Halt::Stop(Reason::Deadline));
+        }
+        Ok(())
+    }
+}
+
+/// A classifier that answers in another shape than asked must not be read past its end.
+fn check(what: &str, found: (usize, usize), expected: (usize, usize)) -> Result<(), RunError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(RunError::Runtime(format!("the {what} of a batch have shape {found:?}, expected {expected:?}")))
+}

@@ -1,0 +1,172 @@
+//! Projected gradient descent.
+
+use std::sync::LazyLock;
+
+use assay_graph::Loss;
+
+use crate::param::{Choice, Integer, ParamKind, Positive};
+use crate::registry::{Description, Entry};
+use crate::{Attack, Halt, Keep, Norm, Samples, Start, Threat};
+
+/// Steps along the steepest ascent of a loss, projected back on the threat after each: `x' = P(x' + step * steepest(dL/dx'))`
+/// (Madry et al., 2018), from one or several starting points.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pgd {
+    /// Steps of each restart.
+    pub steps: u32,
+    /// Length of a step.
+    pub step: StepSize,
+    /// Starting points that are tried one after the other.
+    pub restarts: u32,
+    /// Where a restart begins.
+    pub start: Start,
+    /// What is maximised.
+    pub loss: Loss,
+    /// Which adversarial sample is kept.
+    pub keep: Keep,
+}
+
+/// Length of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum StepSize {
+    /// `2.5 * eps / steps`: from any point of the ball, every other one is in reach, with room to turn.
+    Auto,
+    /// This many units of the model's input, in the threat's norm.
+    Fixed(f32),
+}
+
+const STEPS: Integer =
+    Integer { name: "steps", default: 40, min: 1, max: 10_000, doc: "Steps of each restart, one gradient each." };
+const STEP: Positive = Positive {
+    name: "step",
+    rule: "2.5 * eps / steps",
+    doc: "Length of a step in the threat's norm, in units of the model's input.",
+};
+const RESTARTS: Integer = Integer {
+    name: "restarts",
+    default: 1,
+    min: 1,
+    max: 1_000,
+    doc: "Random starting points that are tried one after the other, until one succeeds.",
+};
+const RANDOM_START: Choice<Start> = Choice {
+    name: "random_start",
+    default: Start::Random,
+    options: &[Start::Random, Start::Image],
+    word: |start| if start == Start::Random { "true" } else { "false" },
+    kind: ParamKind::Boolean,
+    doc: "Whether a restart begins at a random point of the ball; if not, at the image itself.",
+};
+const LOSS: Choice<Loss> = Choice {
+    name: "loss",
+    default: Loss::CrossEntropy,
+    options: &[Loss::CrossEntropy, Loss::Margin, Loss::Dlr],
+    word: Loss::name,
+    kind: ParamKind::Choice,
+    doc: "Loss that is maximised.",
+};
+const KEEP: Choice<Keep> = Choice {
+    name: "keep",
+    default: Keep::First,
+    options: &[Keep::First, Keep::Best],
+    word: Keep::name,
+    kind: ParamKind::Choice,
+    doc: "The adversarial sample that is kept: the first, which ends the sample's attack, or of all the one with the largest margin.",
+};
+
+static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
+    name: "pgd",
+    summary: "Projected gradient descent: many small steps along the gradient, from random points of the ball.",
+    source: "Madry, Makelov, Schmidt, Tsipras, Vladu: Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018",
+    norms: &Norm::ALL,
+    needs_gradient: true,
+    parameters: vec![STEPS.param(), STEP.param(), RESTARTS.param(), RANDOM_START.param(), LOSS.param(), KEEP.param()],
+});
+
+impl Pgd {
+    pub(crate) const ENTRY: Entry = Entry {
+        description: &DESCRIPTION,
+        parse: |arguments| {
+            let pgd = Self {
+                steps: STEPS.read(arguments)?,
+                step: STEP.read(arguments)?.map_or(StepSize::Auto, StepSize::Fixed),
+                restarts: RESTARTS.read(arguments)?,
+                start: RANDOM_START.read(arguments)?,
+                loss: LOSS.read(arguments)?,
+                keep: KEEP.read(arguments)?,
+            };
+            if pgd.start == Start::Image && pgd.restarts > 1 {
+                let expected = "1 with random_start = false, because every restart would be the same".to_owned();
+                return Err(arguments.invalid(RESTARTS.name, &pgd.restarts.to_string(), expected));
+            }
+            Ok(Box::new(pgd))
+        },
+    };
+
+    fn step(&self, threat: &Threat) -> f32 {
+        match self.step {
+            StepSize::Auto => (2.5 * threat.eps.limit() / f64::from(self.steps)) as f32,
+            StepSize::Fixed(step) => step,
+        }
+    }
+}
+
+impl Default for Pgd {
+    fn default() -> Self {
+        Self {
+            steps: STEPS.default,
+            step: StepSize::Auto,
+            restarts: RESTARTS.default,
+            start: RANDOM_START.default,
+            loss: LOSS.default,
+            keep: KEEP.default,
+        }
+    }
+}
+
+impl Attack for Pgd {
+    fn description(&self) -> &'static Description {
+        &DESCRIPTION
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let step = match self.step {
+            StepSize::Auto => "auto".to_owned(),
+            StepSize::Fixed(step) => step.to_string(),
+        };
+        vec![
+            (STEPS.name, self.steps.to_string()),
+            (STEP.name, step),
+            (RESTARTS.name, self.restarts.to_string()),
+            (RANDOM_START.name, (RANDOM_START.word)(self.start).to_owned()),
+            (LOSS.name, self.loss.name().to_owned()),
+            (KEEP.name, self.keep.name().to_owned()),
+        ]
+    }
+
+    fn evaluations(&self) -> u64 {
+        u64::from(self.restarts) * (u64::from(self.steps) + 1)
+    }
+
+    fn min_classes(&self) -> usize {
+        self.loss.min_classes()
+    }
+
+    fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
+        let threat = samples.threat();
+        let step_size = self.step(threat);
+        samples.keep(self.keep);
+        for restart in 0..self.restarts {
+            samples.start(restart, self.start);
+            for _ in 0..self.steps {
+                samples.gradient(self.loss, |mut step| {
+                    threat.steepest(step.gradient);
+                    step.advance(step_size);
+                    threat.project(step.x, step.point);
+                })?;
+            }
+            samples.query()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! The attacks by name. This table is what the RPC, the command line, the documentation and validation read.
+
+use std::sync::LazyLock;
+
+use crate::param::Arguments;
+use crate::{Attack, Fgsm, Norm, Param, ParamError, Pgd};
+
+/// What an attack is and what it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Name.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// The publication it is from.
+    pub source: &'static str,
+    /// Norms it works in.
+    pub norms: &'static [Norm],
+    /// Whether the model must have a gradient.
+    pub needs_gradient: bool,
+    /// Parameters, all optional.
+    pub parameters: Vec<Param>,
+}
+
+/// A row of the table.
+pub(crate) struct Entry {
+    pub(crate) description: &'static LazyLock<Description>,
+    pub(crate) parse: fn(&Arguments<'_>) -> Result<Box<dyn Attack>, ParamError>,
+}
+
+/// In order of name.
+static ENTRIES: [Entry; 2] = [Fgsm::ENTRY, Pgd::ENTRY];
+
+static DESCRIPTIONS: LazyLock<Vec<&Description>> = LazyLock::new(|| ENTRIES.iter().map(|e| &**e.description).collect());
+
+/// All attacks, in order of name.
+#[must_use]
+pub fn attacks() -> &'static [&'static Description] {
+    &DESCRIPTIONS
+}
+
+/// Makes an attack from its name and parameters; absent parameters take their default.
+///
+/// # Errors
+/// The attack or a parameter is unknown, a parameter is given twice, or a value is out of range. The message names the
+/// attack, the parameter, the value and what is valid.
+pub fn parse(name: &str, parameters: &[(String, String)]) -> Result<Box<dyn Attack>, ParamError> {
+    let found = attacks().iter().zip(&ENTRIES).find(|(description, _)| description.name == name);
+    let (description, entry) = found.ok_or_else(|| {
+        let names: Vec<_> = attacks().iter().map(|d| d.name).collect();
+        let nearest = nearest(name, &names);
+        ParamError::UnknownAttack { name: name.to_owned(), nearest, known: names.join(", ") }
+    })?;
+    let known: Vec<_> = description.parameters.iter().map(|p| p.name).collect();
+    for (i, (parameter, _)) in parameters.iter().enumerate() {
+        if !known.contains(&parameter.as_str()) {
+            let hint = match known.as_slice() {
+                [] => "it takes none".to_owned(),
+                known => {
+                    format!("did you mean \"{}\"? The parameters are {}", nearest(parameter, known), known.join(", "))
+                }
+            };
+            return Err(ParamError::UnknownParameter { attack: description.name, name: parameter.clone(), hint });
+        }
+        if parameters[..i].iter().any(|(earlier, _)| earlier == parameter) {
+            return Err(ParamError::Repeated { attack: description.name, name: parameter.clone() });
+        }
+    }
+    (entry.parse)(&Arguments { attack: description.name, given: parameters })
+}
+
+/// The known name with the fewest edits; empty if there is none.
+fn nearest(name: &str, known: &[&'static str]) -> &'static str {
+    known.iter().copied().min_by_key(|k| edits(name, k)).unwrap_or("")
+}
+
+/// Levenshtein's distance.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(name: &str, parameters: &[(&str, &str)]) -> String {
+        let parameters: Vec<_> = parameters.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        parse(name, &parameters).err().map(|e| e.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn names_are_sorted_and_every_default_is_accepted_as_written() {
+        assert!(attacks().is_sorted_by_key(|d| d.name));
+        for &description in attacks() {
+            let attack = parse(description.name, &[]).unwrap();
+            assert_eq!(attack.description(), description);
+            // What an attack says of its parameters makes the same attack again.
+            let settings: Vec<_> = attack.settings().into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
+            let names: Vec<_> = settings.iter().map(|(n, _)| n.as_str()).collect();
+            assert_eq!(names, description.parameters.iter().map(|p| p.name).collect::<Vec<_>>());
+            assert_eq!(parse(description.name, &settings).unwrap().settings(), attack.settings());
+        }
+    }
+
+    #[test]
+    fn errors_say_what_is_valid() {
+        assert_eq!(message("pdg", &[]), "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are fgsm, pgd");
+        assert_eq!(message("fgsm", &[("steps", "3")]), "attack \"fgsm\" has no parameter \"steps\": it takes none");
+        assert!(
+            message("pgd", &[("setps", "3")])
+                .starts_with("attack \"pgd\" has no parameter \"setps\": did you mean \"steps\"?")
+        );
+        assert_eq!(
+            message("pgd", &[("steps", "1"), ("steps", "2")]),
+            "attack \"pgd\": parameter \"steps\" is given twice; give it once"
+        );
+        for value in ["0", "10001", "-1", "x", ""] {
+            let expected =
+                format!("attack \"pgd\": steps = \"{value}\" is not valid: expected an integer in 1..=10000");
+            assert_eq!(message("pgd", &[("steps", value)]), expected);
+        }
+        for value in ["0", "-1", "inf", "nan", "1e39", "x"] {
+            let expected =
+                format!("attack \"pgd\": step = \"{value}\" is not valid: expected a finite number above 0, or auto");
+            assert_eq!(message("pgd", &[("step", value)]), expected);
+        }
+        assert!(message("pgd", &[("loss", "ce")]).ends_with("expected one of cross-entropy, margin, dlr"));
+        assert!(message("pgd", &[("random_start", "yes")]).ends_with("expected true or false"));
+        assert!(message("pgd", &[("random_start", "false"), ("restarts", "2")]).contains("restarts = \"2\""));
+    }
+
+    #[test]
+    fn edits_are_counted() {
+        for (a, b, n) in
+            [("", "", 0), ("pgd", "pgd", 0), ("pdg", "pgd", 2), ("fgm", "fgsm", 1), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(edits(a, b), n);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The samples of a job while they are attacked.
+
+use std::borrow::Cow;
+
+use assay_graph::Loss;
+use assay_runtime::Class;
+use ndarray::{Array2, ArrayView1, s};
+
+use crate::oracle::Oracle;
+use crate::{Attack, Cancel, Halt, Job, Progress, Reason, SampleId, SampleRng, Threat};
+
+/// Where a restart begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Start {
+    /// At a random point of the threat.
+    Random,
+    /// At the image itself.
+    Image,
+}
+
+/// Which adversarial sample is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Keep {
+    /// The first: the sample is not attacked any further.
+    First,
+    /// The one whose logits exceed the label's most; the attack goes on to its end.
+    Best,
+}
+
+impl Keep {
+    /// The name users write.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Best => "best",
+        }
+    }
+}
+
+/// One sample in one step of an attack.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// The clean sample.
+    pub x: &'a [f32],
+    /// The point the gradient was taken at; an attack moves it.
+    pub point: &'a mut [f32],
+    /// Gradient of the loss. It is finite and not all zero: where the model's was zero, it is a random direction.
+    pub gradient: &'a mut [f32],
+}
+
+impl Step<'_> {
+    /// Moves the point by `length` times what is in `gradient`.
+    pub fn advance(&mut self, length: f32) {
+        for (p, g) in self.point.iter_mut().zip(&*self.gradient) {
+            *p += length * g;
+        }
+    }
+}
+
+/// The samples of a job: their points, what was found, and who is still under attack.
+///
+/// Every evaluation decides about success by the logits it returns. A sample leaves the attack when an adversarial point of
+/// it is found (see [`Keep`]), when the model fails on it, or when its budget is spent; the others are gathered into full
+/// batches. So the batch in which a sample is evaluated depends on the others, and results are independent of them exactly
+/// as far as the classifier's arithmetic is.
+pub struct Samples<'a> {
+    threat: &'a Threat,
+    attack: &'a dyn Attack,
+    labels: &'a [Class],
+    ids: &'a [SampleId],
+    seed: u64,
+    batch: usize,
+    features: usize,
+    pub(crate) oracle: Oracle<'a>,
+    pub(crate) states: Vec<State>,
+    pub(crate) progress: Progress,
+    /// Why some sample's attack ended early.
+    pub(crate) stopped: Option<Reason>,
+    observer: &'a mut dyn FnMut(Progress),
+    keep: Keep,
+    /// `[n, features]`, flat: clean samples, current points, and adversarial points where one was found.
+    images: Cow<'a, [f32]>,
+    points: Vec<f32>,
+    found: Vec<f32>,
+    /// `[batch, features]`: where rows are gathered for a call.
+    gathered: Array2<f32>,
+}
+
+/// What is known of a sample.
+pub(crate) struct State {
+    pub(crate) clean: Option<Class>,
+    pub(crate) active: bool,
+    /// Class and margin of the adversarial point that is kept.
+    pub(crate) found: Option<(Class, f32)>,
+    pub(crate) error: Option<String>,
+    pub(crate) zero_gradients: u64,
+    evaluations: u64,
+    rng: SampleRng,
+}
+
+/// Which points of samples are evaluated.
+#[derive(Clone, Copy)]
+pub(crate) enum Points {
+    Clean,
+    Current,
+    Found,
+}
+
+impl<'a> Samples<'a> {
+    pub(crate) fn new<'j: 'a>(job: &Job<'j>, cancel: &'a Cancel, observer: &'a mut dyn FnMut(Progress)) -> Self {
+        let images =
+            job.images.to_slice().map_or_else(|| Cow::Owned(job.images.iter().copied().collect()), Cow::Borrowed);
+        let attack = job.attack.description().name;
+        let state = |id: &_| State {
+            clean: None,
+            active: true,
+            found: None,
+            error: None,
+            zero_gradients: 0,
+            evaluations: 0,
+            rng: SampleRng::new(job.seed, *id, attack, 0),
+        };
+        let samples = job.ids.len();
+        let progress = Progress {
+            samples: samples as u64,
+            steps_total: samples as u64 * job.attack.evaluations(),
+            ..Progress::default()
+        };
+        Self {
+            threat: job.threat,
+            attack: job.attack,
+            labels: job.labels,
+            ids: job.ids,
+            seed: job.seed,
+            batch: job.batch.get(),
+            features: job.images.ncols(),
+            oracle: Oracle::new(job.classifier, job.budget, cancel, samples),
+            states: job.ids.iter().map(state).collect(),
+            progress,
+            stopped: None,
+            observer,
+            keep: Keep::First,
+            points: images.to_vec(),
+            found: images.to_vec(),
+            gathered: Array2::zeros((job.batch.get().min(samples), job.images.ncols())),
+            images,
+        }
+    }
+
+    /// What the adversary may do.
+    #[must_use]
+    pub fn threat(&self) -> &'a Threat {
+        self.threat
+    }
+
+    /// Says which adversarial sample is kept; [`Keep::First`] if nothing is said.
+    pub fn keep(&mut self, keep: Keep) {
+        self.keep = keep;
+    }
+
+    /// Moves every sample under attack to where restart number `restart` begins, with that restart's random stream.
+    pub fn start(&mut self, restart: u32, start: Start) {
+        for i in self.active() {
+            let row = self.row(i);
+            let (x, point, rng) = (&self.images[row.clone()], &mut self.points[row], &mut self.states[i].rng);
+            *rng = SampleRng::new(self.seed, self.ids[i], self.attack.description().name, restart);
+            match start {
+                Start::Random => self.threat.start(x, rng, point),
+                Start::Image => point.copy_from_slice(x),
+            }
+        }
+    }
+
+    /// Evaluates the points of all samples under attack with the gradient of `loss`, and hands those that stay under attack
+    /// to `step`.
+    ///
+    /// # Errors
+    /// The run is stopped, or the model failed.
+    pub fn gradient(&mut self, loss: Loss, mut step: impl FnMut(Step<'_>)) -> Result<(), Halt> {
+        let mut labels = Vec::new();
+        for who in self.affordable(Oracle::no_gradient).chunks(self.batch) {
+            labels.clear();
+            labels.extend(who.iter().map(|&i| self.labels[i]));
+            self.gather(Points::Current, who);
+            let batch = self.gathered.slice(s![..who.len(), ..]);
+            let evaluated = self.oracle.gradient(batch, loss, &labels, who)?;
+            let (mut gradients, offset) = evaluated.gradient.into_raw_vec_and_offset();
+            let rows = gradients[offset.unwrap_or(0)..].chunks_exact_mut(self.features);
+            for ((&i, logits), gradient) in who.iter().zip(evaluated.logits.rows()).zip(rows) {
+                if !self.judge(i, &logits) {
+                    continue;
+                }
+                if gradient.iter().any(|g| !g.is_finite()) {
+                    self.fail(i, "the gradient of the model is not finite");
+                    continue;
+                }
+                let state = &mut self.states[i];
+                if gradient.iter().all(|g| *g == 0.0) {
+                    state.zero_gradients += 1;
+                    state.rng.fill_normal(gradient);
+                }
+                let row = self.row(i);
+                step(Step { x: &self.images[row.clone()], point: &mut self.points[row], gradient });
+            }
+            self.report();
+        }
+        Ok(())
+    }
+
+    /// Evaluates the points of all samples under attack, forward only.
+    ///
+    /// # Errors
+    /// The run is stopped, or the model failed.
+    pub fn query(&mut self) -> Result<(), Halt> {
+        for who in self.affordable(Oracle::no_query).chunks(self.batch) {
+            let logits = self.logits(Points::Current, who)?;
+            for (&i, logits) in who.iter().zip(logits.rows()) {
+                self.judge(i, &logits);
+            }
+            self.report();
+        }
+        Ok(())
+    }
+
+    /// Logits of points of the samples `who`, at most a batch of them.
+    pub(crate) fn logits(&mut self, points: Points, who: &[usize]) -> Result<Array2<f32>, Halt> {
+        self.gather(points, who);
+        self.oracle.logits(self.gathered.slice(s![..who.len(), ..]), who)
+    }
+
+    /// Ends a sample's attack.
+    pub(crate) fn retire(&mut self, i: usize) {
+        let state = &mut self.states[i];
+        if std::mem::replace(&mut state.active, false) {
+            self.progress.finished += 1;
+            self.progress.steps_done += self.attack.evaluations().saturating_sub(state.evaluations);
+        }
+    }
+
+    /// Ends a sample's attack because the model failed on it.
+    pub(crate) fn fail(&mut self, i: usize, why: &str) {
+        self.states[i].error = Some(why.to_owned());
+        self.retire(i);
+    }
+
+    /// Tells the observer how far the run is.
+    pub(crate) fn report(&mut self) {
+        (self.observer)(self.progress);
+    }
+
+    /// The samples that are still under attack.
+    pub(crate) fn active(&self) -> Vec<usize> {
+        (0..self.states.len()).filter(|&i| self.states[i].active).collect()
+    }
+
+    /// A clean sample and the adversarial one that is kept for it.
+    pub(crate) fn pair(&self, i: usize) -> (&[f32], &[f32]) {
+        (&self.images[self.row(i)], &self.found[self.row(i)])
+    }
+
+    /// The samples that are still under attack and may be evaluated once more; the others are retired.
+    fn affordable(&mut self, refusal: impl Fn(&Oracle<'a>, usize) -> Option<Reason>) -> Vec<usize> {
+        let mut active = self.active();
+        active.retain(|&i| {
+            let refused = refusal(&self.oracle, i);
+            if refused.is_some() {
+                self.stopped = refused;
+                self.retire(i);
+            }
+            refused.is_none()
+        });
+        active
+    }
+
+    /// Takes note of the logits at a sample's point; whether the sample stays under attack.
+    fn judge(&mut self, i: usize, logits: &ArrayView1<'_, f32>) -> bool {
+        self.states[i].evaluations += 1;
+        self.progress.steps_done += 1;
+        let Some(predicted) = predicted(logits) else {
+            self.fail(i, NOT_FINITE);
+            return false;
+        };
+        let label = self.labels[i];
+        if predicted == label {
+            return true;
+        }
+        let margin = logits[predicted.index()] - logits[label.index()];
+        let before = self.states[i].found;
+        if before.is_none_or(|(_, best)| margin > best) {
+            self.progress.broken += u64::from(before.is_none());
+            self.states[i].found = Some((predicted, margin));
+            let row = self.row(i);
+            self.found[row.clone()].copy_from_slice(&self.points[row]);
+        }
+        if self.keep == Keep::First {
+            self.retire(i);
+        }
+        self.states[i].active
+    }
+
+    fn gather(&mut self, points: Points, who: &[usize]) {
+        let features = self.features;
+        let from: &[f32] = match points {
+            Points::Clean => &self.images,
+            Points::Current => &self.points,
+            Points::Found => &self.found,
+        };
+        for (mut row, &i) in self.gathered.rows_mut().into_iter().zip(who) {
+            row.assign(&ArrayView1::from(&from[i * features..(i + 1) * features]));
+        }
+    }
+
+    fn row(&self, i: usize) -> std::ops::Range<usize> {
+        i * self.features..(i + 1) * self.features
+    }
+}
+
+/// Why a sample with such logits cannot be measured.
+pub(crate) const NOT_FINITE: &str = "the logits of the model are not finite";
+
+/// The class with the largest logit; ties: the lowest class. `None` if a logit is not finite.
+pub(crate) fn predicted(logits: &ArrayView1<'_, f32>) -> Option<Class> {
+    let mut best = 0;
+    for (class, value) in logits.iter().enumerate() {
+        if !value.is_finite() {
+            return None;
+        }
+        if *value > logits[best] {
+            best = class;
+        }
+    }
+    u32::try_from(best).ok().map(Class)
+}

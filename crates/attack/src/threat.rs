@@ -1,0 +1,125 @@
+//! What an adversary may do.
+
+use std::fmt;
+
+use crate::{Distance, Eps, Norm, SampleRng, l2, linf};
+
+/// The range of valid inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    low: f32,
+    high: f32,
+}
+
+/// Two numbers that are not a range.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("the input range [{low}, {high}] is not valid: expected two finite numbers, the lower first")]
+pub struct BoundsError {
+    low: f32,
+    high: f32,
+}
+
+impl Bounds {
+    /// From `low` to `high`, both included.
+    ///
+    /// # Errors
+    /// One is not finite, or `low` is not below `high`.
+    pub fn new(low: f32, high: f32) -> Result<Self, BoundsError> {
+        if low.is_finite() && high.is_finite() && low < high {
+            Ok(Self { low, high })
+        } else {
+            Err(BoundsError { low, high })
+        }
+    }
+
+    /// Smallest valid value.
+    #[must_use]
+    pub fn low(self) -> f32 {
+        self.low
+    }
+
+    /// Largest valid value.
+    #[must_use]
+    pub fn high(self) -> f32 {
+        self.high
+    }
+
+    /// Whether the value is valid.
+    #[must_use]
+    pub fn contain(self, value: f32) -> bool {
+        (self.low..=self.high).contains(&value)
+    }
+}
+
+/// All points within a radius of a sample, inside the range of valid inputs.
+///
+/// The geometry of an attack lives here, so that no attack asks which norm it is in. Samples and points are flat and of the
+/// same length; the sample lies inside the bounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threat {
+    /// Norm of the perturbation.
+    pub norm: Norm,
+    /// Its largest length.
+    pub eps: Eps,
+    /// Range of valid inputs.
+    pub bounds: Bounds,
+}
+
+impl Threat {
+    /// Writes a random point around `x` to `point`: drawn uniformly from the ball, then projected.
+    pub fn start(&self, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) {
+        match self.norm {
+            Norm::Linf => linf::start(x, self.eps.limit(), rng, point),
+            Norm::L2 => l2::start(x, self.eps.limit(), rng, point),
+        }
+        self.project(x, point);
+    }
+
+    /// Turns a finite gradient into the direction of length one along which the loss rises fastest; zero stays zero.
+    pub fn steepest(&self, gradient: &mut [f32]) {
+        match self.norm {
+            Norm::Linf => linf::steepest(gradient),
+            Norm::L2 => l2::steepest(gradient),
+        }
+    }
+
+    /// Moves a finite `point` to the nearest one (in the Euclidean norm) that the adversary may choose, up to rounding.
+    ///
+    /// Afterwards the distance of the point, in binary64, is at most [`Eps::limit`]; there is no tolerance. A point that
+    /// satisfies this already is left as it is.
+    pub fn project(&self, x: &[f32], point: &mut [f32]) {
+        match self.norm {
+            Norm::Linf => linf::project(x, self.eps.limit(), self.bounds, point),
+            Norm::L2 => l2::project(x, self.eps.limit(), self.bounds, point),
+        }
+    }
+
+    /// Length of `point - x`, computed in binary64.
+    #[must_use]
+    pub fn distance(&self, x: &[f32], point: &[f32]) -> f64 {
+        match self.norm {
+            Norm::Linf => linf::distance(x, point),
+            Norm::L2 => l2::distance(x, point),
+        }
+    }
+
+    /// Whether the adversary may choose `point`.
+    #[must_use]
+    pub fn allows(&self, x: &[f32], point: &[f32]) -> bool {
+        point.iter().all(|v| self.bounds.contain(*v)) && self.distance(x, point) <= self.eps.limit()
+    }
+}
+
+impl Distance {
+    /// Between two flat samples of the same length.
+    #[must_use]
+    pub fn between(x: &[f32], point: &[f32]) -> Self {
+        Self { linf: linf::distance(x, point), l2: l2::distance(x, point) }
+    }
+}
+
+impl fmt::Display for Threat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.norm, self.eps)
+    }
+}

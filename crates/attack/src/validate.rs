@@ -1,0 +1,96 @@
+//! Whether a job can be run at all.
+
+use std::collections::HashMap;
+
+use assay_runtime::Gradients;
+
+use crate::{AttackError, Job};
+
+/// Checks a job against its model, threat and attack. Messages name the sample and say what was expected.
+pub(crate) fn validate(job: &Job<'_>) -> Result<(), AttackError> {
+    attack(job)?;
+    shapes(job)
+        .and_then(|()| labels(job))
+        .and_then(|()| ids(job))
+        .and_then(|()| values(job))
+        .map_err(AttackError::Invalid)
+}
+
+fn attack(job: &Job<'_>) -> Result<(), AttackError> {
+    let (description, spec) = (job.attack.description(), job.classifier.spec());
+    if !description.norms.contains(&job.threat.norm) {
+        let norms: Vec<_> = description.norms.iter().map(|n| n.name()).collect();
+        let text =
+            format!("attack \"{}\" works in {}, not in {}", description.name, norms.join(" and "), job.threat.norm);
+        return Err(AttackError::Invalid(text));
+    }
+    if spec.classes < job.attack.min_classes() {
+        let least = job.attack.min_classes();
+        let text = format!(
+            "attack \"{}\" with this loss needs at least {least} classes, the model has {}; choose another loss",
+            description.name, spec.classes
+        );
+        return Err(AttackError::Invalid(text));
+    }
+    match &spec.gradients {
+        Gradients::Unavailable(reason) if description.needs_gradient => {
+            Err(AttackError::NoGradient { attack: description.name, reason: reason.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn shapes(job: &Job<'_>) -> Result<(), String> {
+    let (spec, samples) = (job.classifier.spec(), job.images.nrows());
+    let features = spec.features();
+    if features == 0 {
+        return Err(format!("the model's samples have shape {:?}, which has no elements", spec.sample_shape));
+    }
+    if job.images.ncols() != features {
+        let shape = &spec.sample_shape;
+        return Err(format!(
+            "the samples have {} elements, the model's shape {shape:?} has {features}",
+            job.images.ncols()
+        ));
+    }
+    for (what, found) in [("labels", job.labels.len()), ("sample ids", job.ids.len())] {
+        if found != samples {
+            return Err(format!("there are {found} {what} for {samples} samples; give one for each"));
+        }
+    }
+    Ok(())
+}
+
+fn labels(job: &Job<'_>) -> Result<(), String> {
+    let classes = job.classifier.spec().classes;
+    match job.labels.iter().enumerate().find(|(_, label)| label.index() >= classes) {
+        Some((i, label)) => {
+            Err(format!("label {label} of sample {i} is out of range: the model has {classes} classes, counted from 0"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn ids(job: &Job<'_>) -> Result<(), String> {
+    let mut seen = HashMap::new();
+    for (i, id) in job.ids.iter().enumerate() {
+        if let Some(first) = seen.insert(id, i) {
+            return Err(format!(
+                "samples {first} and {i} have the same id {id}; ids must be different, they key the randomness"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn values(job: &Job<'_>) -> Result<(), String> {
+    let bounds = job.threat.bounds;
+    match job.images.indexed_iter().find(|(_, value)| !bounds.contain(**value)) {
+        Some(((i, element), value)) => Err(format!(
+            "element {element} of sample {i} is {value}: expected a number in the input range [{}, {}]",
+            bounds.low(),
+            bounds.high()
+        )),
+        None => Ok(()),
+    }
+}
