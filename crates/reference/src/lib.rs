@@ -2,14 +2,25 @@
 //! material.
 //!
 //! The interpreter ([`run`]) is written for obviousness, from the ONNX specification, and shares no code with the rules
-//! of `assay-graph`. Only tests depend on this crate, so it may panic where they want it to.
+//! of `assay-graph`. A [`Case`] is a small model with its data, and [`check_vjp`] judges its derivative. Only tests depend
+//! on this crate, so it panics where a test should fail.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::panic)]
 
 mod array;
+mod case;
+mod gradient;
 mod interpret;
+mod material;
 mod ops;
+mod probe;
+mod random;
 
 pub use array::{Array, Data};
+pub use case::Case;
+pub use gradient::{check_refused, check_vjp, compare, relative_error, vjp_at};
 pub use interpret::{InterpretError, run};
+pub use material::{Material, Npz, material, skip};
+pub use probe::probe;
+pub use random::{Random, Values};
