@@ -1,0 +1,168 @@
+//! The report for pull requests and wikis: GitHub-flavoured Markdown.
+
+use std::fmt::{self, Write};
+
+use super::text::{Attack, Count, Demand, Fraction, Interval, PValue, Percent, Points, Rate, Seen, Spent, outcome, reading, verdict};
+use super::{Render, Report};
+use crate::gate::Verdict;
+use crate::stats::{Estimate, Paired};
+
+/// Markdown with tables; no HTML and no pictures.
+pub struct Markdown;
+
+impl Render for Markdown {
+    fn render(&self, report: &Report, out: &mut dyn Write) -> fmt::Result {
+        let mark = match report.verdict {
+            Verdict::Pass => "PASS",
+            Verdict::Fail => "FAIL",
+        };
+        writeln!(out, "# Robustness audit: {}\n", escaped(&report.subjects()))?;
+        writeln!(out, "**{mark}** · {} · {}\n", verdict(report), escaped(&report.setup.environment.date))?;
+        findings(report, out)?;
+        accuracy(report, out)?;
+        comparison(report, out)?;
+        gates(report, out)?;
+        attacks(report, out)?;
+        classes(report, out)?;
+        setup(report, out)
+    }
+}
+
+fn findings(report: &Report, out: &mut dyn Write) -> fmt::Result {
+    for finding in &report.findings {
+        let (hits, of) = (Count(finding.hits), Count(finding.of));
+        let model = escaped(report.model_title(finding.model));
+        writeln!(out, "> **Warning**, {model}, {hits} of {of} samples: {}.\n", finding.kind.advice())?;
+    }
+    Ok(())
+}
+
+fn accuracy(report: &Report, out: &mut dyn Write) -> fmt::Result {
+    writeln!(out, "## Accuracy\n\n| model | measure | rate | samples | interval |\n|---|---|--:|--:|---|")?;
+    let mut row = |model: &str, measure: &str, estimate: &Estimate| {
+        let (rate, samples, interval) = (Percent(estimate.rate()), Fraction(estimate), Interval(estimate));
+        writeln!(out, "| {} | {} | {rate} | {samples} | {interval} |", escaped(model), escaped(measure))
+    };
+    for model in &report.models {
+        row(&model.title, "clean accuracy", &model.clean)?;
+        for threat in &model.threats {
+            row(&model.title, &format!("robust accuracy, {}", threat.title), &threat.robust)?;
+            row(&model.title, &format!("stability, {}", threat.title), &threat.stability)?;
+        }
+    }
+    writeln!(out)
+}
+
+fn comparison(report: &Report, out: &mut dyn Write) -> fmt::Result {
+    let (Some(comparison), [first, second]) = (&report.comparison, report.models.as_slice()) else { return Ok(()) };
+    let (first, second) = (escaped(&first.title), escaped(&second.title));
+    writeln!(out, "## {second} against {first}\n\nOn the same {} samples.\n", Count(comparison.clean.of()))?;
+    writeln!(out, "| measure | difference | only {first} | only {second} | McNemar | reading |\n|---|---|--:|--:|---|---|")?;
+    let mut row = |measure: &str, paired: &Paired| {
+        let (difference, p) = (Points(&paired.difference), PValue(paired.p_value));
+        let (lost, gained) = (Count(paired.only_first), Count(paired.only_second));
+        writeln!(out, "| {} | {difference} | {lost} | {gained} | {p} | {} |", escaped(measure), reading(paired))
+    };
+    row("clean accuracy", &comparison.clean)?;
+    for (threat, paired) in report.setup.threats.iter().zip(&comparison.threats) {
+        row(&format!("robust accuracy, {}", threat.title()), paired)?;
+    }
+    writeln!(out)
+}
+
+fn gates(report: &Report, out: &mut dyn Write) -> fmt::Result {
+    if report.gates.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "## Gates\n")?;
+    for result in &report.gates {
+        writeln!(out, "- **{}**: {}", outcome(result.passed), Demand(&result.gate))?;
+        for check in &result.checks {
+            writeln!(out, "  - {}: {}", outcome(check.passed), escaped(&Seen(check).to_string()))?;
+        }
+    }
+    writeln!(out)
+}
+
+fn attacks(report: &Report, out: &mut dyn Write) -> fmt::Result {
+    writeln!(out, "## Attacks\n\nEach attack works on what the ones before it left.\n")?;
+    writeln!(out, "| model | threat | attack | broken | robust after it | cost |\n|---|---|---|---|---|---|")?;
+    for model in &report.models {
+        for threat in &model.threats {
+            for attack in &threat.attacks {
+                let broken = attack.success.as_ref().map_or_else(|| "none left".to_owned(), |e| Rate(e).to_string());
+                let [model, title, name] = [&model.title, &threat.title, &attack.name].map(|text| escaped(text));
+                let (robust, cost) = (Rate(&attack.robust), Spent(&attack.cost));
+                writeln!(out, "| {model} | {title} | {name} | {broken} | {robust} | {cost} |")?;
+            }
+            if threat.errors + threat.unstable > 0 {
+                let [model, title] = [&model.title, &threat.title].map(|text| escaped(text));
+                let (errors, unstable) = (Count(threat.errors), Count(threat.unstable));
+                writeln!(out, "| {model} | {title} | not measured | {errors} errors, {unstable} unstable | not robust | |")?;
+            }
+        }
+    }
+    writeln!(out)
+}
+
+fn classes(report: &Report, out: &mut dyn Write) -> fmt::Result {
+    writeln!(out, "## Classes\n\n| model | class | clean accuracy |{}", {
+        let mut heads = String::new();
+        for threat in &report.setup.threats {
+            write!(heads, " robust accuracy, {} |", escaped(&threat.title()))?;
+        }
+        heads
+    })?;
+    writeln!(out, "|---|---|---|{}", "---|".repeat(report.setup.threats.len()))?;
+    for model in &report.models {
+        for class in &model.classes {
+            let name = report.class_name(class.class);
+            write!(out, "| {} | {} | {} |", escaped(&model.title), escaped(&name), Rate(&class.clean))?;
+            for robust in &class.robust {
+                write!(out, " {} |", Rate(robust))?;
+            }
+            writeln!(out)?;
+        }
+    }
+    writeln!(out)
+}
+
+fn setup(report: &Report, out: &mut dyn Write) -> fmt::Result {
+    let setup = &report.setup;
+    writeln!(out, "## To repeat it\n\n| what | value |\n|---|---|")?;
+    let mut row = |what: &str, value: &str| writeln!(out, "| {} | {} |", escaped(what), escaped(value));
+    for model in &setup.models {
+        let parameters = Count(model.parameters);
+        let kind = if model.kind.is_empty() { String::new() } else { format!("{}, ", model.kind) };
+        let facts = format!("{kind}{parameters} parameters, on {}, SHA-256 {}", model.provider, model.digest);
+        row(&format!("model {} {}", model.name, model.version), &facts)?;
+    }
+    let digest = if setup.data.digest.is_empty() { "not given" } else { &setup.data.digest };
+    let samples = Count(setup.data.labels.len() as u64);
+    row(&format!("data {}", setup.data.name), &format!("{samples} samples, SHA-256 {digest}"))?;
+    for threat in &setup.threats {
+        let attacks: Vec<_> = threat.attacks.iter().map(|attack| Attack(attack).to_string()).collect();
+        row(&format!("threat {}", threat.title()), &attacks.join("; "))?;
+    }
+    row("seed", &setup.plan.seed.to_string())?;
+    row("cost", &Spent(&report.cost).to_string())?;
+    row("assay", &setup.environment.assay)?;
+    row("ONNX Runtime", &setup.environment.onnxruntime)
+}
+
+/// Text that Markdown shows as it is: characters with a meaning are escaped, and line breaks become spaces.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' | '@' => escaped.extend(['\\', character]),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            c if c.is_control() => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    // A bare address would become a link.
+    escaped.replace("://", ":\u{2060}//").replace("www.", "www\\.")
+}

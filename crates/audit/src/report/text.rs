@@ -1,0 +1,203 @@
+//! How numbers and names read, in every format for people. An [`Estimate`] is the only rate that can be written, so that no
+//! rate appears without its denominator and its interval.
+
+use std::fmt;
+
+use super::Report;
+use crate::event::{AttackFacts, Cost, ModelId, ThreatId};
+use crate::gate::{Check, Gate, Observed, Verdict};
+use crate::stats::{Difference, Estimate, Paired};
+
+/// A rate: `87.3 % (873 of 1,000; 95 % CI 85.1 to 89.3 %)`.
+pub(super) struct Rate<'a>(pub(super) &'a Estimate);
+
+impl fmt::Display for Rate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}; {})", Percent(self.0.rate()), Fraction(self.0), Interval(self.0))
+    }
+}
+
+/// `873 of 1,000`.
+pub(super) struct Fraction<'a>(pub(super) &'a Estimate);
+
+impl fmt::Display for Fraction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", Count(self.0.hits()), Count(self.0.of()))
+    }
+}
+
+/// `95 % CI 85.1 to 89.3 %`.
+pub(super) struct Interval<'a>(pub(super) &'a Estimate);
+
+impl fmt::Display for Interval<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "95 % CI {:.1} to {}", self.0.low() * 100.0, Percent(self.0.high()))
+    }
+}
+
+/// A proportion: `87.3 %`.
+pub(super) struct Percent(pub(super) f64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} %", self.0 * 100.0)
+    }
+}
+
+/// A difference of two rates: `−2.1 points (95 % CI −4.0 to −0.3)`.
+pub(super) struct Points<'a>(pub(super) &'a Difference);
+
+impl fmt::Display for Points<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference { value, low, high } = self.0;
+        write!(f, "{} points (95 % CI {} to {})", Signed(*value), Signed(*low), Signed(*high))
+    }
+}
+
+/// Hundredths with a sign: `+2.1`, `−0.3`, `0.0`.
+struct Signed(f64);
+
+impl fmt::Display for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = (self.0 * 1000.0).round();
+        let sign = match tenths {
+            t if t > 0.0 => "+",
+            t if t < 0.0 => "−",
+            _ => "",
+        };
+        write!(f, "{sign}{:.1}", tenths.abs() / 10.0)
+    }
+}
+
+/// A p-value: `p = 0.012`, `p < 0.0001`.
+pub(super) struct PValue(pub(super) f64);
+
+impl fmt::Display for PValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            p if p < 0.0001 => f.write_str("p < 0.0001"),
+            p if p < 0.01 => write!(f, "p = {p:.4}"),
+            p => write!(f, "p = {p:.2}"),
+        }
+    }
+}
+
+/// What the test says: the words for a difference, or for none that could be shown.
+pub(super) fn reading(paired: &Paired) -> &'static str {
+    match (paired.p_value < 0.05, paired.difference.value < 0.0) {
+        (true, true) => "worse",
+        (true, false) => "better",
+        (false, _) => "no difference shown",
+    }
+}
+
+/// A count with thousands separated: `1,000`.
+pub(super) struct Count(pub(super) u64);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        for (i, digit) in digits.chars().enumerate() {
+            if i > 0 && (digits.len() - i).is_multiple_of(3) {
+                f.write_str(",")?;
+            }
+            write!(f, "{digit}")?;
+        }
+        Ok(())
+    }
+}
+
+/// `1,000 queries, 40,000 gradients, 12.3 s`.
+pub(super) struct Spent<'a>(pub(super) &'a Cost);
+
+impl fmt::Display for Spent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cost { queries, gradients, seconds } = self.0;
+        write!(f, "{} queries, {} gradients, {seconds:.1} s", Count(*queries), Count(*gradients))
+    }
+}
+
+/// `pgd (steps 40, restarts 1)`.
+pub(super) struct Attack<'a>(pub(super) &'a AttackFacts);
+
+impl fmt::Display for Attack<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.name)?;
+        let parameters: Vec<_> = self.0.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        if parameters.is_empty() { Ok(()) } else { write!(f, " ({})", parameters.join(", ")) }
+    }
+}
+
+/// What a gate demands.
+pub(super) struct Demand<'a>(pub(super) &'a Gate);
+
+impl fmt::Display for Demand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Gate::MinRobustAccuracy(least) => write!(f, "robust accuracy of at least {}", Percent(*least)),
+            Gate::MaxDrop(most) => write!(f, "robust accuracy at most {:.1} points below the baseline", most * 100.0),
+            Gate::MinCleanAccuracy(least) => write!(f, "clean accuracy of at least {}", Percent(*least)),
+        }
+    }
+}
+
+/// What a gate saw: `fashion-robust, Linf 0.1: 53.2 % (…)`.
+pub(super) struct Seen<'a>(pub(super) &'a Check);
+
+impl fmt::Display for Seen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Check { model, threat, observed, .. } = self.0;
+        write!(f, "{model}, {}: ", threat.as_deref().unwrap_or("clean"))?;
+        match observed {
+            Observed::Rate(estimate) => Rate(estimate).fmt(f),
+            Observed::Difference(difference) => Points(difference).fmt(f),
+        }
+    }
+}
+
+/// `passed` or `failed`.
+pub(super) fn outcome(passed: bool) -> &'static str {
+    if passed { "passed" } else { "failed" }
+}
+
+/// The verdict in one sentence.
+pub(super) fn verdict(report: &Report) -> String {
+    let failed = report.gates.iter().filter(|gate| !gate.passed).count();
+    match (report.verdict, report.gates.len()) {
+        (Verdict::Pass, 0) => "No gates were set".to_owned(),
+        (Verdict::Pass, 1) => "The gate passed".to_owned(),
+        (Verdict::Pass, all) => format!("All {all} gates passed"),
+        (Verdict::Fail, 1) => "The gate failed".to_owned(),
+        (Verdict::Fail, all) => format!("{failed} of {all} gates failed"),
+    }
+}
+
+impl Report {
+    /// Title of a model; empty if there is no such model.
+    pub(super) fn model_title(&self, id: ModelId) -> &str {
+        self.models.get(id.0 as usize).map_or("", |model| &model.title)
+    }
+
+    /// Title of a threat; empty if there is no such threat.
+    pub(super) fn threat_title(&self, id: ThreatId) -> String {
+        self.setup.threats.get(id.0 as usize).map(|threat| threat.title()).unwrap_or_default()
+    }
+
+    /// Name of an attack.
+    pub(super) fn attack_name(&self, threat: ThreatId, attack: u32) -> &str {
+        let attacks = self.setup.threats.get(threat.0 as usize).map(|threat| threat.attacks.as_slice());
+        attacks.and_then(|attacks| attacks.get(attack as usize)).map_or("", |attack| &attack.name)
+    }
+
+    /// Name of a class, or its number.
+    pub(super) fn class_name(&self, class: u32) -> String {
+        let names = &self.setup.data.class_names;
+        names.get(class as usize).cloned().unwrap_or_else(|| format!("class {class}"))
+    }
+
+    /// `fashion-robust against fashion-robust-pruned`.
+    pub(super) fn subjects(&self) -> String {
+        let titles: Vec<_> = self.models.iter().map(|model| model.title.as_str()).collect();
+        titles.join(" and ")
+    }
+}
