@@ -34,5 +34,5 @@ pub use param::{Param, ParamError, ParamKind};
 pub use pgd::{Pgd, StepSize};
 pub use registry::{Description, attacks, parse};
 pub use rng::SampleRng;
-pub use samples::{Keep, Samples, Start, Step};
+pub use samples::{Keep, Samples, Start, Step, predicted};
 pub use threat::{Bounds, BoundsError, Threat};

@@ -320,7 +320,8 @@ impl<'a> Samples<'a> {
 pub(crate) const NOT_FINITE: &str = "the logits of the model are not finite";
 
 /// The class with the largest logit; ties: the lowest class. `None` if a logit is not finite.
-pub(crate) fn predicted(logits: &ArrayView1<'_, f32>) -> Option<Class> {
+#[must_use]
+pub fn predicted(logits: &ArrayView1<'_, f32>) -> Option<Class> {
     let mut best = 0;
     for (class, value) in logits.iter().enumerate() {
         if !value.is_finite() {
