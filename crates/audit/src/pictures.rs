@@ -47,8 +47,9 @@ impl Size {
     fn png(&self, values: impl Iterator<Item = f32>) -> Option<String> {
         let planes: Vec<u8> = values.map(|value| (value.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
         let area = self.height * self.width;
-        let pixels: Vec<u8> =
-            (0..planes.len()).filter_map(|i| planes.get(i % self.channels * area + i / self.channels).copied()).collect();
+        let pixels: Vec<u8> = (0..planes.len())
+            .filter_map(|i| planes.get(i % self.channels * area + i / self.channels).copied())
+            .collect();
         let color = if self.channels == 1 { ColorType::L8 } else { ColorType::Rgb8 };
         let (width, height) = (u32::try_from(self.width).ok()?, u32::try_from(self.height).ok()?);
         let mut png = Cursor::new(Vec::new());

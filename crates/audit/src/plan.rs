@@ -126,7 +126,10 @@ impl Plan {
                 Err(wrong("models[1]", "is the same as models[0]; compare another model or version, or name one model"))
             }
             [_, _] => Ok(()),
-            other => Err(wrong("models", format!("names {} models; expected one, or a baseline and its variant", other.len()))),
+            other => Err(wrong(
+                "models",
+                format!("names {} models; expected one, or a baseline and its variant", other.len()),
+            )),
         }
     }
 
@@ -149,14 +152,20 @@ impl Plan {
             return Err(wrong(format!("evaluations[{i}]"), reason));
         }
         if evaluation.attacks.is_empty() {
-            return Err(wrong(format!("evaluations[{i}].attacks"), "is empty; name at least one attack, for example pgd"));
+            return Err(wrong(
+                format!("evaluations[{i}].attacks"),
+                "is empty; name at least one attack, for example pgd",
+            ));
         }
         let make = |(j, spec): (usize, &AttackSpec)| {
             let given: Vec<_> = spec.parameters.clone().into_iter().collect();
             let field = format!("evaluations[{i}].attacks[{j}]");
             let attack = assay_attack::parse(&spec.name, &given).map_err(|e| wrong(field.clone(), e.to_string()))?;
             if !attack.description().norms.contains(&evaluation.norm) {
-                return Err(wrong(field, format!("attack \"{}\" does not work in the norm {}", spec.name, evaluation.norm)));
+                return Err(wrong(
+                    field,
+                    format!("attack \"{}\" does not work in the norm {}", spec.name, evaluation.norm),
+                ));
             }
             Ok(attack)
         };

@@ -87,7 +87,12 @@ impl Array {
             // Reading past the end also makes decompressors verify their checksum.
             match reader.read(&mut [0]) {
                 Ok(0) => {}
-                Ok(_) => return Err(DataError::malformed(path, "holds more data than its header says; fetch the file again")),
+                Ok(_) => {
+                    return Err(DataError::malformed(
+                        path,
+                        "holds more data than its header says; fetch the file again",
+                    ));
+                }
                 Err(error) => return Err(DataError::io(path, error)),
             }
         }
@@ -100,7 +105,8 @@ impl Array {
     /// As classes.
     pub(super) fn to_labels(&self, path: &Path) -> Result<Vec<Class>, DataError> {
         if self.shape.iter().skip(1).product::<usize>() != 1 {
-            let reason = format!("labels have shape {:?}; expected one integer per sample, not one-hot rows", self.shape);
+            let reason =
+                format!("labels have shape {:?}; expected one integer per sample, not one-hot rows", self.shape);
             return Err(DataError::malformed(path, reason));
         }
         let integers: Vec<i128> = match self.element {
@@ -118,7 +124,10 @@ impl Array {
         };
         let class = |(sample, label): (usize, i128)| {
             u32::try_from(label).map(Class).map_err(|_| {
-                DataError::malformed(path, format!("label {label} of sample {sample} is no class; classes count from 0"))
+                DataError::malformed(
+                    path,
+                    format!("label {label} of sample {sample} is no class; classes count from 0"),
+                )
             })
         };
         integers.into_iter().enumerate().map(class).collect()
@@ -153,7 +162,9 @@ impl Array {
                 Ok((rows(n, first.iter().copied().collect()).map_err(malformed)?, vec![c, h, w]))
             }
             shape => {
-                let reason = format!("images have shape {shape:?}; expected [n, features], [n, h, w], or four dimensions with 1 or 3 channels");
+                let reason = format!(
+                    "images have shape {shape:?}; expected [n, features], [n, h, w], or four dimensions with 1 or 3 channels"
+                );
                 Err(DataError::malformed(path, reason))
             }
         }

@@ -87,7 +87,9 @@ pub enum DataError {
     #[error(transparent)]
     Bounds(#[from] BoundsError),
     /// A value is outside the range, infinite or not a number.
-    #[error("data set \"{name}\", sample {sample}: value {value} is outside [{low}, {high}]; scale the data to that range")]
+    #[error(
+        "data set \"{name}\", sample {sample}: value {value} is outside [{low}, {high}]; scale the data to that range"
+    )]
     Value {
         /// Data set.
         name: String,

@@ -113,7 +113,8 @@ fn by_table(folder: &Path, labels: PathBuf) -> Result<Listing, DataError> {
             }
             None if number == 0 => {}
             None => {
-                let reason = format!("line {}: \"{line}\" is not \"file,label\" with a class counted from 0", number + 1);
+                let reason =
+                    format!("line {}: \"{line}\" is not \"file,label\" with a class counted from 0", number + 1);
                 return Err(DataError::malformed(labels, reason));
             }
         }

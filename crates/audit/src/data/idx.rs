@@ -24,11 +24,13 @@ fn array(path: &Path, mut reader: impl Read, limit: usize) -> Result<Array, Data
     let mut magic = [0; 4];
     reader.read_exact(&mut magic).map_err(|e| header_error(path, e))?;
     let [0, 0, kind, dimensions] = magic else {
-        let reason = format!("does not begin as IDX: magic {magic:02x?}, expected 00 00 08 and the number of dimensions");
+        let reason =
+            format!("does not begin as IDX: magic {magic:02x?}, expected 00 00 08 and the number of dimensions");
         return Err(DataError::malformed(path, reason));
     };
     if kind != UNSIGNED_BYTE || !(1..=4).contains(&dimensions) {
-        let reason = format!("IDX type {kind:#04x} with {dimensions} dimensions; expected unsigned bytes (0x08) with 1 to 4");
+        let reason =
+            format!("IDX type {kind:#04x} with {dimensions} dimensions; expected unsigned bytes (0x08) with 1 to 4");
         return Err(DataError::malformed(path, reason));
     }
     let mut shape = Vec::new();

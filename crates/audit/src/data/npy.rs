@@ -34,7 +34,9 @@ pub(super) fn read_npy(path: &Path, limit: usize) -> Result<Array, DataError> {
 /// Reads the first `limit` images of an NPZ file, and their labels if they are wanted and there.
 pub(super) fn read_npz(path: &Path, labels: bool, limit: usize) -> Result<Arrays, DataError> {
     let file = File::open(path).map_err(|e| DataError::io(path, e))?;
-    let broken = |e: zip::result::ZipError| DataError::malformed(path, format!("is not a readable NPZ file: {e}; write it again"));
+    let broken = |e: zip::result::ZipError| {
+        DataError::malformed(path, format!("is not a readable NPZ file: {e}; write it again"))
+    };
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(broken)?;
     let names: Vec<String> = archive.file_names().map(str::to_owned).collect();
     let find = |wanted: &[&str]| {
@@ -95,7 +97,9 @@ fn header(reader: &mut impl Read) -> Result<Header, String> {
         Some("<i8") => Element::I64,
         Some("<f4") => Element::F32,
         Some("<f8") => Element::F64,
-        _ => return Err("element type is not understood; save bytes, little-endian integers, float32 or float64".into()),
+        _ => {
+            return Err("element type is not understood; save bytes, little-endian integers, float32 or float64".into());
+        }
     };
     let tuple = field("shape")?.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(tuple, _)| tuple);
     let sizes = tuple.into_iter().flat_map(|tuple| tuple.split(',')).map(str::trim).filter(|size| !size.is_empty());

@@ -38,7 +38,11 @@ pub fn decode_image(name: &str, bytes: &[u8], shape: &[usize]) -> Result<Vec<f32
         [h, w] => (1, h, w, false),
         [c @ (1 | 3), h, w] => (c, h, w, false),
         [h, w, c @ (1 | 3)] => (c, h, w, true),
-        _ => return Err(fail(format!("the model takes samples of shape {shape:?}, not images; give an .npy of that shape"))),
+        _ => {
+            return Err(fail(format!(
+                "the model takes samples of shape {shape:?}, not images; give an .npy of that shape"
+            )));
+        }
     };
     let pixels = Pixels::decode(bytes).map_err(fail)?;
     if (pixels.height, pixels.width) != (height, width) {

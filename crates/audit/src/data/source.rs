@@ -176,7 +176,8 @@ fn labels_beside(images: &Path) -> Result<PathBuf, DataError> {
         candidates.push(format!("y{rest}"));
     }
     let found = candidates.iter().rev().map(|name| images.with_file_name(name)).find(|path| path.is_file());
-    let expected = if candidates.is_empty() { "a name with \"images\" in it".to_owned() } else { candidates.join(" or ") };
+    let expected =
+        if candidates.is_empty() { "a name with \"images\" in it".to_owned() } else { candidates.join(" or ") };
     found.ok_or_else(|| no_labels(images, expected))
 }
 

@@ -7,7 +7,9 @@ use crate::stats::{Estimate, Paired};
 
 /// Events that do not make a report.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("event {position} does not fit the ones before it: {reason}; the record of the audit is damaged or of another version")]
+#[error(
+    "event {position} does not fit the ones before it: {reason}; the record of the audit is damaged or of another version"
+)]
 pub struct Inconsistent {
     /// Position of the event, from 0.
     pub position: usize,
@@ -77,7 +79,8 @@ impl State {
             return Err("there are no samples or no models");
         }
         let threats = || setup.threats.iter().map(|_| Threat::default()).collect();
-        let models = setup.models.iter().map(|_| Model { clean: None, cost: Cost::default(), threats: threats() }).collect();
+        let models =
+            setup.models.iter().map(|_| Model { clean: None, cost: Cost::default(), threats: threats() }).collect();
         Ok(Self { setup: setup.clone(), models, findings: Vec::new(), examples: Vec::new(), finished: false })
     }
 

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use super::text::{Attack, Count, Demand, Fraction, Interval, PValue, Percent, Points, Rate, Seen, Spent, outcome, reading, verdict};
+use super::text::{
+    Attack, Count, Demand, Fraction, Interval, PValue, Percent, Points, Rate, Seen, Spent, outcome, reading, verdict,
+};
 use super::{Render, Report};
 use crate::gate::Verdict;
 use crate::stats::{Estimate, Paired};
@@ -57,7 +59,10 @@ fn comparison(report: &Report, out: &mut dyn Write) -> fmt::Result {
     let (Some(comparison), [first, second]) = (&report.comparison, report.models.as_slice()) else { return Ok(()) };
     let (first, second) = (escaped(&first.title), escaped(&second.title));
     writeln!(out, "## {second} against {first}\n\nOn the same {} samples.\n", Count(comparison.clean.of()))?;
-    writeln!(out, "| measure | difference | only {first} | only {second} | McNemar | reading |\n|---|---|--:|--:|---|---|")?;
+    writeln!(
+        out,
+        "| measure | difference | only {first} | only {second} | McNemar | reading |\n|---|---|--:|--:|---|---|"
+    )?;
     let mut row = |measure: &str, paired: &Paired| {
         let (difference, p) = (Points(&paired.difference), PValue(paired.p_value));
         let (lost, gained) = (Count(paired.only_first), Count(paired.only_second));
@@ -98,7 +103,10 @@ fn attacks(report: &Report, out: &mut dyn Write) -> fmt::Result {
             if threat.errors + threat.unstable > 0 {
                 let [model, title] = [&model.title, &threat.title].map(|text| escaped(text));
                 let (errors, unstable) = (Count(threat.errors), Count(threat.unstable));
-                writeln!(out, "| {model} | {title} | not measured | {errors} errors, {unstable} unstable | not robust | |")?;
+                writeln!(
+                    out,
+                    "| {model} | {title} | not measured | {errors} errors, {unstable} unstable | not robust | |"
+                )?;
             }
         }
     }

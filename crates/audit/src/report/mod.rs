@@ -7,8 +7,6 @@ mod html;
 mod json;
 mod markdown;
 mod text;
-#[cfg(test)]
-pub(crate) mod fixture;
 
 use std::fmt;
 

@@ -8,9 +8,7 @@ use assay_attack::{Attack, AttackError, Bounds, Cancel, Threat};
 use assay_runtime::{Classifier, Gradients, RunError};
 
 use crate::data::{DataError, Dataset};
-use crate::event::{
-    AttackFacts, DataFacts, Environment, Event, ModelFacts, ModelId, Setup, ThreatFacts, ThreatId,
-};
+use crate::event::{AttackFacts, DataFacts, Environment, Event, ModelFacts, ModelId, Setup, ThreatFacts, ThreatId};
 use crate::plan::{Plan, PlanError};
 use crate::report::{Inconsistent, Report};
 use model::{Model, Stage};
@@ -201,12 +199,17 @@ fn fit(
         if let Some(sample) = data.labels().iter().position(|label| label.index() >= spec.classes) {
             let label = data.labels().get(sample).map_or(0, |label| label.0);
             let classes = spec.classes;
-            return fail(format!("tells {classes} classes apart; sample {sample} of \"{}\" has label {label}", data.name()));
+            return fail(format!(
+                "tells {classes} classes apart; sample {sample} of \"{}\" has label {label}",
+                data.name()
+            ));
         }
         for attack in attacks.iter().flatten() {
             let name = attack.description().name;
             if let (Gradients::Unavailable(reason), true) = (&spec.gradients, attack.description().needs_gradient) {
-                return fail(format!("has no gradient ({reason}), which attack \"{name}\" needs; choose another attack"));
+                return fail(format!(
+                    "has no gradient ({reason}), which attack \"{name}\" needs; choose another attack"
+                ));
             }
             if spec.classes < attack.min_classes() {
                 let (classes, least) = (spec.classes, attack.min_classes());

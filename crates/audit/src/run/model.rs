@@ -70,7 +70,7 @@ impl<'a> Model<'a> {
             }
             let fail = |source| AuditError::Model { model: subject.name.clone(), source };
             let logits = subject.classifier.logits(batch).map_err(fail)?;
-            predictions.extend(logits.rows().into_iter().map(assay_attack::predicted));
+            predictions.extend(logits.rows().into_iter().map(|row| assay_attack::predicted(&row)));
             correct = predictions.iter().zip(data.labels()).filter(|(p, label)| **p == Some(**label)).count();
             log.observer.progress(&Progress {
                 model: id,
@@ -266,6 +266,7 @@ fn in_bounds(data: &Dataset, bounds: Bounds) -> Cow<'_, Array2<f32>> {
     }
     let [low, high, from_low, from_high] = [bounds.low(), bounds.high(), from.low(), from.high()].map(f64::from);
     let scale = (high - low) / (from_high - from_low);
-    let moved = |&value: &f32| ((low + (f64::from(value) - from_low) * scale) as f32).clamp(bounds.low(), bounds.high());
+    let moved =
+        |&value: &f32| ((low + (f64::from(value) - from_low) * scale) as f32).clamp(bounds.low(), bounds.high());
     Cow::Owned(data.samples().map(moved))
 }
