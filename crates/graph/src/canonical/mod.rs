@@ -1,6 +1,43 @@
 //! One form per operator, whatever opset the file was written in.
+//!
+//! **The canonical operator set is version 18.** All later versions of the operators that classifiers consist of either admit
+//! more element types or add options for other uses, while execution providers need new kernels for each of them: the CUDA
+//! provider of ONNX Runtime lags behind there, and a node without a kernel silently runs on the CPU. 18 is the first version
+//! in which all reductions, `Split`, `Pad` and `Resize` have the form that they have kept since.
+//!
+//! **Nothing is misread.** A node keeps its meaning from the file's version to 18 or it is refused by name. `versions`
+//! lists the operators of the standard set with the version that brought each, and every version of an operator that
+//! changed what a node means; crossing a change needs a rewrite, and where there is none the node is refused. The list was
+//! made from the version histories in the ONNX specification: signatures compared mechanically, texts read for the changes
+//! that signatures do not show (`Softmax` at 13, `Resize` at 11). A version that is not in it only admits more types, adds an
+//! attribute whose default is the old behaviour, or words the same thing anew. Operators that the standard set of the file's version does
+//! not have are refused; nodes of other domains are not touched, and neither are local functions, which state their own
+//! operator sets.
+//!
+//! Besides, one thing is said in one way: `Constant` nodes are initializers, `Dropout` is `Identity`, `Softmax` states its
+//! axis, inputs that have no effect are absent. Subgraphs (`If`, `Loop`) are rewritten like the graph around them, but for
+//! their `Constant` nodes, which stay.
+//!
+//! The first dimension of the input is the batch and is left open, also where the file fixes it.
 
-use crate::{Cause, Model, ValueInfo};
+mod backwards;
+mod batch;
+mod inputs;
+mod resize;
+mod scope;
+mod softmax;
+mod training;
+mod types;
+mod versions;
+
+use std::collections::HashSet;
+
+use crate::check::{Defect, check};
+use crate::order::{reads, subgraphs};
+use crate::{Attribute, Cause, Graph, Model, Node, Rule, Tensor, Value, ValueInfo};
+use scope::Scope;
+use types::Types;
+use versions::Change;
 
 /// A model in which every node has the form of one opset.
 #[derive(Clone, Debug)]
@@ -31,6 +68,9 @@ pub enum CanonicalError {
         /// Why.
         cause: Cause,
     },
+    /// The model is not one that can be computed.
+    #[error(transparent)]
+    Defect(#[from] Defect),
 }
 
 impl Canonical {
@@ -41,11 +81,23 @@ impl Canonical {
     ///
     /// # Errors
     /// The operator set is not supported, or a node has no equivalent in the canonical one.
-    pub fn new(model: Model) -> Result<Self, CanonicalError> {
-        match model.opsets.get("").copied() {
-            Some(13..=18) => Ok(Self { model }),
-            found => Err(CanonicalError::Opset { found: found.unwrap_or(0) }),
+    pub fn new(mut model: Model) -> Result<Self, CanonicalError> {
+        let opset = model.opsets.get("").copied().unwrap_or(0);
+        if !(7..=23).contains(&opset) {
+            return Err(CanonicalError::Opset { found: opset });
         }
+        check(&model)?;
+        let mut taken = HashSet::new();
+        names(&model.graph, &mut taken);
+        constants(&mut model.graph)?;
+        let mut walk = Walk { opset, taken };
+        walk.graph(&mut model.graph, Types::default())?;
+        batch::open(&mut model.graph, &mut walk.taken);
+        prune(&mut model.graph);
+        model.opsets.insert(String::new(), Self::OPSET);
+        model.ir_version = model.ir_version.max(Model::new(Self::OPSET, Graph::default()).ir_version);
+        check(&model)?;
+        Ok(Self { model })
     }
 
     /// The model.
@@ -60,13 +112,135 @@ impl Canonical {
     pub fn probe(&self) -> Model {
         let mut model = self.model.clone();
         let graph = &mut model.graph;
+        let mut outputs: HashSet<&Value> = graph.outputs.iter().map(|o| &o.value).collect();
         let inner = graph.nodes.iter().flat_map(|n| n.outputs.iter().flatten());
-        let inner: Vec<ValueInfo> = inner
-            .filter(|v| graph.outputs.iter().all(|o| o.value != **v))
-            // The runtime knows the type.
-            .map(|v| ValueInfo::untyped(v.clone()))
-            .collect();
+        // The runtime knows their types.
+        let inner: Vec<ValueInfo> =
+            inner.filter(|v| outputs.insert(v)).map(|v| ValueInfo::untyped(v.clone())).collect();
         graph.outputs.extend(inner);
         model
     }
+}
+
+/// Every name of a value in `graph` and the graphs within it.
+fn names(graph: &Graph, taken: &mut HashSet<Value>) {
+    taken.extend(graph.inputs.iter().map(|i| &i.value).chain(graph.initializers.keys()).cloned());
+    for node in &graph.nodes {
+        taken.extend(node.outputs.iter().flatten().cloned());
+        for inner in subgraphs(node) {
+            names(inner, taken);
+        }
+    }
+}
+
+/// Makes `Constant` nodes initializers.
+fn constants(graph: &mut Graph) -> Result<(), CanonicalError> {
+    let mut nodes = Vec::with_capacity(graph.nodes.len());
+    for node in std::mem::take(&mut graph.nodes) {
+        if node.operator == "Constant" && node.domain.is_empty() {
+            let tensor = constant(&node).map_err(|cause| at(&node, cause))?;
+            graph.initializers.extend(node.output(0).map(|value| (value.clone(), tensor)));
+        } else {
+            nodes.push(node);
+        }
+    }
+    graph.nodes = nodes;
+    Ok(())
+}
+
+/// The tensor of a `Constant` node.
+fn constant(node: &Node) -> Rule<Tensor> {
+    let mut attributes = node.attributes.iter();
+    let (Some((name, value)), None) = (attributes.next(), attributes.next()) else {
+        return Err(Cause::Malformed("a constant has exactly one value".into()));
+    };
+    let strings = |dims, values: &[bytes::Bytes]| Tensor::text(dims, values.to_vec());
+    let tensor = match (name.as_str(), value) {
+        ("value", Attribute::Tensor(tensor)) => Some(tensor.clone()),
+        ("value_float", Attribute::Float(v)) => Some(Tensor::floats(&[], &[*v])),
+        ("value_floats", Attribute::Floats(v)) => Some(Tensor::floats(&[v.len()], v)),
+        ("value_int", Attribute::Int(v)) => Tensor::ints(&[*v]).reshaped(Vec::new()),
+        ("value_ints", Attribute::Ints(v)) => Some(Tensor::ints(v)),
+        ("value_string", Attribute::String(v)) => strings(Vec::new(), std::slice::from_ref(v)),
+        ("value_strings", Attribute::Strings(v)) => strings(vec![v.len()], v),
+        _ => None,
+    };
+    tensor.ok_or_else(|| Cause::Unsupported(format!("a constant given by \"{name}\"; store it as a dense tensor")))
+}
+
+/// Drops initializers that nothing reads any more.
+fn prune(graph: &mut Graph) {
+    let read = all_reads(graph);
+    graph.initializers.retain(|value, _| read.contains(value));
+}
+
+fn all_reads(graph: &Graph) -> HashSet<Value> {
+    graph.nodes.iter().flat_map(reads).chain(graph.outputs.iter().map(|o| &o.value)).cloned().collect()
+}
+
+fn at(node: &Node, cause: Cause) -> CanonicalError {
+    CanonicalError::Node { node: node.label().to_owned(), operator: node.operator.clone(), cause }
+}
+
+/// Brings graphs from `opset` to the canonical one.
+struct Walk {
+    opset: i64,
+    taken: HashSet<Value>,
+}
+
+impl Walk {
+    fn graph(&mut self, graph: &mut Graph, mut types: Types) -> Result<(), CanonicalError> {
+        types.enter(graph);
+        let read = all_reads(graph);
+        let mut nodes = Vec::with_capacity(graph.nodes.len());
+        for mut node in std::mem::take(&mut graph.nodes) {
+            for attribute in node.attributes.values_mut() {
+                if let Attribute::Graph(inner) = attribute {
+                    self.graph(inner, types.clone())?;
+                }
+            }
+            let original = node.clone();
+            let mut scope = Scope {
+                initializers: &mut graph.initializers,
+                taken: &mut self.taken,
+                types: &types,
+                read: &read,
+                before: Vec::new(),
+                after: Vec::new(),
+            };
+            if node.domain.is_empty() {
+                rewrite(&mut node, self.opset, &mut scope).map_err(|cause| at(&original, cause))?;
+            }
+            let Scope { before, after, .. } = scope;
+            nodes.extend(before);
+            nodes.push(node);
+            nodes.extend(after);
+            types.add(&original);
+        }
+        graph.nodes = nodes;
+        Ok(())
+    }
+}
+
+/// Brings one node of the standard domain from `opset` to the canonical one.
+fn rewrite(node: &mut Node, opset: i64, scope: &mut Scope<'_>) -> Rule<()> {
+    if versions::introduced(&node.operator).is_none_or(|since| since > opset) {
+        return Err(Cause::Malformed(format!("version {opset} of the standard operator set has no such operator")));
+    }
+    // Forwards or backwards; the other range is empty. A rewrite may rename the operator, which is then followed.
+    for version in (opset + 1..=Canonical::OPSET).chain((Canonical::OPSET + 1..=opset).rev()) {
+        match versions::change(&node.operator, version) {
+            None => {}
+            Some(Change::Rewrite(change)) => change(node, scope)?,
+            Some(Change::Refuse(why)) => {
+                let set = Canonical::OPSET;
+                return Err(Cause::Unsupported(format!("{why}; export the model with operator set {set}")));
+            }
+        }
+    }
+    let since = versions::introduced(&node.operator).unwrap_or(opset);
+    if since > Canonical::OPSET {
+        return Err(Cause::Unsupported(format!("operators that came with set {since}; write it with older operators")));
+    }
+    versions::always(&node.operator).map_or(Ok(()), |normal| normal(node, scope))
 }

@@ -1,0 +1,72 @@
+//! Versions after the canonical operator set: what they added must not be used.
+
+use super::scope::Scope;
+use crate::{Cause, Node, Rule, Tensor};
+
+/// `AveragePool` at 19: `dilations`.
+pub(super) fn undilated(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
+    if node.ints("dilations")?.is_some_and(|d| d.iter().any(|&d| d != 1)) {
+        return Err(Cause::Unsupported("dilations of an average; use an undilated window".into()));
+    }
+    node.attributes.shift_remove("dilations");
+    Ok(())
+}
+
+/// `Cast`, `CastLike` and `QuantizeLinear` at 19: `saturate`, which only concerns 8-bit floats.
+pub(super) fn unsaturated(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
+    node.attributes.shift_remove("saturate");
+    Ok(())
+}
+
+/// `QuantizeLinear` and `DequantizeLinear` at 21 and 23: blocks and stated types.
+pub(super) fn per_axis(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
+    for name in ["block_size", "output_dtype", "precision"] {
+        if node.int(name, 0)? != 0 {
+            return Err(Cause::Unsupported(format!("attribute \"{name}\"; quantize per tensor or per axis")));
+        }
+        node.attributes.shift_remove(name);
+    }
+    Ok(())
+}
+
+/// `Pad` at 19: the mode `wrap`.
+pub(super) fn no_wrap(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
+    if node.text("mode", "constant")? == "wrap" {
+        return Err(Cause::Unsupported("mode wrap; pad with a constant, the edge or a reflection".into()));
+    }
+    Ok(())
+}
+
+/// `Gelu` at 20, written out: `x/2 (1 + erf(x/√2))`, or with `tanh(√(2/π) (x + 0.044715 x³))` in place of `erf`.
+pub(super) fn gelu(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
+    let dtype = scope.dtype(node)?;
+    let x = node.required(0)?.clone();
+    let number = |scope: &mut Scope<'_>, role: &str, v: f64| scope.constant(node, role, Tensor::scalar(dtype, v));
+    let inner = match node.text("approximate", "none")? {
+        "none" => {
+            let factor = number(scope, "1/sqrt(2)", std::f64::consts::FRAC_1_SQRT_2);
+            let scaled = scope.emit(node, "Mul", &[&x, &factor]);
+            scope.emit(node, "Erf", &[&scaled])
+        }
+        "tanh" => {
+            let cubic = number(scope, "0.044715", 0.044_715);
+            let one = number(scope, "1", 1.0);
+            let factor = number(scope, "sqrt(2/pi)", (2.0 / std::f64::consts::PI).sqrt());
+            let square = scope.emit(node, "Mul", &[&x, &x]);
+            let square = scope.emit(node, "Mul", &[&square, &cubic]);
+            let sum = scope.emit(node, "Add", &[&square, &one]);
+            let scaled = scope.emit(node, "Mul", &[&x, &factor]);
+            let product = scope.emit(node, "Mul", &[&scaled, &sum]);
+            scope.emit(node, "Tanh", &[&product])
+        }
+        other => return Err(Cause::Malformed(format!("approximate = \"{other}\"; none or tanh expected"))),
+    };
+    let one = number(scope, "1", 1.0);
+    let half = number(scope, "1/2", 0.5);
+    let gate = scope.emit(node, "Add", &[&inner, &one]);
+    let gate = scope.emit(node, "Mul", &[&gate, &half]);
+    node.operator = "Mul".into();
+    node.inputs = vec![Some(x), Some(gate)];
+    node.attributes.clear();
+    Ok(())
+}

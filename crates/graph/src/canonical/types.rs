@@ -1,0 +1,119 @@
+//! What can be said about element types and ranks from the graph alone, as far as rewrites need it.
+
+use std::collections::HashMap;
+
+use crate::{Attribute, DataType, Graph, Node, Value};
+
+/// Element type and rank of a value, where they are certain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Type {
+    pub(super) dtype: Option<DataType>,
+    pub(super) rank: Option<usize>,
+}
+
+/// Types of the values seen so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Types(HashMap<Value, Type>);
+
+impl Types {
+    /// Adds what `graph` starts from: its inputs, its initializers, and the element types that the file declares. Declared
+    /// ranks of intermediate values are not trusted.
+    pub(super) fn enter(&mut self, graph: &Graph) {
+        for info in &graph.value_info {
+            self.0.insert(info.value.clone(), Type { dtype: info.dtype, rank: None });
+        }
+        for info in &graph.inputs {
+            self.0.insert(info.value.clone(), Type { dtype: info.dtype, rank: info.shape.as_ref().map(Vec::len) });
+        }
+        for (value, tensor) in &graph.initializers {
+            let known = Type { dtype: Some(tensor.dtype()), rank: Some(tensor.dims().len()) };
+            self.0.insert(value.clone(), known);
+        }
+    }
+
+    pub(super) fn of(&self, value: Option<&Value>) -> Type {
+        value.and_then(|v| self.0.get(v)).copied().unwrap_or_default()
+    }
+
+    /// Adds the outputs of `node`.
+    pub(super) fn add(&mut self, node: &Node) {
+        for (i, value) in node.outputs.iter().enumerate() {
+            let Some(value) = value else { continue };
+            let declared = self.of(Some(value)).dtype;
+            let dtype = declared.or_else(|| self.dtype(node, i));
+            let rank = if i == 0 { self.rank(node) } else { None };
+            self.0.insert(value.clone(), Type { dtype, rank });
+        }
+    }
+
+    fn dtype(&self, node: &Node, output: usize) -> Option<DataType> {
+        if !node.domain.is_empty() {
+            return None;
+        }
+        let of = |i: usize| self.of(node.input(i)).dtype;
+        let stated = |name: &str| match node.attributes.get(name) {
+            Some(Attribute::Int(number)) => i32::try_from(*number).ok().map(DataType::from_number),
+            _ => None,
+        };
+        match (node.operator.as_str(), output) {
+            ("Shape" | "Size" | "NonZero" | "ArgMax" | "ArgMin" | "NonMaxSuppression", _) | ("TopK" | "MaxPool", 1) => {
+                Some(DataType::Int64)
+            }
+            (
+                "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" | "Not"
+                | "IsNaN" | "IsInf",
+                _,
+            ) => Some(DataType::Bool),
+            ("Cast", _) => stated("to"),
+            ("CastLike" | "Where" | "DequantizeLinear", _) => of(1),
+            ("OneHot", _) => of(2),
+            ("ConstantOfShape", _) => match node.attributes.get("value") {
+                Some(Attribute::Tensor(tensor)) => Some(tensor.dtype()),
+                _ => Some(DataType::Float),
+            },
+            (
+                "If"
+                | "Loop"
+                | "Scan"
+                | "QuantizeLinear"
+                | "DynamicQuantizeLinear"
+                | "QLinearConv"
+                | "QLinearMatMul"
+                | "ConvInteger"
+                | "MatMulInteger"
+                | "Constant"
+                | "EyeLike"
+                | "Multinomial"
+                | "Bernoulli"
+                | "RandomNormal"
+                | "RandomUniform"
+                | "RandomNormalLike"
+                | "RandomUniformLike"
+                | "TfIdfVectorizer"
+                | "SequenceAt",
+                _,
+            ) => None,
+            (_, 0) => of(0),
+            // Further outputs of the operators that only split or select have the type of the first.
+            ("Split", _) => of(0),
+            _ => None,
+        }
+    }
+
+    fn rank(&self, node: &Node) -> Option<usize> {
+        if !node.domain.is_empty() {
+            return None;
+        }
+        let of = |i: usize| self.of(node.input(i)).rank;
+        match node.operator.as_str() {
+            "Gemm" | "Flatten" => Some(2),
+            "MatMul" => of(0).zip(of(1)).and_then(|(a, b)| (a >= 2 && b >= 2).then_some(a.max(b))),
+            "Add" | "Sub" | "Mul" | "Div" => of(0).zip(of(1)).map(|(a, b)| a.max(b)),
+            "Relu" | "LeakyRelu" | "Elu" | "Selu" | "Sigmoid" | "Tanh" | "Softplus" | "Clip" | "Dropout"
+            | "Identity" | "Neg" | "Exp" | "Log" | "Sqrt" | "Abs" | "Cast" | "Softmax" | "LogSoftmax"
+            | "BatchNormalization" | "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" | "GlobalAveragePool"
+            | "GlobalMaxPool" | "Transpose" | "Pad" => of(0),
+            _ => None,
+        }
+    }
+}
