@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
 
+use crate::order::{reads, subgraphs};
 use crate::{
     Attribute, Cause, DataType, Dim, Dimension, Facts, Graph, Model, Node, Rule, Shaped, Tensor, Value, ValueInfo,
 };
@@ -45,7 +46,7 @@ impl<'m> Emit<'m> {
             constants: IndexMap::new(),
             interned: HashMap::new(),
             extra_outputs: IndexMap::new(),
-            taken: names(graph).cloned().collect(),
+            taken: names(graph).into_iter().cloned().collect(),
             counter: 0,
         }
     }
@@ -330,21 +331,15 @@ fn info(value: Value, dtype: DataType, dims: &[Dim]) -> ValueInfo {
         Dim::Fixed(size) => Dimension::Known(*size),
         Dim::Batch(_) => Dimension::Unknown,
     });
-    ValueInfo { value, dtype: Some(dtype), shape: Some(shape.collect()), rest: Default::default() }
+    ValueInfo::new(value, dtype, shape.collect())
 }
 
 /// Every name that a graph defines, its subgraphs included.
-fn names(graph: &Graph) -> impl Iterator<Item = &Value> {
-    let inner = graph.nodes.iter().flat_map(subgraphs).flat_map(|g| names(g).collect::<Vec<_>>());
+fn names(graph: &Graph) -> Vec<&Value> {
     let infos = graph.inputs.iter().chain(&graph.outputs).map(|i| &i.value);
-    infos
-        .chain(graph.initializers.keys())
-        .chain(graph.nodes.iter().flat_map(|n| n.outputs.iter().flatten()))
-        .chain(inner)
-}
-
-fn subgraphs(node: &Node) -> impl Iterator<Item = &Graph> {
-    node.attributes.values().filter_map(|a| if let Attribute::Graph(graph) = a { Some(&**graph) } else { None })
+    let produced = graph.nodes.iter().flat_map(|n| n.outputs.iter().flatten());
+    let inner = graph.nodes.iter().flat_map(subgraphs).flat_map(names);
+    infos.chain(graph.initializers.keys()).chain(produced).chain(inner).collect()
 }
 
 /// Removes nodes and constants that no output depends on.
@@ -354,7 +349,7 @@ fn drop_unused(graph: &mut Graph) {
     for (keep, node) in keep.iter_mut().zip(&graph.nodes).rev() {
         *keep = node.outputs.iter().flatten().any(|o| used.contains(o));
         if *keep {
-            used.extend(reads(node).cloned());
+            used.extend(reads(node).into_iter().cloned());
         }
     }
     let mut keep = keep.into_iter();
@@ -362,13 +357,4 @@ fn drop_unused(graph: &mut Graph) {
     graph.initializers.retain(|value, _| used.contains(value));
     let produced: HashSet<&Value> = graph.nodes.iter().flat_map(|n| n.outputs.iter().flatten()).collect();
     graph.value_info.retain(|i| produced.contains(&i.value));
-}
-
-/// What a node reads: its inputs, and whatever its subgraphs take from outside.
-fn reads(node: &Node) -> impl Iterator<Item = &Value> {
-    let inner = subgraphs(node).flat_map(|g| {
-        let outputs = g.outputs.iter().map(|o| &o.value);
-        g.nodes.iter().flat_map(|n| reads(n).collect::<Vec<_>>()).chain(outputs).collect::<Vec<_>>()
-    });
-    node.inputs.iter().flatten().chain(inner)
 }

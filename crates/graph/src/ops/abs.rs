@@ -29,3 +29,20 @@ impl Operator for Abs {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn its_sign() {
+        let text = vjp_text("Abs", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Sign.0 = Sign(x)
+        Mul.1 = Mul(w, Sign.0)
+        x' = Mul.1
+        ");
+    }
+}

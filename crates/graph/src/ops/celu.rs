@@ -37,3 +37,28 @@ impl Operator for Celu {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn is_one_exponential() {
+        let text = vjp_text("Celu", "x[n,3] -> y[n,3]", &[("alpha", 2.0.into())]);
+        assert_snapshot!(text, @"
+        Min.0 = Min(x, 0)
+        Mul.1 = Mul(Min.0, 0.5)
+        Exp.2 = Exp(Mul.1)
+        Mul.3 = Mul(w, Exp.2)
+        x' = Mul.3
+        ");
+    }
+
+    #[test]
+    fn refuses_alpha_0() {
+        let text = vjp_text("Celu", "x[n,3] -> y[n,3]", &[("alpha", 0.0.into())]);
+        assert_snapshot!(text, @r#"vjp: node "node" (Celu): malformed: attribute "alpha" must not be 0"#);
+    }
+}

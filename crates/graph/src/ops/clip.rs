@@ -34,3 +34,27 @@ impl Operator for Clip {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn passes_what_is_not_clipped() {
+        let text = vjp_text("Clip", "x[n,3] low=0.0 high=6.0 -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Equal.0 = Equal(x, y)
+        Cast.1 = Cast(Equal.0) to=1
+        Mul.2 = Mul(w, Cast.1)
+        x' = Mul.2
+        ");
+    }
+
+    #[test]
+    fn refuses_a_bound_that_is_computed() {
+        let text = vjp_text("Clip", "x[n,3] _ high[] -> y[n,3]", &[]);
+        assert_snapshot!(text, @r#"vjp: node "node" (Clip): unsupported: a bound that depends on the input; bounds must be constants"#);
+    }
+}

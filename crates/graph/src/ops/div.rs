@@ -33,3 +33,23 @@ impl Operator for Div {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn divides_by_the_divisor() {
+        let text = vjp_text("Div", "a[n,3] b[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Div.0 = Div(w, b)
+        Div.1 = Div(w, b)
+        Mul.2 = Mul(Div.1, y)
+        Neg.3 = Neg(Mul.2)
+        a' = Div.0
+        b' = Neg.3
+        ");
+    }
+}

@@ -41,3 +41,35 @@ impl Operator for Elu {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn is_the_exponential() {
+        let text = vjp_text("Elu", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Min.0 = Min(x, 0)
+        Exp.1 = Exp(Min.0)
+        Mul.2 = Mul(w, Exp.1)
+        x' = Mul.2
+        ");
+    }
+
+    #[test]
+    fn scales_the_negative_side() {
+        let text = vjp_text("Elu", "x[n,3] -> y[n,3]", &[("alpha", 0.5.into())]);
+        assert_snapshot!(text, @"
+        Min.0 = Min(x, 0)
+        Exp.1 = Exp(Min.0)
+        Mul.2 = Mul(Exp.1, 0.5)
+        Greater.3 = Greater(x, 0)
+        Where.4 = Where(Greater.3, 1, Mul.2)
+        Mul.5 = Mul(w, Where.4)
+        x' = Mul.5
+        ");
+    }
+}

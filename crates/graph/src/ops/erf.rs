@@ -33,3 +33,23 @@ impl Operator for Erf {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn is_a_bell() {
+        let text = vjp_text("Erf", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Mul.0 = Mul(x, x)
+        Neg.1 = Neg(Mul.0)
+        Exp.2 = Exp(Neg.1)
+        Mul.3 = Mul(Exp.2, 1.128379225730896)
+        Mul.4 = Mul(w, Mul.3)
+        x' = Mul.4
+        ");
+    }
+}

@@ -26,3 +26,19 @@ impl Operator for Exp {
         unary(node, cotangents, wanted, |_, y, w| Ok(e.op("Mul", &[w, y])))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn uses_the_output() {
+        let text = vjp_text("Exp", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Mul.0 = Mul(w, y)
+        x' = Mul.0
+        ");
+    }
+}

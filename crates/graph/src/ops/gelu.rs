@@ -82,3 +82,35 @@ fn by_tanh(x: &Value, e: &mut Emit<'_>) -> Rule<Value> {
     let sum = e.op("Add", &[&above, &second]);
     Ok(e.op("Mul", &[&sum, &half]))
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn adds_distribution_and_density() {
+        let text = vjp_text("Gelu", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Mul.0 = Mul(x, 0.7071067690849304)
+        Erf.1 = Erf(Mul.0)
+        Add.2 = Add(Erf.1, 1)
+        Mul.3 = Mul(Add.2, 0.5)
+        Mul.4 = Mul(Mul.0, Mul.0)
+        Neg.5 = Neg(Mul.4)
+        Exp.6 = Exp(Neg.5)
+        Mul.7 = Mul(Exp.6, 0.3989422917366028)
+        Mul.8 = Mul(x, Mul.7)
+        Add.9 = Add(Mul.3, Mul.8)
+        Mul.10 = Mul(w, Add.9)
+        x' = Mul.10
+        ");
+    }
+
+    #[test]
+    fn refuses_an_unknown_approximation() {
+        let text = vjp_text("Gelu", "x[n,3] -> y[n,3]", &[("approximate", "sigmoid".into())]);
+        assert_snapshot!(text, @r#"vjp: node "node" (Gelu): malformed: attribute "approximate" must be "none" or "tanh", this is "sigmoid""#);
+    }
+}

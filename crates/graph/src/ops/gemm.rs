@@ -42,3 +42,25 @@ impl Operator for Gemm {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn transposes_weights() {
+        let text = vjp_text("Gemm", "a[n,3] b[4,3] c[4] -> y[n,4]", &[("transB", 1.into()), ("beta", 0.5.into())]);
+        assert_snapshot!(text, @"
+        Gemm.0 = Gemm(w, b) alpha=1 transA=0 transB=0
+        Gemm.1 = Gemm(w, a) alpha=1 transA=1 transB=0
+        ReduceSum.2 = ReduceSum(w, [0]) keepdims=1
+        Reshape.3 = Reshape(ReduceSum.2, [4]) allowzero=0
+        Mul.4 = Mul(Reshape.3, 0.5)
+        a' = Gemm.0
+        b' = Gemm.1
+        c' = Mul.4
+        ");
+    }
+}

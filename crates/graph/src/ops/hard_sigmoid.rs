@@ -35,3 +35,23 @@ impl Operator for HardSigmoid {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn is_flat_outside() {
+        let text = vjp_text("HardSigmoid", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Sub.0 = Sub(1, y)
+        Mul.1 = Mul(y, Sub.0)
+        HardSigmoid.2 = HardSigmoid(Mul.1) alpha=MAX beta=0
+        Mul.3 = Mul(HardSigmoid.2, 0.20000000298023224)
+        Mul.4 = Mul(w, Mul.3)
+        x' = Mul.4
+        ");
+    }
+}

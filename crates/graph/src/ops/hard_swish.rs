@@ -37,3 +37,26 @@ impl Operator for HardSwish {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn adds_gate_and_bend() {
+        let text = vjp_text("HardSwish", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        HardSigmoid.0 = HardSigmoid(x) alpha=0.16666667 beta=0.5
+        Sub.1 = Sub(1, HardSigmoid.0)
+        Mul.2 = Mul(HardSigmoid.0, Sub.1)
+        HardSigmoid.3 = HardSigmoid(Mul.2) alpha=MAX beta=0
+        Mul.4 = Mul(x, 0.1666666716337204)
+        Mul.5 = Mul(Mul.4, HardSigmoid.3)
+        Add.6 = Add(HardSigmoid.0, Mul.5)
+        Mul.7 = Mul(w, Add.6)
+        x' = Mul.7
+        ");
+    }
+}

@@ -85,3 +85,36 @@ fn of_input(node: &Node, w: &Value, s: &Statistics, e: &mut Emit<'_>) -> Rule<Va
     let rest = e.op("Sub", &[&centred, &along]);
     Ok(e.op("Mul", &[&rest, &s.rate]))
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn uses_the_forward_statistics() {
+        let text = vjp_text("LayerNormalization", "x[n,3] scale[3] bias[3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        y, y:1, y:2 = LayerNormalization(x, scale, bias)
+        Sub.0 = Sub(x, y:1)
+        Mul.1 = Mul(Sub.0, y:2)
+        Mul.2 = Mul(w, scale)
+        ReduceMean.3 = ReduceMean(Mul.2, [1])
+        Mul.4 = Mul(Mul.2, Mul.1)
+        ReduceMean.5 = ReduceMean(Mul.4, [1])
+        Mul.6 = Mul(Mul.1, ReduceMean.5)
+        Sub.7 = Sub(Mul.2, ReduceMean.3)
+        Sub.8 = Sub(Sub.7, Mul.6)
+        Mul.9 = Mul(Sub.8, y:2)
+        Mul.10 = Mul(w, Mul.1)
+        ReduceSum.11 = ReduceSum(Mul.10, [0]) keepdims=1
+        Reshape.12 = Reshape(ReduceSum.11, [3]) allowzero=0
+        ReduceSum.13 = ReduceSum(w, [0]) keepdims=1
+        Reshape.14 = Reshape(ReduceSum.13, [3]) allowzero=0
+        x' = Mul.9
+        scale' = Reshape.12
+        bias' = Reshape.14
+        ");
+    }
+}

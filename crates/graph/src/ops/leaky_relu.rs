@@ -39,3 +39,32 @@ impl Operator for LeakyRelu {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn masks_above_the_slope() {
+        let text = vjp_text("LeakyRelu", "x[n,3] -> y[n,3]", &[("alpha", 0.25.into())]);
+        assert_snapshot!(text, @"
+        HardSigmoid.0 = HardSigmoid(x) alpha=MAX beta=0
+        Max.1 = Max(HardSigmoid.0, 0.25)
+        Mul.2 = Mul(w, Max.1)
+        x' = Mul.2
+        ");
+    }
+
+    #[test]
+    fn chooses_where_the_slope_is_steep() {
+        let text = vjp_text("LeakyRelu", "x[n,3] -> y[n,3]", &[("alpha", 2.0.into())]);
+        assert_snapshot!(text, @"
+        Greater.0 = Greater(x, 0)
+        Where.1 = Where(Greater.0, 1, 2)
+        Mul.2 = Mul(w, Where.1)
+        x' = Mul.2
+        ");
+    }
+}

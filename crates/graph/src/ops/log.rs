@@ -26,3 +26,19 @@ impl Operator for Log {
         unary(node, cotangents, wanted, |x, _, w| Ok(e.op("Div", &[w, x])))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn divides() {
+        let text = vjp_text("Log", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Div.0 = Div(w, x)
+        x' = Div.0
+        ");
+    }
+}

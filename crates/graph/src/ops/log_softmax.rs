@@ -33,3 +33,22 @@ impl Operator for LogSoftmax {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn uses_the_output() {
+        let text = vjp_text("LogSoftmax", "x[n,3] -> y[n,3]", &[("axis", 1.into())]);
+        assert_snapshot!(text, @"
+        ReduceSum.0 = ReduceSum(w, [1])
+        Exp.1 = Exp(y)
+        Mul.2 = Mul(Exp.1, ReduceSum.0)
+        Sub.3 = Sub(w, Mul.2)
+        x' = Sub.3
+        ");
+    }
+}

@@ -75,3 +75,43 @@ fn transposed(value: &Value, rank: usize, e: &mut Emit<'_>) -> Value {
     order.swap(rank - 1, rank - 2);
     e.op_with("Transpose", &[value], [("perm", order.into())])
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn transposes_the_other() {
+        let text = vjp_text("MatMul", "a[n,5,3] b[3,4] -> y[n,5,4]", &[]);
+        assert_snapshot!(text, @"
+        Transpose.0 = Transpose(b) perm=[1, 0]
+        MatMul.1 = MatMul(w, Transpose.0)
+        Transpose.2 = Transpose(a) perm=[0, 2, 1]
+        MatMul.3 = MatMul(Transpose.2, w)
+        ReduceSum.4 = ReduceSum(MatMul.3, [0]) keepdims=1
+        Reshape.5 = Reshape(ReduceSum.4, [3, 4]) allowzero=0
+        a' = MatMul.1
+        b' = Reshape.5
+        ");
+    }
+
+    #[test]
+    fn treats_vectors_as_row_and_column() {
+        let text = vjp_text("MatMul", "a[3] b[3] -> y[]", &[]);
+        assert_snapshot!(text, @"
+        Unsqueeze.0 = Unsqueeze(w, [0, 1])
+        Unsqueeze.1 = Unsqueeze(b, [0])
+        MatMul.2 = MatMul(Unsqueeze.0, Unsqueeze.1)
+        ReduceSum.3 = ReduceSum(MatMul.2, [0]) keepdims=1
+        Reshape.4 = Reshape(ReduceSum.3, [3]) allowzero=0
+        Unsqueeze.5 = Unsqueeze(w, [0, 1])
+        Unsqueeze.6 = Unsqueeze(a, [1])
+        MatMul.7 = MatMul(Unsqueeze.6, Unsqueeze.5)
+        Reshape.8 = Reshape(MatMul.7, [3]) allowzero=0
+        a' = Reshape.4
+        b' = Reshape.8
+        ");
+    }
+}

@@ -47,3 +47,30 @@ pub(super) fn extremum(
         Ok(e.op("Div", &[&mask, &ties]))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn shares_among_equals() {
+        let text = vjp_text("Max", "a[n,3] b[3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Equal.0 = Equal(a, y)
+        Cast.1 = Cast(Equal.0) to=1
+        Equal.2 = Equal(b, y)
+        Cast.3 = Cast(Equal.2) to=1
+        Sum.4 = Sum(Cast.1, Cast.3)
+        Mul.5 = Mul(w, Cast.1)
+        Div.6 = Div(Mul.5, Sum.4)
+        Mul.7 = Mul(w, Cast.3)
+        Div.8 = Div(Mul.7, Sum.4)
+        ReduceSum.9 = ReduceSum(Div.8, [0]) keepdims=1
+        Reshape.10 = Reshape(ReduceSum.9, [3]) allowzero=0
+        a' = Div.6
+        b' = Reshape.10
+        ");
+    }
+}

@@ -23,3 +23,23 @@ impl Operator for Mean {
         Ok(e.op("Mul", &[&summed, &share]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn passes_shares() {
+        let text = vjp_text("Mean", "a[n,3] b[3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Mul.0 = Mul(w, 0.5)
+        ReduceSum.1 = ReduceSum(w, [0]) keepdims=1
+        Reshape.2 = Reshape(ReduceSum.1, [3]) allowzero=0
+        Mul.3 = Mul(Reshape.2, 0.5)
+        a' = Mul.0
+        b' = Mul.3
+        ");
+    }
+}

@@ -37,3 +37,27 @@ impl Operator for Mish {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn uses_its_gate() {
+        let text = vjp_text("Mish", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Softplus.0 = Softplus(x)
+        Tanh.1 = Tanh(Softplus.0)
+        Mul.2 = Mul(Tanh.1, Tanh.1)
+        Sub.3 = Sub(1, Mul.2)
+        Sigmoid.4 = Sigmoid(x)
+        Mul.5 = Mul(Sub.3, Sigmoid.4)
+        Mul.6 = Mul(x, Mul.5)
+        Add.7 = Add(Tanh.1, Mul.6)
+        Mul.8 = Mul(w, Add.7)
+        x' = Mul.8
+        ");
+    }
+}

@@ -25,6 +25,8 @@
 
 mod class;
 mod reduction;
+#[cfg(test)]
+mod sketch;
 
 mod abs;
 mod add;
@@ -175,4 +177,18 @@ pub static OPERATORS: &[&dyn Operator] = &[
 #[must_use]
 pub fn operator(name: &str) -> Option<&'static dyn Operator> {
     OPERATORS.binary_search_by(|o| o.name().cmp(name)).ok().map(|i| OPERATORS[i])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_so_that_every_operator_is_found() {
+        assert!(OPERATORS.is_sorted_by(|a, b| a.name() < b.name()));
+        for o in OPERATORS {
+            assert_eq!(operator(o.name()).map(Operator::name), Some(o.name()));
+        }
+        assert!(operator("NonZero").is_none());
+    }
 }

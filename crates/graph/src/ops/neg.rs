@@ -20,3 +20,19 @@ impl Operator for Neg {
         Ok(e.op("Neg", &[y]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn changes_sign() {
+        let text = vjp_text("Neg", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Neg.0 = Neg(w)
+        x' = Neg.0
+        ");
+    }
+}

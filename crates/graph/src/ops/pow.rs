@@ -84,3 +84,62 @@ fn by_exponent(x: &Value, p: &Value, y: &Value, e: &mut Emit<'_>) -> Rule<Value>
     let flat = e.op("And", &[&x_is_zero, &p_is_not]);
     Ok(e.op("Where", &[&flat, &zero, &product]))
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn squares_without_a_power() {
+        let text = vjp_text("Pow", "x[n,3] p=2.0 -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Mul.0 = Mul(x, 2)
+        Mul.1 = Mul(w, Mul.0)
+        x' = Mul.1
+        ");
+    }
+
+    #[test]
+    fn lowers_a_known_exponent() {
+        let text = vjp_text("Pow", "x[n,3] p=[3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Pow.0 = Pow(x, 2)
+        Mul.1 = Mul(Pow.0, 3)
+        Mul.2 = Mul(w, Mul.1)
+        x' = Mul.2
+        ");
+    }
+
+    #[test]
+    fn is_0_for_a_varying_exponent_0() {
+        let text = vjp_text("Pow", "x[n,2] p=[0,3] -> y[n,2]", &[]);
+        assert_snapshot!(text, @"
+        Cast.0 = Cast(p) to=1
+        Sub.1 = Sub(Cast.0, 1)
+        Pow.2 = Pow(x, Sub.1)
+        Mul.3 = Mul(Pow.2, Cast.0)
+        Equal.4 = Equal(Cast.0, 0)
+        Where.5 = Where(Equal.4, 0, Mul.3)
+        Mul.6 = Mul(w, Where.5)
+        x' = Mul.6
+        ");
+    }
+
+    #[test]
+    fn multiplies_by_the_logarithm() {
+        let text = vjp_text("Pow", "x=2.0 p[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Log.0 = Log(x)
+        Mul.1 = Mul(y, Log.0)
+        Equal.2 = Equal(x, 0)
+        Less.3 = Less(p, 0)
+        Not.4 = Not(Less.3)
+        And.5 = And(Equal.2, Not.4)
+        Where.6 = Where(And.5, 0, Mul.1)
+        Mul.7 = Mul(w, Where.6)
+        p' = Mul.7
+        ");
+    }
+}

@@ -38,3 +38,21 @@ impl Operator for PRelu {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn chooses_the_slope() {
+        let text = vjp_text("PRelu", "x[n,3] slope=[0.25,0.5,0.75] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Greater.0 = Greater(x, 0)
+        Where.1 = Where(Greater.0, 1, slope)
+        Mul.2 = Mul(w, Where.1)
+        x' = Mul.2
+        ");
+    }
+}

@@ -30,3 +30,21 @@ impl Operator for Reciprocal {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn uses_the_output() {
+        let text = vjp_text("Reciprocal", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Mul.0 = Mul(y, y)
+        Neg.1 = Neg(Mul.0)
+        Mul.2 = Mul(w, Neg.1)
+        x' = Mul.2
+        ");
+    }
+}

@@ -49,3 +49,25 @@ pub(super) fn extremum(
         Ok(e.op("Mul", &[&mask, &share]))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn shares_among_equals() {
+        let text = vjp_text("ReduceMax", "x[n,3] axes=[1] -> y[n]", &[("keepdims", 0.into())]);
+        assert_snapshot!(text, @"
+        Unsqueeze.0 = Unsqueeze(y, [1])
+        Unsqueeze.1 = Unsqueeze(w, [1])
+        Equal.2 = Equal(x, Unsqueeze.0)
+        Cast.3 = Cast(Equal.2) to=1
+        ReduceSum.4 = ReduceSum(Cast.3, [1])
+        Div.5 = Div(Unsqueeze.1, ReduceSum.4)
+        Mul.6 = Mul(Cast.3, Div.5)
+        x' = Mul.6
+        ");
+    }
+}

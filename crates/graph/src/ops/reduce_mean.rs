@@ -25,3 +25,26 @@ impl Operator for ReduceMean {
         e.expand(&shared, &reduction.kept, x)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn repeats_shares() {
+        let text = vjp_text("ReduceMean", "x[n,3,4] axes=[1,2] -> y[n,1,1]", &[]);
+        assert_snapshot!(text, @"
+        Mul.0 = Mul(w, 0.0833333358168602)
+        Expand.1 = Expand(Mul.0, [1, 3, 4])
+        x' = Expand.1
+        ");
+    }
+
+    #[test]
+    fn refuses_the_mean_over_a_batch() {
+        let text = vjp_text("ReduceMean", "x[n,3] -> y[1,1]", &[]);
+        assert_snapshot!(text, @r#"vjp: node "node" (ReduceMean): unsupported: a mean over the samples of a batch"#);
+    }
+}

@@ -26,3 +26,23 @@ impl Operator for ReduceMin {
         extremum(node, cotangents, wanted, e)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn shares_among_equals() {
+        let text = vjp_text("ReduceMin", "x[n,3] axes=[1] -> y[n,1]", &[]);
+        assert_snapshot!(text, @"
+        Equal.0 = Equal(x, y)
+        Cast.1 = Cast(Equal.0) to=1
+        ReduceSum.2 = ReduceSum(Cast.1, [1])
+        Div.3 = Div(w, ReduceSum.2)
+        Mul.4 = Mul(Cast.1, Div.3)
+        x' = Mul.4
+        ");
+    }
+}

@@ -23,3 +23,45 @@ impl Operator for ReduceSum {
         e.expand(&kept, &reduction.kept, x)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn repeats() {
+        let text = vjp_text("ReduceSum", "x[n,3,4] axes=[-1] -> y[n,3]", &[("keepdims", 0.into())]);
+        assert_snapshot!(text, @"
+        Unsqueeze.0 = Unsqueeze(w, [2])
+        Expand.1 = Expand(Unsqueeze.0, [1, 3, 4])
+        x' = Expand.1
+        ");
+    }
+
+    #[test]
+    fn repeats_over_the_batch_by_its_run_time_size() {
+        let text = vjp_text("ReduceSum", "x[n,3] -> y[1,1]", &[]);
+        assert_snapshot!(text, @"
+        Shape.0 = Shape(x)
+        Expand.1 = Expand(w, Shape.0)
+        x' = Expand.1
+        ");
+    }
+
+    #[test]
+    fn passes_through_where_no_axis_is_meant() {
+        let text = vjp_text("ReduceSum", "x[n,3] axes=[] -> y[n,3]", &[("noop_with_empty_axes", 1.into())]);
+        assert_snapshot!(text, @"
+        vjp/Identity.0 = Identity(w)
+        x' = vjp/Identity.0
+        ");
+    }
+
+    #[test]
+    fn refuses_axes_out_of_range() {
+        let text = vjp_text("ReduceSum", "x[n,3] axes=[2] -> y[n,3]", &[]);
+        assert_snapshot!(text, @r#"vjp: node "node" (ReduceSum): malformed: axis 2 of a tensor with 2 dimensions"#);
+    }
+}

@@ -30,3 +30,31 @@ impl Operator for Relu {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn masks_by_the_output() {
+        let text = vjp_text("Relu", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        HardSigmoid.0 = HardSigmoid(y) alpha=MAX beta=0
+        Mul.1 = Mul(w, HardSigmoid.0)
+        x' = Mul.1
+        ");
+    }
+
+    #[test]
+    fn masks_other_types_by_comparing() {
+        let text = vjp_text("Relu", "x:f16[n,3] -> y:f16[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Greater.0 = Greater(y, 0)
+        Cast.1 = Cast(Greater.0) to=10
+        Mul.2 = Mul(w, Cast.1)
+        x' = Mul.2
+        ");
+    }
+}

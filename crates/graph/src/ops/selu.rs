@@ -38,3 +38,24 @@ impl Operator for Selu {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn scales_both_sides() {
+        let text = vjp_text("Selu", "x[n,3] -> y[n,3]", &[("alpha", 2.0.into()), ("gamma", 0.5.into())]);
+        assert_snapshot!(text, @"
+        Min.0 = Min(x, 0)
+        Exp.1 = Exp(Min.0)
+        Mul.2 = Mul(Exp.1, 1)
+        Greater.3 = Greater(x, 0)
+        Where.4 = Where(Greater.3, 0.5, Mul.2)
+        Mul.5 = Mul(w, Where.4)
+        x' = Mul.5
+        ");
+    }
+}

@@ -31,3 +31,21 @@ impl Operator for Sigmoid {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn uses_the_output() {
+        let text = vjp_text("Sigmoid", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Sub.0 = Sub(1, y)
+        Mul.1 = Mul(y, Sub.0)
+        Mul.2 = Mul(w, Mul.1)
+        x' = Mul.2
+        ");
+    }
+}

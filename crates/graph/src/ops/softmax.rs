@@ -33,3 +33,22 @@ impl Operator for Softmax {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn uses_the_output() {
+        let text = vjp_text("Softmax", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Mul.0 = Mul(w, y)
+        ReduceSum.1 = ReduceSum(Mul.0, [-1])
+        Mul.2 = Mul(y, ReduceSum.1)
+        Sub.3 = Sub(Mul.0, Mul.2)
+        x' = Sub.3
+        ");
+    }
+}

@@ -29,3 +29,20 @@ impl Operator for Softplus {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn is_the_sigmoid() {
+        let text = vjp_text("Softplus", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Sigmoid.0 = Sigmoid(x)
+        Mul.1 = Mul(w, Sigmoid.0)
+        x' = Mul.1
+        ");
+    }
+}

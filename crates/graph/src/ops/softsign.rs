@@ -32,3 +32,22 @@ impl Operator for Softsign {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn divides_by_a_square() {
+        let text = vjp_text("Softsign", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Abs.0 = Abs(x)
+        Add.1 = Add(Abs.0, 1)
+        Mul.2 = Mul(Add.1, Add.1)
+        Div.3 = Div(w, Mul.2)
+        x' = Div.3
+        ");
+    }
+}

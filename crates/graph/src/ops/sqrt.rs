@@ -30,3 +30,20 @@ impl Operator for Sqrt {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn uses_the_output() {
+        let text = vjp_text("Sqrt", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Mul.0 = Mul(w, 0.5)
+        Div.1 = Div(Mul.0, y)
+        x' = Div.1
+        ");
+    }
+}

@@ -24,3 +24,21 @@ impl Operator for Sub {
         unbroadcast(node, input, &minus, e)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn changes_sign_on_the_right() {
+        let text = vjp_text("Sub", "a[n,3] b[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Neg.0 = Neg(w)
+        vjp/Identity.1 = Identity(w)
+        a' = vjp/Identity.1
+        b' = Neg.0
+        ");
+    }
+}

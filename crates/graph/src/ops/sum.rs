@@ -20,3 +20,24 @@ impl Operator for Sum {
         unbroadcast(node, input, y, e)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn passes_to_every_input() {
+        let text = vjp_text("Sum", "a[n,3] b[3] c[n,1] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        ReduceSum.0 = ReduceSum(w, [0]) keepdims=1
+        Reshape.1 = Reshape(ReduceSum.0, [3]) allowzero=0
+        ReduceSum.2 = ReduceSum(w, [1]) keepdims=1
+        vjp/Identity.3 = Identity(w)
+        a' = vjp/Identity.3
+        b' = Reshape.1
+        c' = ReduceSum.2
+        ");
+    }
+}

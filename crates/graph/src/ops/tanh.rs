@@ -31,3 +31,21 @@ impl Operator for Tanh {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn uses_the_output() {
+        let text = vjp_text("Tanh", "x[n,3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Mul.0 = Mul(y, y)
+        Sub.1 = Sub(1, Mul.0)
+        Mul.2 = Mul(w, Sub.1)
+        x' = Mul.2
+        ");
+    }
+}

@@ -23,3 +23,23 @@ impl Operator for Where {
         unbroadcast(node, input, &chosen, e)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn chooses_by_the_same_condition() {
+        let text = vjp_text("Where", "c:bool[n,1] a[n,3] b[3] -> y[n,3]", &[]);
+        assert_snapshot!(text, @"
+        Where.0 = Where(c, w, 0)
+        Where.1 = Where(c, 0, w)
+        ReduceSum.2 = ReduceSum(Where.1, [0]) keepdims=1
+        Reshape.3 = Reshape(ReduceSum.2, [3]) allowzero=0
+        a' = Where.0
+        b' = Reshape.3
+        ");
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! The derived model is the source model with nodes added behind it: primal values are read, never computed again.
 
+use super::checked;
 use super::reverse::reverse;
 use crate::{Cause, DataType, Dim, Emit, Loss, Model, Rule, Shaped, TransformError, Value};
 
@@ -37,7 +38,7 @@ pub fn vjp(source: &Shaped, outputs: &[Value], inputs: &[Value]) -> Result<Vjp, 
         let facts = e.facts(input).map_err(|cause| TransformError::of_model(PASS, cause))?;
         products.push(e.output(&product, facts.dtype, &facts.dims));
     }
-    Ok(Vjp { model: e.finish(), cotangents, products })
+    Ok(Vjp { model: checked(PASS, e.finish())?, cotangents, products })
 }
 
 /// A classifier with a loss and its gradient: see [`gradient`].
@@ -98,7 +99,7 @@ pub fn gradient(source: &Shaped, loss: Loss) -> Result<Gradient, TransformError>
     let logits = e.output(&logits, DataType::Float, &logits_dims);
     let loss = e.output(&seed.loss, DataType::Float, &n);
     let gradient = e.output(&found, x.dtype, &x.dims);
-    Ok(Gradient { model: e.finish(), input, labels, targets, logits, loss, gradient, classes })
+    Ok(Gradient { model: checked(PASS, e.finish())?, input, labels, targets, logits, loss, gradient, classes })
 }
 
 /// Input, logits and number of classes of a model that is a classifier.

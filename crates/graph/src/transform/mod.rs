@@ -7,3 +7,13 @@ mod gradient;
 mod reverse;
 
 pub use gradient::{Gradient, Vjp, gradient, vjp};
+
+use crate::{Cause, Model, TransformError, check};
+
+/// What transformation `pass` made, checked. A defect is one of a rule, or of the source model.
+fn checked(pass: &'static str, model: Model) -> Result<Model, TransformError> {
+    match check(&model) {
+        Ok(()) => Ok(model),
+        Err(defect) => Err(TransformError::of_model(pass, Cause::Malformed(defect.to_string()))),
+    }
+}
