@@ -73,6 +73,18 @@ pub struct Ticket {
     cancelled: Arc<AtomicBool>,
 }
 
+impl Ticket {
+    /// Of runs that wait until they are cancelled through `cancelled`.
+    pub(crate) fn new(cancelled: Arc<AtomicBool>) -> Self {
+        Self { cancelled }
+    }
+
+    /// Of what is answered already.
+    pub(crate) fn done() -> Self {
+        Self { cancelled: Arc::default() }
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
@@ -176,6 +188,10 @@ impl Engine {
         self.closed.store(true, Ordering::Release);
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     pub(crate) fn push(
         &self,
         inputs: Tensors,
@@ -204,7 +220,7 @@ impl Engine {
     }
 
     fn open_queue(&self) -> Option<&SyncSender<Job>> {
-        self.queue.as_ref().filter(|_| !self.closed.load(Ordering::Acquire))
+        self.queue.as_ref().filter(|_| !self.is_closed())
     }
 }
 

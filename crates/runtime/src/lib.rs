@@ -2,17 +2,22 @@
 //!
 //! Start with [`OnnxRuntime::load`], [`OnnxClassifier::load`] and [`Classifier`].
 
+mod batch;
 mod classifier;
 mod engine;
 mod library;
 mod native;
 mod onnx;
+mod options;
+mod probe;
 mod provider;
 mod session;
 
 pub use classifier::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, RunError};
 pub use engine::{Engine, EngineOptions, Ticket};
 pub use library::{Library, LibraryError, OnnxRuntime};
-pub use onnx::{ClassifierOptions, LoadError, ModelInfo, OnnxClassifier};
+pub use onnx::OnnxClassifier;
+pub use options::{ClassifierOptions, LoadCause, LoadError, ModelInfo};
+pub use probe::{ProbeError, shapes};
 pub use provider::Provider;
 pub use session::{Array, SessionError, Tensors};

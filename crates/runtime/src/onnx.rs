@@ -1,109 +1,116 @@
 //! A classifier from an ONNX file.
 
-use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use assay_graph::Loss;
-use ndarray::{Array2, ArrayView2};
+use assay_graph::{Canonical, Dim, Gradient, Loss, Model, Shaped, Value, gradient};
+use ndarray::{Array1, Array2, ArrayView2, CowArray, Ix2, s};
+use sha2::{Digest, Sha256};
 
-use crate::{Class, Classifier, ClassifierSpec, Evaluated, OnnxRuntime, Provider, RunError, Ticket};
-
-/// How to host a model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClassifierOptions {
-    /// What to run on.
-    pub provider: Provider,
-    /// Whether to run on the processor when `provider` is not available. Without it that is an error.
-    pub fallback: bool,
-    /// Sessions of the model, each on a thread of its own and with its own copy of the weights.
-    pub sessions: NonZeroUsize,
-    /// Threads that a session computes one operator with. `None`: the processors of this process divided by `sessions`.
-    pub intra_threads: Option<NonZeroUsize>,
-    /// Whether those threads spin while they wait for work: faster when the model is always busy, wasteful otherwise.
-    pub spinning: bool,
-    /// Runs that may wait for a session.
-    pub queue: NonZeroUsize,
-    /// Most samples of one run. Larger batches are split.
-    pub max_batch: NonZeroUsize,
-    /// Shape of one sample, without the batch dimension, for models that leave it open.
-    pub sample_shape: Option<Vec<usize>>,
-}
-
-impl Default for ClassifierOptions {
-    fn default() -> Self {
-        fn count(n: usize) -> NonZeroUsize {
-            NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN)
-        }
-        Self {
-            provider: Provider::Cpu,
-            fallback: false,
-            sessions: count(1),
-            intra_threads: None,
-            spinning: false,
-            queue: count(256),
-            max_batch: count(64),
-            sample_shape: None,
-        }
-    }
-}
-
-/// What a model's file says about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelInfo {
-    /// Version of the standard operator set it is written in.
-    pub opset: i64,
-    /// Program that wrote it.
-    pub producer: String,
-    /// Elements of all its weights.
-    pub parameters: u64,
-    /// Free-form properties.
-    pub metadata: BTreeMap<String, String>,
-    /// Name of the input.
-    pub input: String,
-    /// Name of the output.
-    pub output: String,
-}
-
-/// A model that could not be hosted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {reason}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
-}
+use crate::session::{Array, Tensors};
+use crate::{
+    Class, Classifier, ClassifierOptions, ClassifierSpec, Engine, EngineOptions, Evaluated, Gradients, LoadCause,
+    LoadError, ModelInfo, OnnxRuntime, RunError, Ticket, batch, probe,
+};
 
 /// A model hosted on ONNX Runtime.
-#[derive(Debug)]
+///
+/// The forward pass has its own sessions; each loss gets sessions of the derived gradient graph when it is first asked for,
+/// and keeps them. So the weights are in memory `sessions * (1 + losses in use)` times.
 pub struct OnnxClassifier {
     spec: ClassifierSpec,
     info: ModelInfo,
-    engine: crate::Engine,
+    runtime: OnnxRuntime,
+    options: EngineOptions,
+    max_batch: usize,
+    /// The hosted model: what the forward engine runs and gradients are derived from.
+    model: Shaped,
+    forward: Engine,
+    derived: Mutex<HashMap<Loss, Arc<Derived>>>,
+}
+
+/// A gradient graph and the sessions that run it.
+struct Derived {
+    graph: Gradient,
+    engine: Engine,
 }
 
 impl OnnxClassifier {
-    /// Hosts the model in `file`.
+    /// Hosts the model in `file`, with the tensors that it keeps in other files of the same folder.
     ///
     /// # Errors
-    /// The file cannot be read, is no ONNX model that assay understands, or does not run.
+    /// The file cannot be read, is no classifier that assay understands, or does not run; the provider is not available.
     pub fn load(runtime: &OnnxRuntime, file: &Path, options: &ClassifierOptions) -> Result<Self, LoadError> {
-        let _ = (runtime, options);
-        Err(LoadError::Read { path: file.to_owned(), reason: "not yet".into() })
+        let host = || {
+            let model = Model::load(file, &options.limits)?;
+            let unreadable = |source| assay_graph::LoadError::Io { path: file.to_owned(), source };
+            let digest = digest_of(file).map_err(unreadable)?;
+            Self::host(runtime, model, digest, options)
+        };
+        host().map_err(|cause| LoadError { model: file.display().to_string(), cause })
     }
 
     /// Hosts the model in `bytes`, the content of an ONNX file.
     ///
     /// # Errors
-    /// As [`OnnxClassifier::load`].
+    /// As [`OnnxClassifier::load`]; the model keeps tensors in other files.
     pub fn from_bytes(runtime: &OnnxRuntime, bytes: &[u8], options: &ClassifierOptions) -> Result<Self, LoadError> {
-        let _ = bytes;
-        Self::load(runtime, Path::new(""), options)
+        let host = || {
+            let model = Model::from_bytes(bytes.to_vec().into(), &options.limits)?;
+            Self::host(runtime, model, hex(&Sha256::digest(bytes)), options)
+        };
+        host().map_err(|cause| LoadError { model: "the model".into(), cause })
+    }
+
+    fn host(
+        runtime: &OnnxRuntime,
+        source: Model,
+        digest: String,
+        options: &ClassifierOptions,
+    ) -> Result<Self, LoadCause> {
+        let parameters =
+            source.graph.initializers.values().filter(|t| t.dtype().is_float()).map(|t| t.len() as u64).sum();
+        let (opset, producer) = (source.opsets.get("").copied().unwrap_or(0), source.producer.clone());
+        let metadata = source.metadata.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let mut model = probe::shapes(runtime, Canonical::new(source)?, options.sample_shape.as_deref())?;
+        if model.model().graph.outputs.len() > 1 {
+            // Nobody asks for the others: they need not be computed.
+            let (logits, mut single) = (model.logits()?.clone(), model.model().clone());
+            single.graph.outputs.retain(|output| output.value == logits);
+            model = probe::shapes(runtime, Canonical::new(single)?, options.sample_shape.as_deref())?;
+        }
+        let (input, output) = (model.input()?.clone(), model.logits()?.clone());
+        let (sample_shape, classes) = (sample_dims(&model, &input), sample_dims(&model, &output).iter().product());
+        let gradients = match gradient(&model, Loss::CrossEntropy) {
+            Ok(_) => Gradients::Exact,
+            Err(e) => Gradients::Unavailable(e.to_string()),
+        };
+        let forward = Engine::start(runtime, &model.model().to_bytes(), &options.engine)?;
+        // After a fallback the gradients run where the forward pass does.
+        let engine_options = EngineOptions { provider: forward.provider(), ..options.engine.clone() };
+        let provider = forward.provider().to_string();
+        Ok(Self {
+            spec: ClassifierSpec { digest, sample_shape, classes, provider, gradients },
+            info: ModelInfo {
+                opset,
+                producer,
+                parameters,
+                metadata,
+                input: input.to_string(),
+                output: output.to_string(),
+            },
+            runtime: runtime.clone(),
+            options: engine_options,
+            max_batch: options.max_batch.get(),
+            model,
+            forward,
+            derived: Mutex::default(),
+        })
     }
 
     /// What its file says about it.
@@ -112,14 +119,102 @@ impl OnnxClassifier {
         &self.info
     }
 
-    /// [`Classifier::logits`] without blocking: `reply` is called once, on another thread unless the batch is refused.
+    /// [`Classifier::logits`] without blocking: `reply` is called exactly once, on a session's thread or at once, and should
+    /// be quick. Dropping the ticket cancels what has not begun.
+    ///
+    /// [`RunError::Busy`] means that the queue is full.
     pub fn submit_logits(
         &self,
         x: Array2<f32>,
         reply: impl FnOnce(Result<Array2<f32>, RunError>) + Send + 'static,
     ) -> Ticket {
-        reply(self.logits(x.view()));
-        self.engine.submit(crate::Tensors::new(), drop)
+        let (chunks, sizes) = match self.chunks(x.into()) {
+            Ok((chunks, _)) if chunks.is_empty() => {
+                reply(Ok(Array2::zeros((0, self.spec.classes))));
+                return Ticket::done();
+            }
+            Ok(chunks) => chunks,
+            Err(e) => {
+                reply(Err(e));
+                return Ticket::done();
+            }
+        };
+        let (output, classes) = (self.info.output.clone(), self.spec.classes);
+        batch::submit(&self.forward, chunks, move |result| {
+            reply(result.and_then(|mut parts| batch::rows(&mut parts, &output, &sizes, classes)));
+        })
+    }
+
+    /// Refuses the calls that wait and those that come, as [`RunError::Unloaded`]. Runs that have begun end normally.
+    pub fn unload(&self) {
+        self.forward.close();
+        for derived in self.derived.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            derived.engine.close();
+        }
+    }
+
+    /// The sessions of the gradient of `loss`, made when they are first asked for.
+    fn derived(&self, loss: Loss) -> Result<Arc<Derived>, RunError> {
+        let mut all = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.forward.is_closed() {
+            return Err(RunError::Unloaded);
+        }
+        if let Some(derived) = all.get(&loss) {
+            return Ok(Arc::clone(derived));
+        }
+        let graph = gradient(&self.model, loss).map_err(|e| RunError::NoGradient(e.to_string()))?;
+        let engine = Engine::start(&self.runtime, &graph.model.to_bytes(), &self.options)
+            .map_err(|e| RunError::Runtime(format!("the gradient graph of {loss}: {e}")))?;
+        let derived = Arc::new(Derived { graph, engine });
+        all.insert(loss, Arc::clone(&derived));
+        Ok(derived)
+    }
+
+    fn check_width(&self, columns: usize) -> Result<(), RunError> {
+        if columns == self.spec.features() {
+            return Ok(());
+        }
+        Err(RunError::Invalid(format!(
+            "a sample of this model has shape {:?}, which is {} values: the batch has {} values for each sample",
+            self.spec.sample_shape,
+            self.spec.features(),
+            columns
+        )))
+    }
+
+    fn check_classes(&self, what: &str, classes: &[Class], n: usize) -> Result<(), RunError> {
+        if classes.len() != n {
+            return Err(RunError::Invalid(format!("{} {what} for {n} samples: one for each is needed", classes.len())));
+        }
+        match classes.iter().position(|class| class.index() >= self.spec.classes) {
+            None => Ok(()),
+            Some(i) => Err(RunError::Invalid(format!(
+                "{what}: class {} of sample {i} is out of range: the model has {} classes, counted from 0",
+                classes[i], self.spec.classes
+            ))),
+        }
+    }
+
+    /// The batch as inputs of runs of at most `max_batch` samples, and the number of samples of each.
+    fn chunks(&self, x: CowArray<'_, f32, Ix2>) -> Result<(Vec<Tensors>, Vec<usize>), RunError> {
+        self.check_width(x.ncols())?;
+        let ranges = ranges(x.nrows(), self.max_batch);
+        let sizes = ranges.iter().map(Range::len).collect();
+        let chunks = match ranges.len() {
+            1 => vec![self.inputs(x)?],
+            _ => {
+                ranges.into_iter().map(|range| self.inputs(x.slice(s![range, ..]).into())).collect::<Result<_, _>>()?
+            }
+        };
+        Ok((chunks, sizes))
+    }
+
+    /// The input of one run. The numbers are copied unless they come owned and in order.
+    fn inputs(&self, rows: CowArray<'_, f32, Ix2>) -> Result<Tensors, RunError> {
+        let shape = [&[rows.nrows()], &self.spec.sample_shape[..]].concat();
+        let rows = if rows.is_standard_layout() { rows.into_owned() } else { rows.as_standard_layout().into_owned() };
+        let samples = rows.into_shape_with_order(shape).map_err(|e| RunError::Invalid(e.to_string()))?;
+        Ok([(self.info.input.clone(), Array::Float(samples))].into())
     }
 }
 
@@ -128,17 +223,94 @@ impl Classifier for OnnxClassifier {
         &self.spec
     }
 
-    fn logits(&self, _: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
-        Err(RunError::Unloaded)
+    fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
+        let (chunks, sizes) = self.chunks(x.into())?;
+        if chunks.is_empty() {
+            return Ok(Array2::zeros((0, self.spec.classes)));
+        }
+        let mut parts = batch::run(&self.forward, chunks)?;
+        batch::rows(&mut parts, &self.info.output, &sizes, self.spec.classes)
     }
 
     fn gradient(
         &self,
-        _: ArrayView2<'_, f32>,
-        _: Loss,
-        _: &[Class],
-        _: Option<&[Class]>,
+        x: ArrayView2<'_, f32>,
+        loss: Loss,
+        labels: &[Class],
+        targets: Option<&[Class]>,
     ) -> Result<Evaluated, RunError> {
-        Err(RunError::Unloaded)
+        if let Gradients::Unavailable(reason) = &self.spec.gradients {
+            return Err(RunError::NoGradient(reason.clone()));
+        }
+        let (n, classes, features) = (x.nrows(), self.spec.classes, self.spec.features());
+        self.check_width(x.ncols())?;
+        self.check_classes("labels", labels, n)?;
+        if classes < loss.min_classes() {
+            let text = format!("the loss {loss} needs {} classes: the model has {classes}", loss.min_classes());
+            return Err(RunError::Invalid(text));
+        }
+        let targets = match targets {
+            _ if !loss.needs_target() => None,
+            None => return Err(RunError::Invalid(format!("the loss {loss} needs a target class for each sample"))),
+            Some(targets) => {
+                self.check_classes("targets", targets, n)?;
+                Some(targets)
+            }
+        };
+        if n == 0 {
+            let (logits, gradient) = (Array2::zeros((0, classes)), Array2::zeros((0, features)));
+            return Ok(Evaluated { logits, loss: Vec::new(), gradient });
+        }
+        let derived = self.derived(loss)?;
+        let graph = &derived.graph;
+        let (mut chunks, sizes) = self.chunks(x.into())?;
+        for (chunk, range) in chunks.iter_mut().zip(ranges(n, self.max_batch)) {
+            chunk.insert(graph.labels.to_string(), indices(&labels[range.clone()]));
+            if let (Some(name), Some(targets)) = (&graph.targets, targets) {
+                chunk.insert(name.to_string(), indices(&targets[range]));
+            }
+        }
+        let mut parts = batch::run(&derived.engine, chunks)?;
+        Ok(Evaluated {
+            logits: batch::rows(&mut parts, graph.logits.as_str(), &sizes, classes)?,
+            loss: batch::rows(&mut parts, graph.loss.as_str(), &sizes, 1)?.into_raw_vec_and_offset().0,
+            gradient: batch::rows(&mut parts, graph.gradient.as_str(), &sizes, features)?,
+        })
     }
+}
+
+impl fmt::Debug for OnnxClassifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnnxClassifier").field("spec", &self.spec).field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// Rows of runs of at most `most`, for `n` rows.
+fn ranges(n: usize, most: usize) -> Vec<Range<usize>> {
+    (0..n).step_by(most).map(|start| start..n.min(start + most)).collect()
+}
+
+/// Shape of a value without the batch dimension.
+fn sample_dims(model: &Shaped, value: &Value) -> Vec<usize> {
+    let dims = model.facts(value).map_or(&[][..], |facts| &facts.dims);
+    dims.iter().skip(1).map(|dim| if let Dim::Fixed(size) = dim { *size } else { 0 }).collect()
+}
+
+fn indices(classes: &[Class]) -> Array {
+    Array::Int(classes.iter().map(|class| i64::from(class.0)).collect::<Array1<i64>>().into_dyn())
+}
+
+/// SHA-256 of a file, without holding it in memory.
+fn digest_of(file: &Path) -> io::Result<String> {
+    let (mut file, mut digest, mut buffer) = (File::open(file)?, Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex(&digest.finalize())),
+            n => digest.update(&buffer[..n]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,81 @@
+//! How to host a model, and what can be said about it or went wrong.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use assay_graph::{CanonicalError, Limits, ShapeError};
+
+use crate::{EngineOptions, ProbeError, SessionError};
+
+/// How to host a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassifierOptions {
+    /// What it runs on, and how many sessions and threads it has.
+    pub engine: EngineOptions,
+    /// Most samples of one run. Larger batches are split.
+    pub max_batch: NonZeroUsize,
+    /// Shape of one sample, without the batch dimension, for a file that leaves it open.
+    pub sample_shape: Option<Vec<usize>>,
+    /// What a file may cost.
+    pub limits: Limits,
+}
+
+impl Default for ClassifierOptions {
+    fn default() -> Self {
+        Self {
+            engine: EngineOptions::default(),
+            max_batch: NonZeroUsize::MIN.saturating_add(63),
+            sample_shape: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What a model's file says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Version of the standard operator set that it is written in.
+    pub opset: i64,
+    /// Program that wrote it.
+    pub producer: String,
+    /// Elements of all its weights.
+    pub parameters: u64,
+    /// Free-form properties.
+    pub metadata: BTreeMap<String, String>,
+    /// Name of the input.
+    pub input: String,
+    /// Name of the output.
+    pub output: String,
+}
+
+/// A model that could not be hosted.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot host {model}: {cause}")]
+pub struct LoadError {
+    /// Its file, or `the model`.
+    pub model: String,
+    /// Why.
+    #[source]
+    pub cause: LoadCause,
+}
+
+/// Why a model could not be hosted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadCause {
+    /// The file cannot be read, or is no ONNX model.
+    #[error(transparent)]
+    File(#[from] assay_graph::LoadError),
+    /// It has no canonical form: its operator set, or one of its operators.
+    #[error(transparent)]
+    Form(#[from] CanonicalError),
+    /// Its shapes could not be found out.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// It is not a classifier: its input or its output has another form.
+    #[error(transparent)]
+    NotAClassifier(#[from] ShapeError),
+    /// ONNX Runtime refused it, or the provider is not available.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}

@@ -1,0 +1,187 @@
+//! Shapes of all values of a model, seen rather than derived: the model is run with two batch sizes.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+
+use assay_graph::{
+    Canonical, DataType, Dimension, Model, Probe, Probed, ShapeError, Shaped, Shapes, Tensor, Value, ValueInfo,
+};
+use ndarray::ArrayD;
+use ort::session::Session;
+use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, ValueType};
+
+use crate::session::{self, Array, SessionError, SessionSettings, Tensors};
+use crate::{OnnxRuntime, Provider, RunError};
+
+/// The batch sizes of the two runs. Neither is 1, which broadcasts, and no dimension `k * n` is the same for both.
+const BATCHES: [usize; 2] = [2, 3];
+
+/// A model whose shapes could not be found out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeError {
+    /// The file leaves the shape of an input open.
+    #[error("input \"{input}\" has the shape {declared}: say which shape one sample has, with `sample_shape`")]
+    Open {
+        /// The input.
+        input: String,
+        /// What the file says.
+        declared: String,
+    },
+    /// The shape that was given is not the model's.
+    #[error("input \"{input}\" has the shape {declared}: samples of shape {given:?} do not fit")]
+    Unfit {
+        /// The input.
+        input: String,
+        /// What the file says.
+        declared: String,
+        /// What was given.
+        given: Vec<usize>,
+    },
+    /// An input is not a tensor of floating-point numbers.
+    #[error("input \"{input}\" has the type {dtype:?}: a classifier's input holds floating-point numbers")]
+    Type {
+        /// The input.
+        input: String,
+        /// Its type.
+        dtype: Option<DataType>,
+    },
+    /// ONNX Runtime refused the model.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The model failed with a batch.
+    #[error("the model does not run with a batch of {batch} samples of zeros and ones: {cause}")]
+    Run {
+        /// Size of the batch.
+        batch: usize,
+        /// Why.
+        cause: RunError,
+    },
+    /// The two runs do not show one shape for every batch size.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+}
+
+/// Runs `model` with two batch sizes to learn the shapes of all its values.
+///
+/// `sample_shape` is the shape of one sample, for inputs whose file leaves dimensions other than the batch open.
+///
+/// # Errors
+/// An input's shape stays open or is contradicted, the model does not run, or its shapes depend on the batch size in
+/// another way than by a factor.
+pub fn shapes(runtime: &OnnxRuntime, model: Canonical, sample_shape: Option<&[usize]>) -> Result<Shaped, ProbeError> {
+    let probe = model.probe();
+    let settings = SessionSettings {
+        provider: Provider::Cpu,
+        intra_threads: NonZeroUsize::MIN,
+        spinning: false,
+        optimized: false,
+    };
+    let mut session = session::open(runtime, &probe.to_bytes(), &settings)?;
+    let [a, b] = BATCHES.map(|batch| observe(&mut session, &probe, batch, sample_shape));
+    Ok(Shaped::new(model, Shapes::infer(&a?, &b?)?)?)
+}
+
+/// What one run shows.
+fn observe(
+    session: &mut Session,
+    model: &Model,
+    batch: usize,
+    sample_shape: Option<&[usize]>,
+) -> Result<Probe, ProbeError> {
+    let mut inputs = Tensors::new();
+    let mut values = HashMap::new();
+    for input in &model.graph.inputs {
+        let dtype = input
+            .dtype
+            .filter(|dtype| dtype.is_float())
+            .ok_or_else(|| ProbeError::Type { input: input.value.to_string(), dtype: input.dtype })?;
+        let mut dims = vec![batch];
+        dims.extend(sample_dims(input, sample_shape)?);
+        values.insert(input.value.clone(), Probed { dtype, dims: dims.clone(), content: None });
+        inputs.insert(input.value.to_string(), Array::Float(checkered(&dims)));
+    }
+    let outputs = session::outputs(session, &inputs).map_err(|cause| ProbeError::Run { batch, cause })?;
+    for (name, value) in &outputs {
+        if let Some(probed) = probed(&value) {
+            values.insert(Value::new(name), probed);
+        }
+    }
+    Ok(Probe { batch, values })
+}
+
+/// Shape of one sample of `input`.
+fn sample_dims(input: &ValueInfo, given: Option<&[usize]>) -> Result<Vec<usize>, ProbeError> {
+    let open = || ProbeError::Open { input: input.value.to_string(), declared: declared(input) };
+    let unfit = |given: &[usize]| ProbeError::Unfit {
+        input: input.value.to_string(),
+        declared: declared(input),
+        given: given.to_vec(),
+    };
+    let Some(shape) = &input.shape else { return given.map(<[usize]>::to_vec).ok_or_else(open) };
+    let stated: Vec<Option<usize>> =
+        shape.iter().skip(1).map(|d| if let Dimension::Known(size) = d { Some(*size) } else { None }).collect();
+    match given {
+        None => stated.into_iter().collect::<Option<_>>().ok_or_else(open),
+        Some(given) => {
+            let fits = given.len() == stated.len() && stated.iter().zip(given).all(|(s, g)| s.is_none_or(|s| s == *g));
+            if fits { Ok(given.to_vec()) } else { Err(unfit(given)) }
+        }
+    }
+}
+
+/// A declared shape, for people: `[batch, 3, ?, ?]`.
+fn declared(input: &ValueInfo) -> String {
+    let Some(shape) = &input.shape else { return "?".into() };
+    let dims = shape.iter().map(|d| match d {
+        Dimension::Known(size) => size.to_string(),
+        Dimension::Symbol(name) => name.clone(),
+        Dimension::Unknown => "?".into(),
+    });
+    format!("[{}]", dims.collect::<Vec<_>>().join(", "))
+}
+
+/// Zeros and ones in turn: inside the range of every image model, and not constant.
+fn checkered(dims: &[usize]) -> ArrayD<f32> {
+    let mut one = 1.0;
+    ArrayD::from_shape_simple_fn(dims, || {
+        one = 1.0 - one;
+        one
+    })
+}
+
+/// What is seen of one value; `None` if it is not a tensor or of a type that is not read.
+fn probed(value: &DynValue) -> Option<Probed> {
+    let ValueType::Tensor { ty, shape, .. } = value.dtype() else { return None };
+    let dims = session::sizes(shape);
+    let small = dims.iter().product::<usize>() <= Probe::MAX_CONTENT;
+    let read = |bytes: Option<Vec<u8>>, dtype| bytes.and_then(|b| Tensor::new(dtype, dims.clone(), b.into()));
+    let (dtype, content) = match ty {
+        TensorElementType::Float32 => (DataType::Float, None),
+        TensorElementType::Float64 => (DataType::Double, None),
+        TensorElementType::Float16 => (DataType::Float16, None),
+        TensorElementType::Bfloat16 => (DataType::BFloat16, None),
+        TensorElementType::String => (DataType::String, None),
+        TensorElementType::Int64 => (DataType::Int64, little_endian(value, small, i64::to_le_bytes)),
+        TensorElementType::Int32 => (DataType::Int32, little_endian(value, small, i32::to_le_bytes)),
+        TensorElementType::Int16 => (DataType::Int16, little_endian(value, small, i16::to_le_bytes)),
+        TensorElementType::Int8 => (DataType::Int8, little_endian(value, small, i8::to_le_bytes)),
+        TensorElementType::Uint64 => (DataType::Uint64, little_endian(value, small, u64::to_le_bytes)),
+        TensorElementType::Uint32 => (DataType::Uint32, little_endian(value, small, u32::to_le_bytes)),
+        TensorElementType::Uint16 => (DataType::Uint16, little_endian(value, small, u16::to_le_bytes)),
+        TensorElementType::Uint8 => (DataType::Uint8, little_endian(value, small, u8::to_le_bytes)),
+        TensorElementType::Bool => (DataType::Bool, little_endian(value, small, |b: bool| [u8::from(b)])),
+        _ => return None,
+    };
+    let content = read(content, dtype);
+    Some(Probed { dtype, dims, content })
+}
+
+fn little_endian<T: PrimitiveTensorElementType + Copy, const N: usize>(
+    value: &DynValue,
+    small: bool,
+    bytes: impl Fn(T) -> [u8; N],
+) -> Option<Vec<u8>> {
+    let (_, data) = value.try_extract_tensor::<T>().ok().filter(|_| small)?;
+    Some(data.iter().flat_map(|&v| bytes(v)).collect())
+}

@@ -1,0 +1,322 @@
+//! The classifier on models made here and on one that is shipped with the project.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use assay_graph::{DataType, Dimension, Graph, Loss, Model, Node, Tensor, ValueInfo};
+use assay_runtime::{
+    Class, Classifier, ClassifierOptions, Gradients, LoadCause, OnnxClassifier, OnnxRuntime, RunError,
+};
+use ndarray::{Array2, Axis, ShapeBuilder, array, concatenate, s};
+
+fn batch(n: usize) -> Array2<f32> {
+    Array2::from_shape_fn((n, 784), |(i, j)| ((i * 31 + j * 7 + i * j) % 17) as f32 / 16.0)
+}
+
+fn labels(n: usize) -> Vec<Class> {
+    (0..n).map(|i| Class((i % 10) as u32)).collect()
+}
+
+fn fashion(runtime: &OnnxRuntime, options: &ClassifierOptions) -> OnnxClassifier {
+    OnnxClassifier::load(runtime, &support::fashion(), options).unwrap()
+}
+
+fn node(operator: &str, inputs: &[&str], output: &str) -> Node {
+    let inputs = inputs.iter().map(|&i| Some(i.into())).collect();
+    let mut node = Node::new(operator, inputs, vec![Some(output.into())]);
+    node.name = format!("the {operator}");
+    node
+}
+
+/// `y = x W` with the rows of `W` given, and then `more`, which ends in `z`.
+fn linear(weights: &[&[f32]], more: Vec<Node>) -> Model {
+    let (rows, columns) = (weights.len(), weights[0].len());
+    let batch = || Dimension::Symbol("n".into());
+    let output = if more.is_empty() { "y" } else { "z" };
+    let mut graph = Graph::default();
+    graph.name = "linear".into();
+    graph.nodes.push(node("MatMul", &["x", "w"], "y"));
+    graph.inputs.push(ValueInfo::new("x", DataType::Float, vec![batch(), Dimension::Known(rows)]));
+    graph.outputs.push(ValueInfo::new(output, DataType::Float, vec![batch(), Dimension::Known(columns)]));
+    graph.initializers.insert("w".into(), Tensor::floats(&[rows, columns], &weights.concat()));
+    graph.nodes.extend(more);
+    Model::new(17, graph)
+}
+
+fn host(runtime: &OnnxRuntime, model: &Model) -> OnnxClassifier {
+    OnnxClassifier::from_bytes(runtime, &model.to_bytes(), &ClassifierOptions::default()).unwrap()
+}
+
+#[test]
+fn a_model_is_described() {
+    let Some(runtime) = support::runtime() else { return };
+    let model = fashion(&runtime, &ClassifierOptions::default());
+    let spec = model.spec();
+    assert_eq!((&spec.sample_shape[..], spec.classes, spec.features()), (&[1, 28, 28][..], 10, 784));
+    assert_eq!((spec.provider.as_str(), &spec.gradients), ("cpu", &Gradients::Exact));
+    assert_eq!(spec.digest.len(), 64);
+    let bytes = std::fs::read(support::fashion()).unwrap();
+    let same = OnnxClassifier::from_bytes(&runtime, &bytes, &ClassifierOptions::default()).unwrap();
+    assert_eq!((same.spec(), same.info()), (spec, model.info()));
+    assert_eq!((model.info().opset, model.info().input.as_str()), (17, "input"));
+    assert!(model.info().parameters > 50_000, "{:?}", model.info());
+}
+
+#[test]
+fn the_linear_model_has_the_logits_loss_and_gradient_of_the_formula() {
+    let Some(runtime) = support::runtime() else { return };
+    let model = host(&runtime, &linear(&[&[1.0, 0.0, -1.0], &[0.5, 2.0, 0.0]], vec![]));
+    let x = array![[1.0_f32, 2.0], [0.0, -1.0]];
+    assert_eq!(model.logits(x.view()).unwrap(), array![[2.0, 4.0, -1.0], [-0.5, -2.0, 0.0]]);
+    // The margin towards the best other class: W's columns differ by its gradient.
+    let found = model.gradient(x.view(), Loss::Margin, &[Class(0), Class(2)], None).unwrap();
+    assert_eq!(found.logits, model.logits(x.view()).unwrap());
+    assert_eq!(found.loss, [2.0, -0.5]);
+    assert_eq!(found.gradient, array![[-1.0, 1.5], [2.0, 0.5]]);
+}
+
+#[test]
+fn results_do_not_depend_on_how_a_batch_is_split() {
+    let Some(runtime) = support::runtime() else { return };
+    let options = |max_batch, sessions| ClassifierOptions {
+        max_batch: NonZeroUsize::new(max_batch).unwrap(),
+        engine: assay_runtime::EngineOptions { sessions: NonZeroUsize::new(sessions).unwrap(), ..Default::default() },
+        ..Default::default()
+    };
+    let whole = fashion(&runtime, &options(64, 1));
+    let split = fashion(&runtime, &options(4, 2));
+    let (x, y) = (batch(11), labels(11));
+    let (a, b) = (whole.logits(x.view()).unwrap(), split.logits(x.view()).unwrap());
+    assert!((&a - &b).iter().all(|d| d.abs() < 1e-5));
+    let targets: Vec<_> = y.iter().map(|c| Class((c.0 + 1) % 10)).collect();
+    for loss in Loss::ALL {
+        let a = whole.gradient(x.view(), loss, &y, Some(&targets)).unwrap();
+        let b = split.gradient(x.view(), loss, &y, Some(&targets)).unwrap();
+        assert_eq!(a.gradient.dim(), (11, 784));
+        assert!(a.gradient.iter().any(|&g| g != 0.0), "{loss}");
+        assert!((&a.logits - &b.logits).iter().all(|d| d.abs() < 1e-5), "{loss}");
+        assert!((&a.gradient - &b.gradient).iter().all(|d| d.abs() < 1e-5), "{loss}");
+        assert!(a.loss.iter().zip(&b.loss).all(|(a, b)| (a - b).abs() < 1e-5), "{loss}");
+    }
+}
+
+#[test]
+fn an_empty_batch_has_an_empty_result() {
+    let Some(runtime) = support::runtime() else { return };
+    let model = fashion(&runtime, &ClassifierOptions::default());
+    assert_eq!(model.logits(batch(0).view()).unwrap().dim(), (0, 10));
+    let found = model.gradient(batch(0).view(), Loss::Dlr, &[], None).unwrap();
+    assert_eq!((found.logits.dim(), found.loss.len(), found.gradient.dim()), ((0, 10), 0, (0, 784)));
+}
+
+#[test]
+fn rows_in_any_memory_order_mean_the_same() {
+    let Some(runtime) = support::runtime() else { return };
+    let model = fashion(&runtime, &ClassifierOptions::default());
+    let x = batch(6);
+    let mut by_columns = Array2::zeros((6, 784).f());
+    by_columns.assign(&x);
+    let expected = model.logits(x.view()).unwrap();
+    assert_eq!(model.logits(by_columns.view()).unwrap(), expected);
+    let every_second = model.logits(x.slice(s![..;2, ..])).unwrap();
+    assert!((&every_second - &expected.slice(s![..;2, ..])).iter().all(|d| d.abs() < 1e-5));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_what_was_expected() {
+    let Some(runtime) = support::runtime() else { return };
+    let model = host(&runtime, &linear(&[&[1.0, 0.0], &[0.5, 2.0]], vec![]));
+    let x = Array2::zeros((2, 2));
+    let zeros = [Class(0), Class(0)];
+    let cases: [(_, &[&str]); 5] = [
+        (model.logits(Array2::zeros((2, 3)).view()).map(drop), &["[2]", "3 values"]),
+        (model.gradient(x.view(), Loss::CrossEntropy, &zeros[..1], None).map(drop), &["1 labels for 2 samples"]),
+        (
+            model.gradient(x.view(), Loss::CrossEntropy, &[Class(0), Class(2)], None).map(drop),
+            &["class 2 of sample 1", "2 classes"],
+        ),
+        (model.gradient(x.view(), Loss::Dlr, &zeros, None).map(drop), &["dlr needs 3 classes"]),
+        (model.gradient(x.view(), Loss::DlrTargeted, &zeros, None).map(drop), &["dlr-targeted needs 4 classes"]),
+    ];
+    for (result, parts) in cases {
+        let Err(RunError::Invalid(text)) = result else { panic!("{result:?}") };
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+    let model = fashion(&runtime, &ClassifierOptions::default());
+    let error = model.gradient(batch(1).view(), Loss::DlrTargeted, &labels(1), None).unwrap_err();
+    assert!(error.to_string().contains("needs a target class for each sample"), "{error}");
+}
+
+#[test]
+fn logits_that_are_not_numbers_come_through() {
+    let Some(runtime) = support::runtime() else { return };
+    // 0 / 0 where x is 0, infinity elsewhere.
+    let divide = vec![node("Sub", &["y", "y"], "zero"), node("Div", &["y", "zero"], "z")];
+    let model = host(&runtime, &linear(&[&[1.0, 2.0], &[0.0, 0.0]], divide));
+    let logits = model.logits(array![[0.0, 1.0], [1.0, 1.0]].view()).unwrap();
+    assert!(logits.row(0).iter().all(|v| v.is_nan()), "{logits}");
+    assert!(logits.row(1).iter().all(|v| *v == f32::INFINITY), "{logits}");
+}
+
+#[test]
+fn an_operator_without_a_rule_leaves_the_logits() {
+    let Some(runtime) = support::runtime() else { return };
+    let harden = vec![node("Hardmax", &["y"], "hard"), node("Add", &["y", "hard"], "z")];
+    let model = host(&runtime, &linear(&[&[1.0, 2.0], &[0.0, 3.0]], harden));
+    let x = array![[1.0_f32, 1.0]];
+    assert_eq!(model.logits(x.view()).unwrap(), array![[1.0, 6.0]]);
+    let Gradients::Unavailable(reason) = &model.spec().gradients else { panic!("{:?}", model.spec()) };
+    assert!(reason.contains("Hardmax") && reason.contains("the Hardmax"), "{reason}");
+    let found = model.gradient(x.view(), Loss::CrossEntropy, &[Class(0)], None);
+    assert_eq!(found, Err(RunError::NoGradient(reason.clone())));
+}
+
+#[test]
+fn of_several_outputs_the_logits_are_taken() {
+    let Some(runtime) = support::runtime() else { return };
+    let mut model = linear(&[&[1.0, 2.0], &[0.0, 3.0]], vec![]);
+    let mut best = node("ArgMax", &["y"], "best");
+    best.attributes.insert("axis".into(), 1_i64.into());
+    model.graph.nodes.push(best);
+    model.graph.outputs.insert(0, ValueInfo::untyped("best".into()));
+    let model = host(&runtime, &model);
+    assert_eq!(model.info().output, "y");
+    let x = array![[1.0_f32, 1.0]];
+    assert_eq!(model.logits(x.view()).unwrap(), array![[1.0, 5.0]]);
+    let found = model.gradient(x.view(), Loss::Margin, &[Class(0)], None).unwrap();
+    assert_eq!((found.loss, found.gradient), (vec![4.0], array![[1.0, 3.0]]));
+}
+
+#[test]
+fn an_open_sample_shape_must_be_given_and_must_fit() {
+    let Some(runtime) = support::runtime() else { return };
+    let bytes = std::fs::read(support::fashion()).unwrap();
+    let mut model = Model::from_bytes(bytes.into(), &assay_graph::Limits::default()).unwrap();
+    let shape = model.graph.inputs[0].shape.as_mut().unwrap();
+    shape[2] = Dimension::Symbol("height".into());
+    shape[3] = Dimension::Unknown;
+    let bytes = model.to_bytes();
+    let load = |sample_shape: Option<Vec<usize>>| {
+        OnnxClassifier::from_bytes(&runtime, &bytes, &ClassifierOptions { sample_shape, ..Default::default() })
+    };
+    let open = load(None).unwrap_err().to_string();
+    assert!(open.contains("1, height, ?]") && open.contains("sample_shape"), "{open}");
+    for unfit in [vec![3, 28, 28], vec![28, 28]] {
+        let text = load(Some(unfit.clone())).unwrap_err().to_string();
+        assert!(text.contains(&format!("{unfit:?} do not fit")), "{text}");
+    }
+    let given = load(Some(vec![1, 28, 28])).unwrap();
+    let expected = fashion(&runtime, &ClassifierOptions::default()).logits(batch(2).view()).unwrap();
+    assert_eq!(given.logits(batch(2).view()).unwrap(), expected);
+}
+
+#[test]
+fn a_file_that_is_no_classifier_is_refused_by_name() {
+    let Some(runtime) = support::runtime() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let load = |file: &Path| OnnxClassifier::load(&runtime, file, &ClassifierOptions::default()).unwrap_err();
+    let missing = folder.path().join("missing.onnx");
+    assert!(load(&missing).to_string().contains(missing.to_str().unwrap()));
+
+    let damaged = folder.path().join("damaged.onnx");
+    let bytes = std::fs::read(support::fashion()).unwrap();
+    std::fs::write(&damaged, &bytes[..bytes.len() / 2]).unwrap();
+    let error = load(&damaged);
+    assert!(matches!(error.cause, LoadCause::File(_)), "{error:?}");
+    assert!(error.to_string().contains("damaged.onnx"), "{error}");
+
+    let scalar = folder.path().join("scalar.onnx");
+    let mut sum = node("ReduceSum", &["y"], "z");
+    sum.attributes.insert("keepdims".into(), 0_i64.into());
+    let mut model = linear(&[&[1.0, 2.0]], vec![sum]);
+    model.graph.outputs[0].shape = Some(vec![]);
+    std::fs::write(&scalar, model.to_bytes()).unwrap();
+    let error = load(&scalar);
+    assert!(matches!(error.cause, LoadCause::NotAClassifier(_)), "{error:?}");
+
+    let unknown = folder.path().join("unknown.onnx");
+    std::fs::write(&unknown, linear(&[&[1.0, 2.0]], vec![node("Imaginary", &["y"], "z")]).to_bytes()).unwrap();
+    let text = load(&unknown).to_string();
+    assert!(text.contains("Imaginary") && text.contains("unknown.onnx"), "{text}");
+}
+
+#[test]
+fn threads_share_a_classifier_and_each_gets_its_own_answer() {
+    let Some(runtime) = support::runtime() else { return };
+    let model = fashion(&runtime, &ClassifierOptions::default());
+    let x = batch(24);
+    let expected = model.logits(x.view()).unwrap();
+    std::thread::scope(|scope| {
+        for i in 0..8 {
+            let (model, x, expected) = (&model, &x, &expected);
+            scope.spawn(move || {
+                let rows = s![3 * i..3 * i + 3, ..];
+                for _ in 0..5 {
+                    let found = model.logits(x.slice(rows)).unwrap();
+                    assert!((&found - &expected.slice(rows)).iter().all(|d| d.abs() < 1e-5));
+                    let found = model.gradient(x.slice(rows), Loss::CrossEntropy, &labels(3), None).unwrap();
+                    assert!((&found.logits - &expected.slice(rows)).iter().all(|d| d.abs() < 1e-4));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn submitted_batches_are_answered_like_blocking_ones() {
+    let Some(runtime) = support::runtime() else { return };
+    let options = ClassifierOptions { max_batch: NonZeroUsize::new(3).unwrap(), ..Default::default() };
+    let model = fashion(&runtime, &options);
+    let (send, results) = channel();
+    let submit = |x: Array2<f32>| {
+        let send = send.clone();
+        let ticket = model.submit_logits(x, move |result| send.send(result).unwrap());
+        let result = results.recv_timeout(Duration::from_secs(60)).unwrap();
+        drop(ticket);
+        result
+    };
+    for n in [0, 1, 3, 8] {
+        assert_eq!(submit(batch(n)), model.logits(batch(n).view()));
+    }
+    assert!(matches!(submit(Array2::zeros((1, 5))), Err(RunError::Invalid(_))));
+}
+
+#[test]
+fn an_unloaded_model_answers_that_it_is() {
+    let Some(runtime) = support::runtime() else { return };
+    let model = Arc::new(fashion(&runtime, &ClassifierOptions::default()));
+    let (x, y) = (batch(2), labels(2));
+    model.gradient(x.view(), Loss::CrossEntropy, &y, None).unwrap();
+    model.unload();
+    assert_eq!(model.logits(x.view()), Err(RunError::Unloaded));
+    for loss in [Loss::CrossEntropy, Loss::Margin] {
+        assert_eq!(model.gradient(x.view(), loss, &y, None), Err(RunError::Unloaded));
+    }
+}
+
+#[test]
+fn the_gradient_is_the_slope_of_the_loss() {
+    let Some(runtime) = support::runtime() else { return };
+    let model = fashion(&runtime, &ClassifierOptions::default());
+    let (x, y) = (batch(4), labels(4));
+    let at = |x: &Array2<f32>| model.gradient(x.view(), Loss::CrossEntropy, &y, None).unwrap();
+    let here = at(&x);
+    // Along the normalised gradient the slope is the gradient's norm.
+    let step = 1e-2;
+    let norms: Vec<f32> = here.gradient.rows().into_iter().map(|g| g.dot(&g).sqrt()).collect();
+    let directions: Vec<_> =
+        here.gradient.rows().into_iter().zip(&norms).map(|(g, norm)| (&g / *norm).insert_axis(Axis(0))).collect();
+    let direction = concatenate(Axis(0), &directions.iter().map(|d| d.view()).collect::<Vec<_>>()).unwrap();
+    let (up, down) = (at(&(&x + &(&direction * step))), at(&(&x - &(&direction * step))));
+    for i in 0..4 {
+        let slope = (up.loss[i] - down.loss[i]) / (2.0 * step);
+        assert!((slope - norms[i]).abs() < 0.05 * norms[i] + 1e-3, "sample {i}: slope {slope}, gradient {}", norms[i]);
+    }
+}
