@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use ort::session::Session;
 
-use crate::session::{self, SessionError, SessionSettings, Tensors};
+use crate::session::{self, SessionError, SessionSettings, Source, Tensors};
 use crate::{OnnxRuntime, Provider, RunError};
 
 /// How an engine runs a model.
@@ -131,17 +131,17 @@ impl Engine {
             spinning: options.spinning,
             optimized: true,
         };
-        let first = match session::open(runtime, bytes, &settings) {
+        let first = match session::open(runtime, Source::Bytes(bytes), &settings) {
             Err(SessionError::Provider { provider, reason }) if options.fallback && provider != Provider::Cpu => {
                 tracing::warn!(%provider, %reason, "the provider is not available: falling back to the processor");
                 settings.provider = Provider::Cpu;
-                session::open(runtime, bytes, &settings)?
+                session::open(runtime, Source::Bytes(bytes), &settings)?
             }
             other => other?,
         };
         let mut sessions = vec![first];
         for _ in 1..options.sessions.get() {
-            sessions.push(session::open(runtime, bytes, &settings)?);
+            sessions.push(session::open(runtime, Source::Bytes(bytes), &settings)?);
         }
         let (queue, jobs) = sync_channel(options.queue.get());
         let jobs = Arc::new(Mutex::new(jobs));

@@ -5,6 +5,7 @@
 mod batch;
 mod classifier;
 mod engine;
+mod fidelity;
 mod library;
 mod native;
 mod onnx;

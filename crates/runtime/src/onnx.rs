@@ -12,10 +12,10 @@ use assay_graph::{Canonical, Dim, Gradient, Loss, Model, Shaped, Value, gradient
 use ndarray::{Array1, Array2, ArrayView2, CowArray, Ix2, s};
 use sha2::{Digest, Sha256};
 
-use crate::session::{Array, Tensors};
+use crate::session::{Array, Source, Tensors};
 use crate::{
     Class, Classifier, ClassifierOptions, ClassifierSpec, Engine, EngineOptions, Evaluated, Gradients, LoadCause,
-    LoadError, ModelInfo, OnnxRuntime, RunError, Ticket, batch, probe,
+    LoadError, ModelInfo, OnnxRuntime, RunError, Ticket, batch, fidelity, probe,
 };
 
 /// A model hosted on ONNX Runtime.
@@ -50,7 +50,7 @@ impl OnnxClassifier {
             let model = Model::load(file, &options.limits)?;
             let unreadable = |source| assay_graph::LoadError::Io { path: file.to_owned(), source };
             let digest = digest_of(file).map_err(unreadable)?;
-            Self::host(runtime, model, digest, options)
+            Self::host(runtime, Source::File(file), model, digest, options)
         };
         host().map_err(|cause| LoadError { model: file.display().to_string(), cause })
     }
@@ -62,13 +62,14 @@ impl OnnxClassifier {
     pub fn from_bytes(runtime: &OnnxRuntime, bytes: &[u8], options: &ClassifierOptions) -> Result<Self, LoadError> {
         let host = || {
             let model = Model::from_bytes(bytes.to_vec().into(), &options.limits)?;
-            Self::host(runtime, model, hex(&Sha256::digest(bytes)), options)
+            Self::host(runtime, Source::Bytes(bytes), model, hex(&Sha256::digest(bytes)), options)
         };
         host().map_err(|cause| LoadError { model: "the model".into(), cause })
     }
 
     fn host(
         runtime: &OnnxRuntime,
+        file: Source<'_>,
         source: Model,
         digest: String,
         options: &ClassifierOptions,
@@ -76,6 +77,7 @@ impl OnnxClassifier {
         let parameters =
             source.graph.initializers.values().filter(|t| t.dtype().is_float()).map(|t| t.len() as u64).sum();
         let (opset, producer) = (source.opsets.get("").copied().unwrap_or(0), source.producer.clone());
+        let stated = source.graph.inputs.first().and_then(|input| input.shape.as_ref()?.first().cloned());
         let metadata = source.metadata.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         let mut model = probe::shapes(runtime, Canonical::new(source)?, options.sample_shape.as_deref())?;
         if model.model().graph.outputs.len() > 1 {
@@ -86,6 +88,7 @@ impl OnnxClassifier {
         }
         let (input, output) = (model.input()?.clone(), model.logits()?.clone());
         let (sample_shape, classes) = (sample_dims(&model, &input), sample_dims(&model, &output).iter().product());
+        fidelity::check(runtime, file, model.model(), (&input, &output), &sample_shape, stated.as_ref())?;
         let gradients = match gradient(&model, Loss::CrossEntropy) {
             Ok(_) => Gradients::Exact,
             Err(e) => Gradients::Unavailable(e.to_string()),

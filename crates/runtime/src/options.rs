@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use assay_graph::{CanonicalError, Limits, ShapeError};
 
-use crate::{EngineOptions, ProbeError, SessionError};
+use crate::{EngineOptions, ProbeError, RunError, SessionError};
 
 /// How to host a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +75,18 @@ pub enum LoadCause {
     /// It is not a classifier: its input or its output has another form.
     #[error(transparent)]
     NotAClassifier(#[from] ShapeError),
+    /// The rewritten model computes something else than the file. Every number would be wrong.
+    #[error(
+        "the rewritten model's logits differ from the file's by {difference:e} of the largest: this is a defect of assay, \
+         please report it with the model"
+    )]
+    Unfaithful {
+        /// Largest difference, relative to the largest logit.
+        difference: f32,
+    },
+    /// It does not run.
+    #[error(transparent)]
+    Run(#[from] RunError),
     /// ONNX Runtime refused it, or the provider is not available.
     #[error(transparent)]
     Session(#[from] SessionError),

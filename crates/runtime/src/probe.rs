@@ -1,7 +1,6 @@
 //! Shapes of all values of a model, seen rather than derived: the model is run with two batch sizes.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 
 use assay_graph::{
     Canonical, DataType, Dimension, Model, Probe, Probed, ShapeError, Shaped, Shapes, Tensor, Value, ValueInfo,
@@ -10,8 +9,8 @@ use ndarray::ArrayD;
 use ort::session::Session;
 use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, ValueType};
 
-use crate::session::{self, Array, SessionError, SessionSettings, Tensors};
-use crate::{OnnxRuntime, Provider, RunError};
+use crate::session::{self, Array, SessionError, SessionSettings, Source, Tensors};
+use crate::{OnnxRuntime, RunError};
 
 /// The batch sizes of the two runs. Neither is 1, which broadcasts, and no dimension `k * n` is the same for both.
 const BATCHES: [usize; 2] = [2, 3];
@@ -71,13 +70,7 @@ pub enum ProbeError {
 /// another way than by a factor.
 pub fn shapes(runtime: &OnnxRuntime, model: Canonical, sample_shape: Option<&[usize]>) -> Result<Shaped, ProbeError> {
     let probe = model.probe();
-    let settings = SessionSettings {
-        provider: Provider::Cpu,
-        intra_threads: NonZeroUsize::MIN,
-        spinning: false,
-        optimized: false,
-    };
-    let mut session = session::open(runtime, &probe.to_bytes(), &settings)?;
+    let mut session = session::open(runtime, Source::Bytes(&probe.to_bytes()), &SessionSettings::plain())?;
     let [a, b] = BATCHES.map(|batch| observe(&mut session, &probe, batch, sample_shape));
     Ok(Shaped::new(model, Shapes::infer(&a?, &b?)?)?)
 }
@@ -142,7 +135,7 @@ fn declared(input: &ValueInfo) -> String {
 }
 
 /// Zeros and ones in turn: inside the range of every image model, and not constant.
-fn checkered(dims: &[usize]) -> ArrayD<f32> {
+pub(crate) fn checkered(dims: &[usize]) -> ArrayD<f32> {
     let mut one = 1.0;
     ArrayD::from_shape_simple_fn(dims, || {
         one = 1.0 - one;

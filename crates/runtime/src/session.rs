@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use half::f16;
 use indexmap::IndexMap;
@@ -50,12 +51,32 @@ pub(crate) struct SessionSettings {
     pub(crate) provider: Provider,
     pub(crate) intra_threads: NonZeroUsize,
     pub(crate) spinning: bool,
-    /// Whether the graph is optimised. A graph whose every value is an output has nothing to gain from it.
+    /// Whether the graph is optimised, at the highest level.
     pub(crate) optimized: bool,
 }
 
-/// A session of the model in `bytes`, on exactly the provider that was asked for.
-pub(crate) fn open(runtime: &OnnxRuntime, bytes: &[u8], settings: &SessionSettings) -> Result<Session, SessionError> {
+impl SessionSettings {
+    /// For looking at a model as it is: on the processor, with one thread, nothing optimised.
+    pub(crate) fn plain() -> Self {
+        Self { provider: Provider::Cpu, intra_threads: NonZeroUsize::MIN, spinning: false, optimized: false }
+    }
+}
+
+/// Where a model comes from.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// The content of an ONNX file.
+    Bytes(&'a [u8]),
+    /// An ONNX file, which may keep tensors in other files beside it.
+    File(&'a Path),
+}
+
+/// A session of the model `source`, on exactly the provider that was asked for.
+pub(crate) fn open(
+    runtime: &OnnxRuntime,
+    source: Source<'_>,
+    settings: &SessionSettings,
+) -> Result<Session, SessionError> {
     let level = if settings.optimized { GraphOptimizationLevel::All } else { GraphOptimizationLevel::Disable };
     let configured = || -> ort::Result<_> {
         Ok(Session::builder(runtime.environment())?
@@ -70,7 +91,11 @@ pub(crate) fn open(runtime: &OnnxRuntime, bytes: &[u8], settings: &SessionSettin
     let unavailable = |reason: String| SessionError::Provider { provider: settings.provider, reason };
     let provider = dispatch(settings.provider).map_err(unavailable)?;
     let mut builder = builder.with_execution_providers([provider]).map_err(|e| unavailable(e.to_string()))?;
-    builder.commit_from_memory(bytes).map_err(|e| SessionError::Refused(e.to_string()))
+    let session = match source {
+        Source::Bytes(bytes) => builder.commit_from_memory(bytes),
+        Source::File(file) => builder.commit_from_file(file),
+    };
+    session.map_err(|e| SessionError::Refused(e.to_string()))
 }
 
 /// The provider in `ort`'s words. Registering it fails rather than falling back.
@@ -97,6 +122,13 @@ fn dispatch(provider: Provider) -> Result<ExecutionProviderDispatch, String> {
 /// floating-point types are converted on the way in and out.
 pub(crate) fn run(session: &mut Session, inputs: &Tensors) -> Result<Tensors, RunError> {
     outputs(session, inputs)?.iter().map(|(name, value)| Ok((name.to_owned(), extract(name, &value)?))).collect()
+}
+
+/// One run of which only the output `name` is read.
+pub(crate) fn run_for(session: &mut Session, inputs: &Tensors, name: &str) -> Result<Array, RunError> {
+    let outputs = outputs(session, inputs)?;
+    let value = outputs.get(name).ok_or_else(|| RunError::Runtime(format!("there is no output \"{name}\"")))?;
+    extract(name, value)
 }
 
 /// One run, its outputs as ONNX Runtime holds them.

@@ -315,8 +315,8 @@ fn the_gradient_is_the_slope_of_the_loss() {
         here.gradient.rows().into_iter().zip(&norms).map(|(g, norm)| (&g / *norm).insert_axis(Axis(0))).collect();
     let direction = concatenate(Axis(0), &directions.iter().map(|d| d.view()).collect::<Vec<_>>()).unwrap();
     let (up, down) = (at(&(&x + &(&direction * step))), at(&(&x - &(&direction * step))));
-    for i in 0..4 {
-        let slope = (up.loss[i] - down.loss[i]) / (2.0 * step);
-        assert!((slope - norms[i]).abs() < 0.05 * norms[i] + 1e-3, "sample {i}: slope {slope}, gradient {}", norms[i]);
+    for ((up, down), norm) in up.loss.iter().zip(&down.loss).zip(norms) {
+        let slope = (up - down) / (2.0 * step);
+        assert!((slope - norm).abs() < 0.05 * norm + 1e-3, "slope {slope}, gradient {norm}");
     }
 }

@@ -110,10 +110,7 @@ fn a_closed_engine_answers_those_who_wait_and_those_who_come() {
     let Some(runtime) = support::runtime() else { return };
     let (engine, gate) = busy(&runtime, 8);
     let (send, results) = channel();
-    let waiting = {
-        let send = send.clone();
-        engine.submit(images(1), move |r| send.send(r.map(drop)).unwrap())
-    };
+    let waiting = engine.submit(images(1), move |r| send.send(r.map(drop)).unwrap());
     let blocked = std::thread::spawn({
         let engine = Arc::clone(&engine);
         move || engine.run(images(1)).map(drop)
