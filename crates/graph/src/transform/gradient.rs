@@ -4,7 +4,7 @@
 
 use super::checked;
 use super::reverse::reverse;
-use crate::{Cause, DataType, Dim, Emit, Loss, Model, Rule, Shaped, TransformError, Value};
+use crate::{Cause, DataType, Emit, Loss, Model, ShapeError, Shaped, TransformError, Value};
 
 /// A model with its vector–Jacobian products: see [`vjp`].
 #[derive(Clone, Debug)]
@@ -62,74 +62,39 @@ pub struct Gradient {
     pub classes: usize,
 }
 
-/// The gradient of `loss` on the logits with respect to the input, of a model with one input and logits as first output.
+/// The gradient of `loss` on the logits with respect to the input, of a classifier: a model with one input and
+/// one output of shape `[n, classes]`.
 ///
 /// Samples do not depend on each other in a classifier at inference, so the gradient of the sum holds that of each sample.
 ///
 /// # Errors
-/// The model is not a classifier with one input, the loss needs more classes than it has, an operator on the way has no
+/// The model is not a classifier, the loss needs more classes than it has, an operator on the way has no
 /// rule, or no differentiable path leads from the input to the logits.
 pub fn gradient(source: &Shaped, loss: Loss) -> Result<Gradient, TransformError> {
     const PASS: &str = "gradient";
     let of_model = |cause| TransformError::of_model(PASS, cause);
-    let (input, output, classes) = classifier(source).map_err(of_model)?;
+    let not_a_classifier = |error: ShapeError| of_model(Cause::Unsupported(error.to_string()));
+    let input = source.input().map_err(not_a_classifier)?.clone();
+    let output = source.logits().map_err(not_a_classifier)?.clone();
     let mut e = Emit::new(source);
-    e.scope(PASS, "");
     let (x, z) = (e.facts(&input).map_err(of_model)?, e.facts(&output).map_err(of_model)?);
-    let (n, logits_dims) = ([Dim::Batch(1)], [Dim::Batch(1), Dim::Fixed(classes)]);
+    let classes = e.fixed(&output, 1).map_err(of_model)?.iter().product();
+    let n = &z.dims[..1];
 
-    let labels = e.input("labels", DataType::Int64, &n);
-    let targets = loss.needs_target().then(|| e.input("targets", DataType::Int64, &n));
-    let mut logits = output.clone();
-    if z.dims != logits_dims {
-        logits = e.reshape(&logits, &logits_dims).map_err(of_model)?;
-    }
-    logits = e.cast(&logits, z.dtype, DataType::Float);
+    let labels = e.input("labels", DataType::Int64, n);
+    let targets = loss.needs_target().then(|| e.input("targets", DataType::Int64, n));
     e.scope(loss.name(), "");
+    let logits = e.cast(&output, z.dtype, DataType::Float);
     let seed = loss.emit(&logits, classes, &labels, targets.as_ref(), &mut e).map_err(of_model)?;
-    e.scope(PASS, "");
-    let mut cotangent = e.cast(&seed.cotangent, DataType::Float, z.dtype);
-    if z.dims != logits_dims {
-        cotangent = e.reshape(&cotangent, &z.dims).map_err(of_model)?;
-    }
+    let cotangent = e.cast(&seed.cotangent, DataType::Float, z.dtype);
     let found = reverse(PASS, &mut e, [(output, cotangent)], std::slice::from_ref(&input))?;
     let found = found.into_iter().flatten().next().ok_or_else(|| no_path(PASS, &input))?;
 
     e.clear_outputs();
-    let logits = e.output(&logits, DataType::Float, &logits_dims);
-    let loss = e.output(&seed.loss, DataType::Float, &n);
+    let logits = e.output(&logits, DataType::Float, &z.dims);
+    let loss = e.output(&seed.loss, DataType::Float, n);
     let gradient = e.output(&found, x.dtype, &x.dims);
     Ok(Gradient { model: checked(PASS, e.finish())?, input, labels, targets, logits, loss, gradient, classes })
-}
-
-/// Input, logits and number of classes of a model that is a classifier.
-fn classifier(source: &Shaped) -> Rule<(Value, Value, usize)> {
-    let graph = &source.model().graph;
-    let [input] = &graph.inputs[..] else {
-        let names: Vec<_> = graph.inputs.iter().map(|i| i.value.as_str()).collect();
-        return Err(Cause::Unsupported(format!(
-            "a classifier has one input, this model has {}: {names:?}",
-            names.len()
-        )));
-    };
-    let output = graph.outputs.first().ok_or_else(|| Cause::Malformed("the model has no output".into()))?;
-    let facts = source
-        .facts(&output.value)
-        .ok_or_else(|| Cause::Malformed(format!("value \"{}\" has no known shape", output.value)))?;
-    let classes = match facts.dims.split_first() {
-        Some((Dim::Batch(1), rest)) => {
-            let sizes = rest.iter().map(|d| if let Dim::Fixed(size) = d { Some(*size) } else { None });
-            sizes.collect::<Option<Vec<usize>>>().map(|sizes| sizes.iter().product())
-        }
-        _ => None,
-    };
-    let classes = classes.filter(|&c| c > 0 && facts.dims.len() > 1 && facts.dtype.is_float()).ok_or_else(|| {
-        Cause::Unsupported(format!(
-            "the output \"{}\" of a classifier holds floating-point logits of shape [n, classes], this is {:?} {:?}",
-            output.value, facts.dtype, facts.dims
-        ))
-    })?;
-    Ok((input.value.clone(), output.value.clone(), classes))
 }
 
 fn no_path(pass: &'static str, input: &Value) -> TransformError {
