@@ -1,0 +1,174 @@
+//! The gradient of whole models: values that are read several times, shape arithmetic, several outputs, and what is refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use assay_graph::{
+    Attribute, Canonical, DataType, Dimension, Graph, Kind, Loss, Model, Node, Shaped, Tensor, Value, ValueInfo,
+    gradient, vjp,
+};
+use assay_reference::{Array, Case, Random, Values, check_vjp, probe, run};
+
+fn node(operator: &str, inputs: &[&str], output: &str) -> Node {
+    let inputs = inputs.iter().map(|&i| Some(Value::from(i))).collect();
+    let mut node = Node::new(operator, inputs, vec![Some(output.into())]);
+    node.name = format!("the {operator}");
+    node
+}
+
+fn with(mut node: Node, name: &str, value: impl Into<Attribute>) -> Node {
+    node.attributes.insert(name.into(), value.into());
+    node
+}
+
+/// A model from `x [batch, 3]` with weights `w [3, 3]`.
+fn model(nodes: Vec<Node>, outputs: &[&str]) -> Model {
+    let shape = vec![Dimension::Symbol("batch".into()), Dimension::Known(3)];
+    let info = |name: &str| ValueInfo::new(name, DataType::Float, shape.clone());
+    let w: Vec<f32> = Random::new(5).array(&[9], &Values::uniform(-1.0, 1.0)).f64().iter().map(|&v| v as f32).collect();
+    let mut graph = Graph::default();
+    graph.nodes = nodes;
+    graph.inputs = vec![info("x")];
+    graph.outputs = outputs.iter().map(|o| info(o)).collect();
+    graph.initializers.insert("w".into(), Tensor::floats(&[3, 3], &w));
+    Model::new(18, graph)
+}
+
+fn shaped(model: Model) -> Shaped {
+    probe(Canonical::new(model).unwrap(), &[("x", Array::floats(&[1, 3], vec![0.3, -0.2, 0.1]))])
+}
+
+fn residual() -> Vec<Node> {
+    vec![
+        node("MatMul", &["x", "w"], "a"),
+        node("Tanh", &["a"], "b"),
+        node("MatMul", &["b", "w"], "c"),
+        node("Sum", &["c", "x", "b"], "d"),
+        node("Mul", &["d", "d"], "z"),
+    ]
+}
+
+#[test]
+fn a_value_that_is_read_several_times() {
+    let case = Case::graph("residual", model(residual(), &["z"])).feed("x", &[3], Values::uniform(-1.0, 1.0));
+    check_vjp(&case);
+}
+
+#[test]
+fn several_outputs_and_an_inner_value_as_input() {
+    let source = shaped(model(residual(), &["z"]));
+    let derived = vjp(&source, &["z".into(), "b".into()], &["a".into(), "w".into()]).unwrap();
+    let x = Array::floats(&[2, 3], vec![0.3, -0.2, 0.1, 0.5, 0.7, -0.9]);
+    let ones = Array::floats(&[2, 3], vec![1.0; 6]);
+    let seeds: Vec<(&str, Array)> = derived.cotangents.iter().map(|c| (c.as_str(), ones.clone())).collect();
+    let values = run(&derived.model, &[&[("x", x)], &seeds[..]].concat()).unwrap();
+    assert_eq!(values[&derived.products[0]].dims(), [2, 3]);
+    assert_eq!(values[&derived.products[1]].dims(), [3, 3]);
+
+    // d(sum z + sum b) / da by differences: feed `a` through the part of the model behind it.
+    let mut tail = source.model().clone();
+    tail.graph.nodes.remove(0);
+    let mut inner = tail.graph.inputs[0].clone();
+    inner.value = "a".into();
+    tail.graph.inputs.push(inner);
+    let x = Array::floats(&[2, 3], vec![0.3, -0.2, 0.1, 0.5, 0.7, -0.9]);
+    let a = values[&Value::from("a")].clone();
+    let objective = |index: usize, step: f64| -> f64 {
+        let mut moved = a.f64().iter().copied().collect::<Vec<_>>();
+        moved[index] += step;
+        let values = run(&tail, &[("x", x.clone()), ("a", Array::floats(&[2, 3], moved))]).unwrap();
+        ["z", "b"].iter().map(|name| values[&Value::from(*name)].f64().sum()).sum()
+    };
+    for (index, found) in values[&derived.products[0]].f64().iter().enumerate() {
+        let quotient = (objective(index, 1e-6) - objective(index, -1e-6)) / 2e-6;
+        assert!((found - quotient).abs() < 1e-6, "{index}: {found} instead of {quotient}");
+    }
+}
+
+#[test]
+fn one_run_gives_logits_losses_and_the_gradient_of_their_sum() {
+    let source = shaped(model(residual(), &["z"]));
+    for loss in Loss::ALL.into_iter().filter(|l| l.min_classes() <= 3) {
+        let derived = gradient(&source, loss).unwrap();
+        let evaluate = |x: &[f64]| {
+            let inputs = [("x", Array::floats(&[2, 3], x.to_vec())), ("labels", Array::ints(&[2], vec![2, 0]))];
+            run(&derived.model, &inputs).unwrap()
+        };
+        let x = [0.3, -0.2, 0.1, 0.5, 0.7, -0.9];
+        let values = evaluate(&x);
+        for (index, found) in values[&derived.gradient].f64().iter().enumerate() {
+            let moved = |step: f64| {
+                let mut x = x;
+                x[index] += step;
+                evaluate(&x)[&derived.loss].f64().sum()
+            };
+            let quotient = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+            assert!((found - quotient).abs() < 1e-5 * quotient.abs().max(1.0), "{loss}: {found} instead of {quotient}");
+        }
+        let outputs: Vec<_> = derived.model.graph.outputs.iter().map(|o| o.value.clone()).collect();
+        assert_eq!(outputs, [derived.logits, derived.loss, derived.gradient]);
+    }
+}
+
+#[test]
+fn what_the_outputs_do_not_need_is_left_out() {
+    let mut nodes = residual();
+    nodes.push(node("Erf", &["c"], "unused"));
+    let derived = gradient(&shaped(model(nodes, &["z"])), Loss::Margin).unwrap();
+    assert!(derived.model.graph.nodes.iter().all(|n| n.operator != "Erf"));
+    // Cotangents of weights are nobody's input.
+    let products = derived.model.graph.nodes.iter().filter(|n| n.operator == "MatMul").count();
+    assert_eq!(products, 4);
+}
+
+#[test]
+fn the_names_of_derived_nodes_tell_where_they_come_from() {
+    let derived = gradient(&shaped(model(residual(), &["z"])), Loss::CrossEntropy).unwrap();
+    let names: Vec<&str> = derived.model.graph.nodes.iter().map(|n| n.name.as_str()).collect();
+    assert!(names.iter().any(|n| n.starts_with("gradient/the Tanh/Mul.")), "{names:?}");
+    assert!(names.iter().any(|n| n.starts_with("cross-entropy/LogSoftmax.")), "{names:?}");
+}
+
+#[test]
+fn the_same_model_gives_the_same_graph() {
+    let source = shaped(model(residual(), &["z"]));
+    assert_eq!(gradient(&source, Loss::Dlr).unwrap().model, gradient(&source, Loss::Dlr).unwrap().model);
+}
+
+#[test]
+fn an_operator_without_a_rule_is_named() {
+    let nodes = vec![node("MatMul", &["x", "w"], "a"), node("Round", &["a"], "b"), node("Mul", &["b", "x"], "z")];
+    let error = gradient(&shaped(model(nodes, &["z"])), Loss::Margin).unwrap_err();
+    assert_eq!((error.kind(), error.node(), error.operator()), (Kind::NoRule, "the Round", "Round"));
+    assert!(error.to_string().starts_with("gradient: node \"the Round\" (Round): no rule"), "{error}");
+}
+
+#[test]
+fn an_operator_without_a_rule_does_not_matter_beside_the_path() {
+    let nodes = vec![node("Round", &["w"], "rounded"), node("MatMul", &["x", "rounded"], "z")];
+    assert!(gradient(&shaped(model(nodes, &["z"])), Loss::Margin).is_ok());
+}
+
+#[test]
+fn no_differentiable_path_is_an_error_and_not_zeros() {
+    let to = |node: Node, dtype: DataType| with(node, "to", i64::from(dtype.number()));
+    let nodes = vec![
+        to(node("Cast", &["x"], "integers"), DataType::Int64),
+        to(node("Cast", &["integers"], "floats"), DataType::Float),
+        node("MatMul", &["floats", "w"], "z"),
+    ];
+    let error = gradient(&shaped(model(nodes, &["z"])), Loss::CrossEntropy).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unsupported);
+    assert!(error.to_string().contains("no differentiable path leads from \"x\""), "{error}");
+}
+
+#[test]
+fn shapes_do_not_depend_on_the_data() {
+    let nodes = vec![
+        node("Shape", &["x"], "shape"),
+        with(node("Cast", &["shape"], "sizes"), "to", i64::from(DataType::Float.number())),
+        with(node("ReduceMax", &["sizes"], "size"), "keepdims", 0),
+        node("Div", &["x", "size"], "scaled"),
+        node("MatMul", &["scaled", "w"], "z"),
+    ];
+    let derived = gradient(&shaped(model(nodes, &["z"])), Loss::Margin).unwrap();
+    assert!(derived.model.graph.nodes.iter().all(|n| !n.name.starts_with("gradient/the ReduceMax")));
+}
