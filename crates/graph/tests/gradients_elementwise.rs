@@ -2,7 +2,7 @@
 //! difference quotients; and what they are at kinks, where no quotient can judge.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use assay_graph::Attribute;
+use assay_graph::{Attribute, Canonical};
 use assay_reference::{Array, Case, Values, check_refused, check_vjp, vjp_at};
 
 /// A scalar per sample, an odd matrix, and more dimensions than a picture has.
@@ -71,6 +71,16 @@ fn attributes_of_activations() {
         let bends = [f64::from(-beta / alpha), f64::from((1.0 - beta) / alpha)];
         let values = Values::away(-3.0, 3.0, &bends);
         check_vjp(&Case::op("HardSigmoid").set("alpha", alpha).set("beta", beta).batched(&[4, 3], values));
+    }
+}
+
+#[test]
+fn gelu_as_canonical_models_have_it_written_out() {
+    for approximate in ["none", "tanh"] {
+        let values = Values::uniform(-3.0, 3.0);
+        let gelu = Case::op("Gelu").opset(20).set("approximate", approximate).batched(&[4, 3], values.clone());
+        let canonical = Canonical::new(gelu.model()).unwrap();
+        check_vjp(&Case::graph(gelu.name(), canonical.model().clone()).feed("x0", &[4, 3], values));
     }
 }
 

@@ -36,7 +36,6 @@ mod div;
 mod elu;
 mod erf;
 mod exp;
-mod gelu;
 mod gemm;
 mod hard_sigmoid;
 mod hard_swish;
@@ -138,7 +137,6 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &elu::Elu,
     &erf::Erf,
     &exp::Exp,
-    &gelu::Gelu,
     &gemm::Gemm,
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
