@@ -1,5 +1,13 @@
 //! Attributes of a node.
 
+// Sizes in a file are hostile until checked: no conversion may lose anything.
+#![deny(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss
+)]
+
 use bytes::Bytes;
 
 use crate::{Cause, Graph, Node, Rule, Tensor};

@@ -1,5 +1,13 @@
 //! Tensors that a model keeps in other files of its folder.
 
+// Sizes in a file are hostile until checked: no conversion may lose anything.
+#![deny(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss
+)]
+
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 

@@ -1,5 +1,13 @@
 //! Models from files and to files.
 
+// Sizes in a file are hostile until checked: no conversion may lose anything.
+#![deny(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss
+)]
+
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;

@@ -1,5 +1,13 @@
 //! An ONNX model as a value.
 
+// Sizes in a file are hostile until checked: no conversion may lose anything.
+#![deny(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss
+)]
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;

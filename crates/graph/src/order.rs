@@ -81,3 +81,18 @@ fn order(graph: &Graph) -> Result<Vec<usize>, LoadError> {
         )),
     }
 }
+
+/// Makes `node` and its subgraphs read `to` where they read `from`, a value of the graph around the node.
+pub(crate) fn rename_reads(node: &mut Node, from: &Value, to: &Value) {
+    for value in node.inputs.iter_mut().flatten().filter(|v| *v == from) {
+        *value = to.clone();
+    }
+    for attribute in node.attributes.values_mut() {
+        let Attribute::Graph(graph) = attribute else { continue };
+        // A value of the same name inside is another one.
+        let shadowed = graph.inputs.iter().any(|i| i.value == *from) || graph.initializers.contains_key(from);
+        if !shadowed {
+            graph.nodes.iter_mut().for_each(|inner| rename_reads(inner, from, to));
+        }
+    }
+}

@@ -1,5 +1,13 @@
 //! Constant tensors of a model: element type, shape and content.
 
+// Sizes in a file are hostile until checked: no conversion may lose anything.
+#![deny(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss
+)]
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -154,15 +162,25 @@ impl Tensor {
     /// If `dtype` is not a floating-point type: a defect of the caller.
     #[must_use]
     pub fn scalar(dtype: DataType, value: f64) -> Self {
+        Self::rounded(dtype, &[], &[value])
+    }
+
+    /// A tensor of `product(dims)` values, rounded to a floating-point type.
+    ///
+    /// # Panics
+    /// If `dtype` is not a floating-point type, or the number of values is another: a defect of the caller.
+    #[must_use]
+    pub fn rounded(dtype: DataType, dims: &[usize], values: &[f64]) -> Self {
+        assert_eq!(dims.iter().product::<usize>(), values.len(), "elements of a tensor");
         #[allow(clippy::cast_possible_truncation)]
-        let data: Vec<u8> = match dtype {
+        let element = |&value: &f64| match dtype {
             DataType::Float => (value as f32).to_le_bytes().to_vec(),
             DataType::Double => value.to_le_bytes().to_vec(),
             DataType::Float16 => half::f16::from_f64(value).to_le_bytes().to_vec(),
             DataType::BFloat16 => half::bf16::from_f64(value).to_le_bytes().to_vec(),
-            other => unreachable!("a scalar of type {other:?}"),
+            other => unreachable!("a number of type {other:?}"),
         };
-        Self::raw(dtype, Vec::new(), data.into())
+        Self::raw(dtype, dims.to_vec(), values.iter().flat_map(element).collect::<Vec<u8>>().into())
     }
 
     /// Element type.

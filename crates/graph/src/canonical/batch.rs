@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
 
-use super::scope::fresh;
+use crate::names::Names;
 use crate::order::reads;
 use crate::{Attribute, Dimension, Graph, Node, Tensor, Value};
 
@@ -13,14 +13,14 @@ const BATCH: &str = "batch";
 
 /// Names the first dimension of the only input, and lets it flow where the file has it fixed: in constant targets of
 /// `Reshape` and `Resize` and in the declared shapes. Models with several inputs stay as they are.
-pub(super) fn open(graph: &mut Graph, taken: &mut HashSet<Value>) {
+pub(super) fn open(graph: &mut Graph, names: &mut Names) {
     let [input] = graph.inputs.as_mut_slice() else { return };
     let Some(first) = input.shape.as_mut().and_then(|dims| dims.first_mut()) else { return };
     match std::mem::replace(first, Dimension::Symbol(BATCH.into())) {
         Dimension::Known(size) => {
             let input = input.value.clone();
             forget(graph, size);
-            unfix(graph, input, size, taken);
+            unfix(graph, input, size, names);
         }
         Dimension::Symbol(name) => rename(graph, &name),
         Dimension::Unknown => {}
@@ -48,7 +48,7 @@ fn forget(graph: &mut Graph, size: usize) {
 }
 
 /// Rewrites constant targets that were made for a batch of `size`, on the way from `input`.
-fn unfix(graph: &mut Graph, input: Value, size: usize, taken: &mut HashSet<Value>) {
+fn unfix(graph: &mut Graph, input: Value, size: usize, names: &mut Names) {
     let Ok(size) = i64::try_from(size) else { return };
     let mut carries = HashSet::from([input]);
     // Nodes may share a target.
@@ -66,7 +66,7 @@ fn unfix(graph: &mut Graph, input: Value, size: usize, taken: &mut HashSet<Value
         if let Some((position, dims)) = rewritten {
             let wish = format!("{}/target", node.label());
             let value = targets.entry(dims).or_insert_with_key(|dims| {
-                let value = fresh(&wish, taken);
+                let value = names.fresh(&wish);
                 graph.initializers.insert(value.clone(), Tensor::ints(dims));
                 value
             });

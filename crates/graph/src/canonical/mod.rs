@@ -33,7 +33,8 @@ mod versions;
 use std::collections::HashSet;
 
 use crate::check::{Defect, check};
-use crate::order::{reads, subgraphs};
+use crate::names::Names;
+use crate::order::reads;
 use crate::{Attribute, Cause, Graph, Model, Node, Rule, Tensor, Value, ValueInfo};
 use scope::Scope;
 use types::Types;
@@ -87,12 +88,11 @@ impl Canonical {
             return Err(CanonicalError::Opset { found: opset });
         }
         check(&model)?;
-        let mut taken = HashSet::new();
-        names(&model.graph, &mut taken);
+        let names = Names::of(&model.graph);
         constants(&mut model.graph)?;
-        let mut walk = Walk { opset, taken };
-        walk.graph(&mut model.graph, Types::default())?;
-        batch::open(&mut model.graph, &mut walk.taken);
+        let mut walk = Walk { opset, names };
+        walk.graph(&mut model.graph, None)?;
+        batch::open(&mut model.graph, &mut walk.names);
         prune(&mut model.graph);
         model.opsets.insert(String::new(), Self::OPSET);
         model.ir_version = model.ir_version.max(Model::new(Self::OPSET, Graph::default()).ir_version);
@@ -119,17 +119,6 @@ impl Canonical {
             inner.filter(|v| outputs.insert(v)).map(|v| ValueInfo::untyped(v.clone())).collect();
         graph.outputs.extend(inner);
         model
-    }
-}
-
-/// Every name of a value in `graph` and the graphs within it.
-fn names(graph: &Graph, taken: &mut HashSet<Value>) {
-    taken.extend(graph.inputs.iter().map(|i| &i.value).chain(graph.initializers.keys()).cloned());
-    for node in &graph.nodes {
-        taken.extend(node.outputs.iter().flatten().cloned());
-        for inner in subgraphs(node) {
-            names(inner, taken);
-        }
     }
 }
 
@@ -185,24 +174,25 @@ fn at(node: &Node, cause: Cause) -> CanonicalError {
 /// Brings graphs from `opset` to the canonical one.
 struct Walk {
     opset: i64,
-    taken: HashSet<Value>,
+    names: Names,
 }
 
 impl Walk {
-    fn graph(&mut self, graph: &mut Graph, mut types: Types) -> Result<(), CanonicalError> {
-        types.enter(graph);
+    /// `outer`: what is known in the graph around this one.
+    fn graph(&mut self, graph: &mut Graph, outer: Option<&Types<'_>>) -> Result<(), CanonicalError> {
+        let mut types = Types::of_graph(graph, outer);
         let read = all_reads(graph);
         let mut nodes = Vec::with_capacity(graph.nodes.len());
         for mut node in std::mem::take(&mut graph.nodes) {
             for attribute in node.attributes.values_mut() {
                 if let Attribute::Graph(inner) = attribute {
-                    self.graph(inner, types.clone())?;
+                    self.graph(inner, Some(&types))?;
                 }
             }
             let original = node.clone();
             let mut scope = Scope {
                 initializers: &mut graph.initializers,
-                taken: &mut self.taken,
+                names: &mut self.names,
                 types: &types,
                 read: &read,
                 before: Vec::new(),

@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use indexmap::IndexMap;
 
 use super::types::{Type, Types};
+use crate::names::Names;
 use crate::{Attribute, Cause, DataType, Node, Rule, Tensor, Value};
 
 /// The surroundings of one node while it is rewritten.
 pub(super) struct Scope<'g> {
     pub(super) initializers: &'g mut IndexMap<Value, Tensor>,
-    /// Names of all values of the model.
-    pub(super) taken: &'g mut HashSet<Value>,
-    pub(super) types: &'g Types,
+    pub(super) names: &'g mut Names,
+    pub(super) types: &'g Types<'g>,
     /// Values that some node or output reads.
     pub(super) read: &'g HashSet<Value>,
     /// Nodes to put before the rewritten one.
@@ -31,7 +31,7 @@ impl Scope<'_> {
 
     /// A value that no other has the name of.
     pub(super) fn fresh(&mut self, node: &Node, role: &str) -> Value {
-        fresh(&format!("{}/{role}", node.label()), self.taken)
+        self.names.fresh(&format!("{}/{role}", node.label()))
     }
 
     pub(super) fn of(&self, value: Option<&Value>) -> Type {
@@ -72,17 +72,6 @@ impl Scope<'_> {
         self.before.push(Node { name, attributes, ..Node::new(operator, inputs, vec![Some(output.clone())]) });
         output
     }
-}
-
-/// The value called `wish`, or something like it if that name is taken.
-pub(super) fn fresh(wish: &str, taken: &mut HashSet<Value>) -> Value {
-    let mut value = Value::from(wish);
-    let mut n = 1;
-    while !taken.insert(value.clone()) {
-        value = Value::new(format!("{wish}~{n}"));
-        n += 1;
-    }
-    value
 }
 
 /// Makes `value` input `position` of `node`.

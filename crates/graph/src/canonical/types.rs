@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::{Attribute, DataType, Graph, Node, Value};
+use crate::{Attribute, DataType, Graph, Node, Value, ValueInfo};
 
 /// Element type and rank of a value, where they are certain.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,27 +12,31 @@ pub(super) struct Type {
 }
 
 /// Types of the values seen so far.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Types(HashMap<Value, Type>);
+#[derive(Debug)]
+pub(super) struct Types<'o> {
+    own: HashMap<Value, Type>,
+    outer: Option<&'o Types<'o>>,
+}
 
-impl Types {
-    /// Adds what `graph` starts from: its inputs, its initializers, and the element types that the file declares. Declared
-    /// ranks of intermediate values are not trusted.
-    pub(super) fn enter(&mut self, graph: &Graph) {
-        for info in &graph.value_info {
-            self.0.insert(info.value.clone(), Type { dtype: info.dtype, rank: None });
-        }
-        for info in &graph.inputs {
-            self.0.insert(info.value.clone(), Type { dtype: info.dtype, rank: info.shape.as_ref().map(Vec::len) });
-        }
-        for (value, tensor) in &graph.initializers {
-            let known = Type { dtype: Some(tensor.dtype()), rank: Some(tensor.dims().len()) };
-            self.0.insert(value.clone(), known);
-        }
+impl<'o> Types<'o> {
+    /// What `graph` starts from: its inputs, its initializers, the element types that the file declares, and what is known
+    /// in the graph around it. Declared ranks of intermediate values are not trusted.
+    pub(super) fn of_graph(graph: &Graph, outer: Option<&'o Self>) -> Self {
+        let declared = graph.value_info.iter().map(|info| (&info.value, Type { dtype: info.dtype, rank: None }));
+        let rank = |info: &ValueInfo| info.shape.as_ref().map(Vec::len);
+        let inputs = graph.inputs.iter().map(|info| (&info.value, Type { dtype: info.dtype, rank: rank(info) }));
+        let constants = graph
+            .initializers
+            .iter()
+            .map(|(value, tensor)| (value, Type { dtype: Some(tensor.dtype()), rank: Some(tensor.dims().len()) }));
+        let own = declared.chain(inputs).chain(constants).map(|(value, known)| (value.clone(), known)).collect();
+        Self { own, outer }
     }
 
     pub(super) fn of(&self, value: Option<&Value>) -> Type {
-        value.and_then(|v| self.0.get(v)).copied().unwrap_or_default()
+        let Some(value) = value else { return Type::default() };
+        let known = self.own.get(value).copied();
+        known.or_else(|| self.outer.map(|outer| outer.of(Some(value)))).unwrap_or_default()
     }
 
     /// Adds the outputs of `node`.
@@ -42,7 +46,7 @@ impl Types {
             let declared = self.of(Some(value)).dtype;
             let dtype = declared.or_else(|| self.dtype(node, i));
             let rank = if i == 0 { self.rank(node) } else { None };
-            self.0.insert(value.clone(), Type { dtype, rank });
+            self.own.insert(value.clone(), Type { dtype, rank });
         }
     }
 

@@ -4,6 +4,14 @@
 //! functions, quantization annotations, fields of later format versions — stays in encoded form beside it (see [`Kept`])
 //! and is written out again unchanged.
 
+// Sizes in a file are hostile until checked: no conversion may lose anything.
+#![deny(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss
+)]
+
 mod kept;
 mod read;
 mod survey;

@@ -4,9 +4,11 @@
 //! walk in `reverse`, which knows no operator by name: it looks rules up in the table of operators.
 
 mod gradient;
+mod preprocess;
 mod reverse;
 
 pub use gradient::{Gradient, Vjp, gradient, vjp};
+pub use preprocess::{Normalization, preprocess};
 
 use crate::{Cause, Model, TransformError, check};
 
