@@ -16,6 +16,7 @@
 //! | `HardSwish` | both bends | that of the straight piece outside: 0 at -3, 1 at 3 |
 //! | `Clip` | a bound | 1, as of `torch.clamp`; `torch.nn.ReLU6` has 0 there, but a file does not tell them apart |
 //! | `Max`, `Min` | several inputs equal | shared evenly, as of `torch.maximum` |
+//! | `MaxPool`, `GlobalMaxPool` | several elements equal | to the first in row-major order |
 //! | `ReduceMax`, `ReduceMin` | several elements equal | shared evenly, as of `torch.amax` |
 //! | `Pow` | exponent 0, or base 0 and exponent not negative | 0 for the base, or for the exponent |
 //! | `Sqrt`, `Log`, `Reciprocal`, … | 0 | infinite, as the limit is |
@@ -24,32 +25,53 @@
 //! any model look robust.
 
 mod class;
+mod convolve;
+mod inputs;
 mod reduction;
+mod select;
 #[cfg(test)]
 mod sketch;
+mod window;
 
 mod abs;
 mod add;
+mod average_pool;
+mod batch_normalization;
+mod cast;
 mod celu;
 mod clip;
+mod concat;
+mod conv;
+mod conv_transpose;
+mod depth_to_space;
 mod div;
 mod elu;
 mod erf;
 mod exp;
+mod expand;
+mod flatten;
+mod gather;
+mod gather_elements;
 mod gemm;
+mod global_average_pool;
+mod global_max_pool;
 mod hard_sigmoid;
 mod hard_swish;
+mod identity;
+mod instance_normalization;
 mod layer_normalization;
 mod leaky_relu;
 mod log;
 mod log_softmax;
 mod mat_mul;
 mod max;
+mod max_pool;
 mod mean;
 mod min;
 mod mish;
 mod mul;
 mod neg;
+mod pad;
 mod pow;
 mod prelu;
 mod reciprocal;
@@ -58,15 +80,24 @@ mod reduce_mean;
 mod reduce_min;
 mod reduce_sum;
 mod relu;
+mod reshape;
+mod resize;
 mod selu;
 mod sigmoid;
+mod slice;
 mod softmax;
 mod softplus;
 mod softsign;
+mod space_to_depth;
+mod split;
 mod sqrt;
+mod squeeze;
 mod sub;
 mod sum;
 mod tanh;
+mod tile;
+mod transpose;
+mod unsqueeze;
 mod where_;
 
 use crate::error::no_rule;
@@ -131,27 +162,44 @@ pub trait Operator: Sync {
 pub static OPERATORS: &[&dyn Operator] = &[
     &abs::Abs,
     &add::Add,
+    &average_pool::AveragePool,
+    &batch_normalization::BatchNormalization,
+    &cast::Cast,
     &celu::Celu,
     &clip::Clip,
+    &concat::Concat,
+    &conv::Conv,
+    &conv_transpose::ConvTranspose,
+    &depth_to_space::DepthToSpace,
     &div::Div,
     &elu::Elu,
     &erf::Erf,
     &exp::Exp,
+    &expand::Expand,
+    &flatten::Flatten,
+    &gather::Gather,
+    &gather_elements::GatherElements,
     &gemm::Gemm,
+    &global_average_pool::GlobalAveragePool,
+    &global_max_pool::GlobalMaxPool,
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
+    &identity::Identity,
+    &instance_normalization::InstanceNormalization,
     &layer_normalization::LayerNormalization,
     &leaky_relu::LeakyRelu,
     &log::Log,
     &log_softmax::LogSoftmax,
     &mat_mul::MatMul,
     &max::Max,
+    &max_pool::MaxPool,
     &mean::Mean,
     &min::Min,
     &mish::Mish,
     &mul::Mul,
     &neg::Neg,
     &prelu::PRelu,
+    &pad::Pad,
     &pow::Pow,
     &reciprocal::Reciprocal,
     &reduce_max::ReduceMax,
@@ -159,15 +207,24 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &reduce_min::ReduceMin,
     &reduce_sum::ReduceSum,
     &relu::Relu,
+    &reshape::Reshape,
+    &resize::Resize,
     &selu::Selu,
     &sigmoid::Sigmoid,
+    &slice::Slice,
     &softmax::Softmax,
     &softplus::Softplus,
     &softsign::Softsign,
+    &space_to_depth::SpaceToDepth,
+    &split::Split,
     &sqrt::Sqrt,
+    &squeeze::Squeeze,
     &sub::Sub,
     &sum::Sum,
     &tanh::Tanh,
+    &tile::Tile,
+    &transpose::Transpose,
+    &unsqueeze::Unsqueeze,
     &where_::Where,
 ];
 

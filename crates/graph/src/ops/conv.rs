@@ -1,0 +1,59 @@
+//! `Conv`: a convolution over any number of spatial axes. <https://onnx.ai/onnx/operators/onnx__Conv.html>
+
+use super::class::output;
+use super::convolve::{Kernel, correlate, spread};
+use super::inputs::int;
+use super::window::{Stated, Window};
+use super::{Class, Operator};
+use crate::error::no_rule;
+use crate::{Cause, Emit, Node, Rule, Value};
+
+/// Inputs: data `[n, c, …]`, kernel `[m, c / group, k…]`, bias `[m]`.
+#[derive(Debug)]
+pub(super) struct Conv;
+
+impl Operator for Conv {
+    fn name(&self) -> &'static str {
+        "Conv"
+    }
+
+    fn class(&self) -> Class {
+        Class::Bilinear
+    }
+
+    fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+        let (x, kernel) = (node.required(0)?, node.required(1)?);
+        let group = groups(node)?;
+        match input {
+            0 => spread(y, Kernel { value: kernel, content: e.constant(kernel) }, &windows(node, e)?, group, e),
+            1 => {
+                let dims = e.dims(x)?;
+                correlate(x, y, dims, &windows(node, e)?, group, e)
+            }
+            2 => Ok(sum_per_channel(y, e.dims(x)?.len(), e)),
+            _ => Err(no_rule(node)),
+        }
+    }
+}
+
+fn windows(node: &Node, e: &Emit<'_>) -> Rule<Vec<Window>> {
+    let output = output(node)?;
+    let kernel = e.fixed(node.required(1)?, 2)?.into_iter().map(int).collect();
+    Stated::of(node, kernel)?.reading(&e.fixed(node.required(0)?, 2)?, &e.fixed(output, 2)?)
+}
+
+/// Attribute `group`.
+pub(super) fn groups(node: &Node) -> Rule<usize> {
+    let group = node.int("group", 1)?;
+    usize::try_from(group)
+        .ok()
+        .filter(|&g| g > 0)
+        .ok_or_else(|| Cause::Malformed(format!("attribute \"group\" is {group}")))
+}
+
+/// The transpose of a bias: `y`, of rank `rank`, summed over everything but the channels.
+pub(super) fn sum_per_channel(y: &Value, rank: usize, e: &mut Emit<'_>) -> Value {
+    let axes: Vec<i64> = (0..int(rank)).filter(|&a| a != 1).collect();
+    let axes = e.ints(&axes);
+    e.op_with("ReduceSum", &[y, &axes], [("keepdims", 0.into())])
+}

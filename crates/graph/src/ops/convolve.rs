@@ -1,0 +1,161 @@
+//! The three linear maps of a convolution, between the side that its windows slide over (*wide*) and the side with one
+//! element per window (*narrow*): `gather` is a convolution, `spread` its transpose, `correlate` the gradient of its kernel.
+//!
+//! Kernels have the layout `[narrow channels, wide channels / group, k…]` in all three, which is ONNX's for `Conv` and for
+//! `ConvTranspose` alike. Padding is always written out: `ConvTranspose` with `output_shape` recomputes it.
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+
+use super::inputs::{int, pad, size};
+use super::window::Window;
+use crate::{Attribute, Cause, Dim, Emit, Rule, Tensor, Value};
+
+/// A kernel, with its content where that is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kernel<'a> {
+    pub value: &'a Value,
+    pub content: Option<&'a Tensor>,
+}
+
+/// From the narrow side to the wide one: `wide[n * stride + k * dilation - begin] += kernel[k] narrow[n]`.
+pub(super) fn spread(y: &Value, kernel: Kernel<'_>, windows: &[Window], group: usize, e: &mut Emit<'_>) -> Rule<Value> {
+    // On ONNX Runtime's CPU kernels a flipped Conv takes half the time of a ConvTranspose; with strides it would work on zeros.
+    if let (Some(content), true) = (kernel.content, windows.iter().all(|w| w.stride == 1)) {
+        let flipped = e.tensor(flip(content, group)?);
+        return Ok(spread_unit_stride(y, &flipped, windows, group, e));
+    }
+    // What remains of the wide side behind the last window is shorter than the stride, as ONNX Runtime demands of
+    // `output_padding`: otherwise there would be one more window.
+    let ends: Vec<i64> = windows.iter().map(|w| w.overhang().max(0)).collect();
+    let output_padding: Vec<i64> = windows.iter().map(|w| (-w.overhang()).max(0)).collect();
+    let mut attributes = attributes(windows, &ends, group, |w| (w.stride, w.dilation));
+    attributes.insert("output_padding".into(), output_padding.into());
+    Ok(one(e, "ConvTranspose", y, kernel.value, attributes))
+}
+
+/// `spread` as a convolution with the flipped kernel: both sides of `y` get the zeros that windows at the edges reach.
+fn spread_unit_stride(y: &Value, flipped: &Value, windows: &[Window], group: usize, e: &mut Emit<'_>) -> Value {
+    let begins = windows.iter().map(|w| w.reach() - 1 - w.begin);
+    let ends = windows.iter().map(|w| w.wide - w.narrow + w.begin);
+    let sides: Vec<(i64, i64)> = begins.zip(ends).collect();
+    // Windows that lie in the padding altogether: nothing of the wide side depends on them.
+    let crop: Vec<(i64, i64)> = [(0, 0); 2].into_iter().chain(sides.iter().map(|s| (s.0.min(0), s.1.min(0)))).collect();
+    let y = pad(y, &crop, e);
+    let padded: Vec<Window> = windows.iter().zip(&sides).map(|(w, s)| Window { begin: s.0.max(0), ..*w }).collect();
+    let ends: Vec<i64> = sides.iter().map(|s| s.1.max(0)).collect();
+    let attributes = attributes(&padded, &ends, group, |w| (w.stride, w.dilation));
+    one(e, "Conv", &y, flipped, attributes)
+}
+
+/// From the wide side to the narrow one: `narrow[n] = Σ kernel[k] wide[n * stride + k * dilation - begin]`.
+pub(super) fn gather(y: &Value, kernel: &Value, windows: &[Window], group: usize, e: &mut Emit<'_>) -> Value {
+    let (y, ends) = fit_end(y, windows, e);
+    let attributes = attributes(windows, &ends, group, |w| (w.stride, w.dilation));
+    one(e, "Conv", &y, kernel, attributes)
+}
+
+/// From both sides to the kernel: `kernel[k] = Σ narrow[n] wide[n * stride + k * dilation - begin]`, summed over the batch.
+///
+/// A convolution in which the batch takes the place of the channels, and strides and dilations change places. `dims` is the
+/// shape of the wide side.
+///
+/// # Errors
+/// A dimension other than the first depends on the batch.
+pub(super) fn correlate(
+    wide: &Value,
+    narrow: &Value,
+    dims: &[Dim],
+    windows: &[Window],
+    group: usize,
+    e: &mut Emit<'_>,
+) -> Rule<Value> {
+    let (&[batch, _], spatial) =
+        dims.split_first_chunk().ok_or_else(|| Cause::Malformed("the data has at least two dimensions".into()))?;
+    let grouped_batch = match batch {
+        Dim::Fixed(n) => Dim::Fixed(n * group),
+        Dim::Batch(k) => Dim::Batch(k * group),
+    };
+    let per_group = Dim::Fixed(size(dims, 1)? / group);
+    // [n, g·c, …] → [c, g·n, …]: each group keeps its own channels, the batch becomes the channels to sum over.
+    let split: Vec<Dim> = [batch, Dim::Fixed(group), per_group].iter().chain(spatial).copied().collect();
+    let merged: Vec<Dim> = [per_group, grouped_batch].iter().chain(spatial).copied().collect();
+    let wide = e.reshape(wide, &split)?;
+    let rest = |from: i64| (0..int(windows.len())).map(move |a| a + from);
+    let wide =
+        e.op_with("Transpose", &[&wide], [("perm", [2, 1, 0].into_iter().chain(rest(3)).collect::<Vec<i64>>().into())]);
+    let wide = e.reshape(&wide, &merged)?;
+    let swap: Vec<i64> = [1, 0].into_iter().chain(rest(2)).collect();
+    let narrow = e.op_with("Transpose", &[narrow], [("perm", swap.clone().into())]);
+    let (wide, ends) = fit_end(&wide, windows, e);
+    let attributes = attributes(windows, &ends, group, |w| (w.dilation, w.stride));
+    let kernel = one(e, "Conv", &wide, &narrow, attributes);
+    Ok(e.op_with("Transpose", &[&kernel], [("perm", swap.into())]))
+}
+
+/// The wide side without the elements behind the last window, and the padding that the last window needs behind it.
+fn fit_end(wide: &Value, windows: &[Window], e: &mut Emit<'_>) -> (Value, Vec<i64>) {
+    let crop: Vec<(i64, i64)> =
+        [(0, 0); 2].into_iter().chain(windows.iter().map(|w| (0, w.overhang().min(0)))).collect();
+    (pad(wide, &crop, e), windows.iter().map(|w| w.overhang().max(0)).collect())
+}
+
+fn attributes(
+    windows: &[Window],
+    ends: &[i64],
+    group: usize,
+    steps: impl Fn(&Window) -> (i64, i64),
+) -> IndexMap<String, Attribute> {
+    let pads: Vec<i64> = windows.iter().map(|w| w.begin).chain(ends.iter().copied()).collect();
+    let strides: Vec<i64> = windows.iter().map(|w| steps(w).0).collect();
+    let dilations: Vec<i64> = windows.iter().map(|w| steps(w).1).collect();
+    IndexMap::from([
+        ("pads".to_owned(), pads.into()),
+        ("strides".to_owned(), strides.into()),
+        ("dilations".to_owned(), dilations.into()),
+        ("group".to_owned(), int(group).into()),
+    ])
+}
+
+fn one(e: &mut Emit<'_>, operator: &str, x: &Value, kernel: &Value, attributes: IndexMap<String, Attribute>) -> Value {
+    e.node(operator, vec![Some(x.clone()), Some(kernel.clone())], attributes, 1).remove(0)
+}
+
+/// `[g·n, w, k…]` as `[g·w, n, reversed k…]`: the kernel of the transposed map at unit stride.
+///
+/// # Errors
+/// The kernel's shape does not fit the groups.
+fn flip(kernel: &Tensor, group: usize) -> Rule<Tensor> {
+    let defect = || Cause::Malformed(format!("a kernel of shape {:?} in {group} groups", kernel.dims()));
+    let size = kernel.dtype().size().ok_or_else(defect)?;
+    let (&[out, wide], taps) = kernel.dims().split_first_chunk().ok_or_else(defect)?;
+    let narrow = out.checked_div(group).filter(|n| n * group == out).ok_or_else(defect)?;
+    let volume: usize = taps.iter().product();
+    let mut data = Vec::with_capacity(kernel.bytes().len());
+    for g in 0..group {
+        for w in 0..wide {
+            for n in 0..narrow {
+                let start = ((g * narrow + n) * wide + w) * volume * size;
+                let taps = &kernel.bytes()[start..start + volume * size];
+                data.extend(taps.rchunks_exact(size).flatten());
+            }
+        }
+    }
+    let dims = [group * wide, narrow].into_iter().chain(taps.iter().copied()).collect();
+    Tensor::new(kernel.dtype(), dims, Bytes::from(data)).ok_or_else(defect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flip_swaps_channels_within_groups_and_reverses_taps() {
+        // Two groups, two narrow channels and one wide channel in each, two taps.
+        let kernel = Tensor::floats(&[4, 1, 2], &[1., 2., 3., 4., 5., 6., 7., 8.]);
+        let flipped = flip(&kernel, 2).unwrap();
+        assert_eq!(flipped, Tensor::floats(&[2, 2, 2], &[2., 1., 4., 3., 6., 5., 8., 7.]));
+        assert_eq!(flip(&flipped, 2).unwrap(), kernel);
+        assert!(flip(&kernel, 3).is_err());
+    }
+}

@@ -1,0 +1,22 @@
+//! `Flatten`: the dimensions before `axis` merged into one, and those behind it. <https://onnx.ai/onnx/operators/onnx__Flatten.html>
+
+use super::inputs::restore_shape;
+use super::{Class, Operator};
+use crate::{Emit, Node, Rule, Value};
+
+#[derive(Debug)]
+pub(super) struct Flatten;
+
+impl Operator for Flatten {
+    fn name(&self) -> &'static str {
+        "Flatten"
+    }
+
+    fn class(&self) -> Class {
+        Class::ShapeOnly
+    }
+
+    fn transpose(&self, node: &Node, _: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+        restore_shape(node, y, e)
+    }
+}

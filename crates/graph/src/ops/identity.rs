@@ -1,0 +1,21 @@
+//! `Identity`: its input. <https://onnx.ai/onnx/operators/onnx__Identity.html>
+
+use super::{Class, Operator};
+use crate::{Emit, Node, Rule, Value};
+
+#[derive(Debug)]
+pub(super) struct Identity;
+
+impl Operator for Identity {
+    fn name(&self) -> &'static str {
+        "Identity"
+    }
+
+    fn class(&self) -> Class {
+        Class::ShapeOnly
+    }
+
+    fn transpose(&self, _: &Node, _: usize, y: &Value, _: &mut Emit<'_>) -> Rule<Value> {
+        Ok(y.clone())
+    }
+}

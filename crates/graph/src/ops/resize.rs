@@ -1,0 +1,194 @@
+//! `Resize`: another resolution along some axes. <https://onnx.ai/onnx/operators/onnx__Resize.html>
+//!
+//! Nearest and linear resizing treat one axis after the other, each with a matrix that does not depend on the data. The
+//! matrices are not computed here from the specification's coordinate formulas: the emitted graph resizes an identity matrix
+//! with the same attributes, a constant that ONNX Runtime folds when it loads the graph. So the gradient is the transpose of
+//! what the runtime does, down to how it rounds coordinates at ties.
+
+use indexmap::IndexMap;
+
+use super::class::output;
+use super::inputs::{axis, floats, int, ints, size};
+use super::{Class, Operator};
+use crate::{Cause, Dim, Emit, Node, Rule, Tensor, Value};
+
+/// Inputs: data, region of interest, scales, sizes.
+#[derive(Debug)]
+pub(super) struct Resize;
+
+impl Operator for Resize {
+    fn name(&self) -> &'static str {
+        "Resize"
+    }
+
+    fn class(&self) -> Class {
+        Class::Linear
+    }
+
+    fn transpose(&self, node: &Node, _: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+        let output = output(node)?;
+        let (x_dims, mut dims) = (e.dims(node.required(0)?)?, e.dims(output)?.to_vec());
+        let resized = Resized::all(node, x_dims, &dims, e)?;
+        if let Some(blocks) = blocks(node, x_dims, &dims, &resized)? {
+            return Ok(sum_blocks(y, &blocks, e.dtype(output)?, e));
+        }
+        let mut y = y.clone();
+        for axis in resized {
+            y = axis.transpose(node, &y, &dims, e)?;
+            dims[axis.axis] = x_dims[axis.axis];
+        }
+        Ok(y)
+    }
+}
+
+/// One axis that changes.
+#[derive(Debug)]
+struct Resized {
+    axis: usize,
+    input: usize,
+    output: usize,
+    /// The stated scale; without one it is that of the sizes.
+    scale: Option<f64>,
+    /// Start and end of the region of interest.
+    region: Option<(f64, f64)>,
+}
+
+impl Resized {
+    /// The axes that `node` changes.
+    fn all(node: &Node, x: &[Dim], y: &[Dim], e: &Emit<'_>) -> Rule<Vec<Self>> {
+        refuse(node)?;
+        let stated = node.ints("axes")?.map_or_else(|| (0..int(x.len())).collect(), <[i64]>::to_vec);
+        let some = |values: Option<Vec<f64>>| values.filter(|v| !v.is_empty());
+        let scales = some(floats(node, 2, "scales", e)?);
+        let sizes = ints(node, 3, "sizes", e)?.filter(|v| !v.is_empty());
+        let crop = node.text("coordinate_transformation_mode", "half_pixel")? == "tf_crop_and_resize";
+        let regions = if crop { some(floats(node, 1, "roi", e)?) } else { None };
+        let n = stated.len();
+        let lengths =
+            [scales.as_ref().map(Vec::len), sizes.as_ref().map(Vec::len), regions.as_ref().map(|r| r.len() / 2)];
+        if lengths.iter().flatten().any(|&len| len != n)
+            || scales.is_some() == sizes.is_some()
+            || crop != regions.is_some()
+        {
+            return Err(Cause::Malformed(format!(
+                "either scales or sizes with one value for each of {n} axes, and a region of interest with two if the \
+                 coordinate transformation is tf_crop_and_resize"
+            )));
+        }
+        let mut resized = Vec::new();
+        for (i, &stated) in stated.iter().enumerate() {
+            let axis = axis(stated, x.len())?;
+            let scale = scales.as_ref().map(|s| s[i]);
+            let region = regions.as_ref().map(|r| (r[i], r[n + i]));
+            let unscaled = scale.map_or(x[axis] == y[axis], |s| (s - 1.0).abs() < f64::EPSILON);
+            if !unscaled || region.is_some_and(|r| r != (0.0, 1.0)) {
+                resized.push(Self { axis, input: size(x, axis)?, output: size(y, axis)?, scale, region });
+            }
+        }
+        Ok(resized)
+    }
+
+    /// Multiplies `y`, of shape `dims`, by the transposed matrix of this axis.
+    fn transpose(&self, node: &Node, y: &Value, dims: &[Dim], e: &mut Emit<'_>) -> Rule<Value> {
+        let matrix = self.matrix(node, e.dtype(node.required(0)?)?, e)?;
+        let last = dims.len() - 1;
+        if self.axis == last {
+            let transposed = e.op_with("Transpose", &[&matrix], [("perm", vec![1, 0].into())]);
+            return Ok(e.op("MatMul", &[y, &transposed]));
+        }
+        if self.axis + 1 == last && self.axis > 0 {
+            return Ok(e.op("MatMul", &[&matrix, y]));
+        }
+        // Everything before the axis as one dimension and everything behind it as another.
+        let (before, behind) = (product(&dims[..self.axis])?, product(&dims[self.axis + 1..])?);
+        let y = e.reshape(y, &[before, Dim::Fixed(self.output), behind])?;
+        let y = e.op("MatMul", &[&matrix, &y]);
+        let mut shape = dims.to_vec();
+        shape[self.axis] = Dim::Fixed(self.input);
+        e.reshape(&y, &shape)
+    }
+
+    /// `[input, output]`: row `i` holds what input element `i` gives to each output element.
+    fn matrix(&self, node: &Node, dtype: crate::DataType, e: &mut Emit<'_>) -> Rule<Value> {
+        let n = self.input;
+        let mut identity = vec![0.0; n * n];
+        identity.iter_mut().step_by(n + 1).for_each(|v| *v = 1.0);
+        let identity = e.tensor(Tensor::rounded(dtype, &[n, n], &identity));
+        #[allow(clippy::cast_possible_truncation)]
+        let mut numbers = |values: &[f64]| {
+            let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
+            e.tensor(Tensor::floats(&[values.len()], &values))
+        };
+        let region = self.region.map(|(start, end)| numbers(&[0.0, start, 1.0, end]));
+        let scales = self.scale.map(|scale| numbers(&[1.0, scale]));
+        let sizes = if scales.is_none() { Some(e.ints(&[int(n), int(self.output)])) } else { None };
+        // Elements that are extrapolated do not depend on the data.
+        let mut attributes = IndexMap::from([("extrapolation_value".to_owned(), 0.0.into())]);
+        for name in ["mode", "coordinate_transformation_mode", "nearest_mode"] {
+            attributes.extend(node.attributes.get(name).map(|value| (name.to_owned(), value.clone())));
+        }
+        Ok(e.node("Resize", vec![Some(identity), region, scales, sizes], attributes, 1).remove(0))
+    }
+}
+
+/// Refuses what is not a product of matrices, or not one that this rule has been checked for.
+fn refuse(node: &Node) -> Rule<()> {
+    let mode = node.text("mode", "nearest")?;
+    if !matches!(mode, "nearest" | "linear") {
+        return Err(Cause::Unsupported(format!("mode {mode}; nearest and linear are supported")));
+    }
+    if node.int("antialias", 0)? != 0 {
+        return Err(Cause::Unsupported("antialias 1; 0 is supported".into()));
+    }
+    let policy = node.text("keep_aspect_ratio_policy", "stretch")?;
+    if policy != "stretch" {
+        return Err(Cause::Unsupported(format!("keep_aspect_ratio_policy {policy}; stretch is supported")));
+    }
+    Ok(())
+}
+
+/// Factor by which each spatial axis grows, if every input element becomes exactly one block of the output.
+fn blocks(node: &Node, x: &[Dim], y: &[Dim], resized: &[Resized]) -> Rule<Option<Vec<usize>>> {
+    let coordinates = node.text("coordinate_transformation_mode", "half_pixel")?;
+    let rounding = node.text("nearest_mode", "round_prefer_floor")?;
+    // At these the centres of a block's elements never lie half-way between two input elements.
+    let exact = match coordinates {
+        "asymmetric" => rounding == "floor",
+        "half_pixel" => matches!(rounding, "round_prefer_floor" | "round_prefer_ceil"),
+        _ => false,
+    };
+    if node.text("mode", "nearest")? != "nearest" || !exact || !(3..=5).contains(&x.len()) || y.len() != x.len() {
+        return Ok(None);
+    }
+    let mut factors = vec![1; x.len() - 2];
+    for axis in resized {
+        let factor = axis.output / axis.input.max(1);
+        #[allow(clippy::cast_precision_loss)]
+        let whole = axis.output == factor * axis.input && axis.scale.is_none_or(|s| (s - factor as f64).abs() == 0.0);
+        match axis.axis.checked_sub(2).and_then(|spatial| factors.get_mut(spatial)) {
+            Some(slot) if whole && factor > 0 => *slot = factor,
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(factors))
+}
+
+/// The sum of each block: its mean, which has a fast kernel, times its size.
+fn sum_blocks(y: &Value, blocks: &[usize], dtype: crate::DataType, e: &mut Emit<'_>) -> Value {
+    let block: Vec<i64> = blocks.iter().map(|&b| int(b)).collect();
+    let mean = e.op_with("AveragePool", &[y], [("kernel_shape", block.clone().into()), ("strides", block.into())]);
+    #[allow(clippy::cast_precision_loss)]
+    let elements = e.scalar(blocks.iter().product::<usize>() as f64, dtype);
+    e.op("Mul", &[&mean, &elements])
+}
+
+/// The product of dimensions, of which one may depend on the batch.
+fn product(dims: &[Dim]) -> Rule<Dim> {
+    dims.iter().try_fold(Dim::Fixed(1), |product, &dim| match (product, dim) {
+        (Dim::Fixed(a), Dim::Fixed(b)) => Ok(Dim::Fixed(a * b)),
+        (Dim::Fixed(a), Dim::Batch(b)) | (Dim::Batch(a), Dim::Fixed(b)) => Ok(Dim::Batch(a * b)),
+        (Dim::Batch(_), Dim::Batch(_)) => {
+            Err(Cause::Unsupported("two dimensions that depend on the batch size".into()))
+        }
+    })
+}

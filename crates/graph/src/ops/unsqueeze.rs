@@ -1,0 +1,22 @@
+//! `Unsqueeze`: dimensions of size 1 inserted. <https://onnx.ai/onnx/operators/onnx__Unsqueeze.html>
+
+use super::inputs::restore_shape;
+use super::{Class, Operator};
+use crate::{Emit, Node, Rule, Value};
+
+#[derive(Debug)]
+pub(super) struct Unsqueeze;
+
+impl Operator for Unsqueeze {
+    fn name(&self) -> &'static str {
+        "Unsqueeze"
+    }
+
+    fn class(&self) -> Class {
+        Class::ShapeOnly
+    }
+
+    fn transpose(&self, node: &Node, _: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+        restore_shape(node, y, e)
+    }
+}
