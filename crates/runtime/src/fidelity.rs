@@ -14,26 +14,27 @@ use crate::{LoadCause, OnnxRuntime, probe};
 /// usually there is none.
 const TOLERANCE: f32 = 1e-4;
 
-/// Compares `file` with `rewritten`, whose input takes samples of shape `sample_shape`.
+/// Compares the model `file`, which was read from `source`, with `rewritten`, whose input takes samples of shape `sample_shape`.
 ///
 /// # Errors
 /// Their logits differ, or one of them does not run.
 pub(crate) fn check(
     runtime: &OnnxRuntime,
-    file: Source<'_>,
+    source: Source<'_>,
+    file: &Model,
     rewritten: &Model,
     (input, logits): (&Value, &Value),
     sample_shape: &[usize],
-    declared_batch: Option<&Dimension>,
 ) -> Result<(), LoadCause> {
     let settings = SessionSettings::plain();
-    let mut file = session::open(runtime, file, &settings)?;
+    let mut theirs = session::open(runtime, source, &settings)?;
     let mut ours = session::open(runtime, Source::Bytes(&rewritten.to_bytes()), &settings)?;
-    let batch = if let Some(Dimension::Known(batch)) = declared_batch { *batch } else { 2 };
+    let stated = file.graph.inputs.iter().find(|i| i.value == *input).and_then(|i| i.shape.as_ref()?.first());
+    let batch = if let Some(Dimension::Known(batch)) = stated { *batch } else { 2 };
     let x = probe::checkered(&[&[batch], sample_shape].concat());
     let inputs: Tensors = [(input.to_string(), Array::Float(x))].into();
-    let expected = session::run_for(&mut file, &inputs, logits.as_str())?;
-    let again = session::run_for(&mut file, &inputs, logits.as_str())?;
+    let expected = session::run_for(&mut theirs, &inputs, logits.as_str())?;
+    let again = session::run_for(&mut theirs, &inputs, logits.as_str())?;
     let found = session::run_for(&mut ours, &inputs, logits.as_str())?;
     match (difference(&expected, &again), difference(&expected, &found)) {
         (Some(0.0), Some(difference)) if difference <= TOLERANCE => Ok(()),
@@ -64,8 +65,51 @@ fn difference(a: &Array, b: &Array) -> Option<f32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 mod tests {
+    use assay_graph::{DataType, Graph, Node, Tensor, ValueInfo};
+
     use super::*;
+    use crate::Library;
+
+    /// `y = operator(x, w)` with a vector `w` of two numbers.
+    fn model(operator: &str, w: [f32; 2]) -> Model {
+        let info = |name: &str| {
+            ValueInfo::new(name, DataType::Float, vec![Dimension::Symbol("n".into()), Dimension::Known(2)])
+        };
+        let mut graph = Graph::default();
+        graph.inputs.push(info("x"));
+        graph.outputs.push(info("y"));
+        let inputs: &[&str] = if operator == "RandomNormalLike" { &["x"] } else { &["x", "w"] };
+        let inputs = inputs.iter().map(|&name| Some(name.into())).collect();
+        graph.nodes.push(Node::new(operator, inputs, vec![Some("y".into())]));
+        graph.initializers.insert("w".into(), Tensor::floats(&[2], &w));
+        Model::new(17, graph)
+    }
+
+    fn compare(file: &Model, rewritten: &Model) -> Option<Result<(), LoadCause>> {
+        let runtime = OnnxRuntime::load(&Library::default()).inspect_err(|e| println!("skipped: {e}")).ok()?;
+        let bytes = file.to_bytes();
+        Some(check(&runtime, Source::Bytes(&bytes), file, rewritten, (&"x".into(), &"y".into()), &[2]))
+    }
+
+    #[test]
+    fn a_model_that_computes_something_else_is_found_out() {
+        let file = model("Add", [1.0, 2.0]);
+        let Some(same) = compare(&file, &file) else { return };
+        same.unwrap();
+        for other in [model("Add", [1.0, 2.001]), model("Mul", [1.0, 2.0])] {
+            let error = compare(&file, &other).unwrap().unwrap_err();
+            assert!(matches!(error, LoadCause::Unfaithful { difference } if difference > TOLERANCE), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_model_with_random_logits_cannot_be_compared() {
+        let random = model("RandomNormalLike", [0.0; 2]);
+        let Some(result) = compare(&random, &random) else { return };
+        result.unwrap();
+    }
 
     fn array(values: &[f32]) -> Array {
         Array::Float(ArrayD::from_shape_vec(vec![values.len()], values.to_vec()).unwrap())

@@ -10,6 +10,7 @@ mod library;
 mod native;
 mod onnx;
 mod options;
+mod prepare;
 mod probe;
 mod provider;
 mod session;

@@ -2,20 +2,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use assay_graph::{Canonical, Dim, Gradient, Loss, Model, Shaped, Value, gradient};
+use assay_graph::{Gradient, Loss, Shaped, gradient};
 use ndarray::{Array1, Array2, ArrayView2, CowArray, Ix2, s};
-use sha2::{Digest, Sha256};
 
+use crate::prepare::{Prepared, prepare};
 use crate::session::{Array, Source, Tensors};
 use crate::{
     Class, Classifier, ClassifierOptions, ClassifierSpec, Engine, EngineOptions, Evaluated, Gradients, LoadCause,
-    LoadError, ModelInfo, OnnxRuntime, RunError, Ticket, batch, fidelity, probe,
+    LoadError, ModelInfo, OnnxRuntime, RunError, Ticket, batch,
 };
 
 /// A model hosted on ONNX Runtime.
@@ -46,13 +44,8 @@ impl OnnxClassifier {
     /// # Errors
     /// The file cannot be read, is no classifier that assay understands, or does not run; the provider is not available.
     pub fn load(runtime: &OnnxRuntime, file: &Path, options: &ClassifierOptions) -> Result<Self, LoadError> {
-        let host = || {
-            let model = Model::load(file, &options.limits)?;
-            let unreadable = |source| assay_graph::LoadError::Io { path: file.to_owned(), source };
-            let digest = digest_of(file).map_err(unreadable)?;
-            Self::host(runtime, Source::File(file), model, digest, options)
-        };
-        host().map_err(|cause| LoadError { model: file.display().to_string(), cause })
+        Self::host(runtime, Source::File(file), options)
+            .map_err(|cause| LoadError { model: file.display().to_string(), cause })
     }
 
     /// Hosts the model in `bytes`, the content of an ONNX file.
@@ -60,35 +53,12 @@ impl OnnxClassifier {
     /// # Errors
     /// As [`OnnxClassifier::load`]; the model keeps tensors in other files.
     pub fn from_bytes(runtime: &OnnxRuntime, bytes: &[u8], options: &ClassifierOptions) -> Result<Self, LoadError> {
-        let host = || {
-            let model = Model::from_bytes(bytes.to_vec().into(), &options.limits)?;
-            Self::host(runtime, Source::Bytes(bytes), model, hex(&Sha256::digest(bytes)), options)
-        };
-        host().map_err(|cause| LoadError { model: "the model".into(), cause })
+        Self::host(runtime, Source::Bytes(bytes), options)
+            .map_err(|cause| LoadError { model: "the model".into(), cause })
     }
 
-    fn host(
-        runtime: &OnnxRuntime,
-        file: Source<'_>,
-        source: Model,
-        digest: String,
-        options: &ClassifierOptions,
-    ) -> Result<Self, LoadCause> {
-        let parameters =
-            source.graph.initializers.values().filter(|t| t.dtype().is_float()).map(|t| t.len() as u64).sum();
-        let (opset, producer) = (source.opsets.get("").copied().unwrap_or(0), source.producer.clone());
-        let stated = source.graph.inputs.first().and_then(|input| input.shape.as_ref()?.first().cloned());
-        let metadata = source.metadata.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let mut model = probe::shapes(runtime, Canonical::new(source)?, options.sample_shape.as_deref())?;
-        if model.model().graph.outputs.len() > 1 {
-            // Nobody asks for the others: they need not be computed.
-            let (logits, mut single) = (model.logits()?.clone(), model.model().clone());
-            single.graph.outputs.retain(|output| output.value == logits);
-            model = probe::shapes(runtime, Canonical::new(single)?, options.sample_shape.as_deref())?;
-        }
-        let (input, output) = (model.input()?.clone(), model.logits()?.clone());
-        let (sample_shape, classes) = (sample_dims(&model, &input), sample_dims(&model, &output).iter().product());
-        fidelity::check(runtime, file, model.model(), (&input, &output), &sample_shape, stated.as_ref())?;
+    fn host(runtime: &OnnxRuntime, source: Source<'_>, options: &ClassifierOptions) -> Result<Self, LoadCause> {
+        let Prepared { digest, info, model, sample_shape, classes } = prepare(runtime, source, options)?;
         let gradients = match gradient(&model, Loss::CrossEntropy) {
             Ok(_) => Gradients::Exact,
             Err(e) => Gradients::Unavailable(e.to_string()),
@@ -99,14 +69,7 @@ impl OnnxClassifier {
         let provider = forward.provider().to_string();
         Ok(Self {
             spec: ClassifierSpec { digest, sample_shape, classes, provider, gradients },
-            info: ModelInfo {
-                opset,
-                producer,
-                parameters,
-                metadata,
-                input: input.to_string(),
-                output: output.to_string(),
-            },
+            info,
             runtime: runtime.clone(),
             options: engine_options,
             max_batch: options.max_batch.get(),
@@ -293,27 +256,6 @@ fn ranges(n: usize, most: usize) -> Vec<Range<usize>> {
     (0..n).step_by(most).map(|start| start..n.min(start + most)).collect()
 }
 
-/// Shape of a value without the batch dimension.
-fn sample_dims(model: &Shaped, value: &Value) -> Vec<usize> {
-    let dims = model.facts(value).map_or(&[][..], |facts| &facts.dims);
-    dims.iter().skip(1).map(|dim| if let Dim::Fixed(size) = dim { *size } else { 0 }).collect()
-}
-
 fn indices(classes: &[Class]) -> Array {
     Array::Int(classes.iter().map(|class| i64::from(class.0)).collect::<Array1<i64>>().into_dyn())
-}
-
-/// SHA-256 of a file, without holding it in memory.
-fn digest_of(file: &Path) -> io::Result<String> {
-    let (mut file, mut digest, mut buffer) = (File::open(file)?, Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&digest.finalize())),
-            n => digest.update(&buffer[..n]),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use assay_graph::{CanonicalError, Limits, ShapeError};
+use assay_graph::{CanonicalError, Limits, Normalization, ShapeError, TransformError};
 
 use crate::{EngineOptions, ProbeError, RunError, SessionError};
 
@@ -14,6 +14,8 @@ pub struct ClassifierOptions {
     pub engine: EngineOptions,
     /// Most samples of one run. Larger batches are split.
     pub max_batch: NonZeroUsize,
+    /// What the file's model expects to be done to pixels: it becomes part of the hosted model, which then takes pixels.
+    pub normalization: Option<Normalization>,
     /// Shape of one sample, without the batch dimension, for a file that leaves it open.
     pub sample_shape: Option<Vec<usize>>,
     /// What a file may cost.
@@ -25,6 +27,7 @@ impl Default for ClassifierOptions {
         Self {
             engine: EngineOptions::default(),
             max_batch: NonZeroUsize::MIN.saturating_add(63),
+            normalization: None,
             sample_shape: None,
             limits: Limits::default(),
         }
@@ -69,6 +72,9 @@ pub enum LoadCause {
     /// It has no canonical form: its operator set, or one of its operators.
     #[error(transparent)]
     Form(#[from] CanonicalError),
+    /// The normalization does not fit it.
+    #[error(transparent)]
+    Normalization(#[from] TransformError),
     /// Its shapes could not be found out.
     #[error(transparent)]
     Probe(#[from] ProbeError),

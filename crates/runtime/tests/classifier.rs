@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use assay_graph::{DataType, Dimension, Graph, Loss, Model, Node, Tensor, ValueInfo};
+use assay_graph::{DataType, Dimension, Graph, Loss, Model, Node, Normalization, Tensor, ValueInfo};
 use assay_runtime::{
     Class, Classifier, ClassifierOptions, Gradients, LoadCause, OnnxClassifier, OnnxRuntime, RunError,
 };
@@ -80,6 +80,24 @@ fn the_linear_model_has_the_logits_loss_and_gradient_of_the_formula() {
     assert_eq!(found.logits, model.logits(x.view()).unwrap());
     assert_eq!(found.loss, [2.0, -0.5]);
     assert_eq!(found.gradient, array![[-1.0, 1.5], [2.0, 0.5]]);
+}
+
+#[test]
+fn a_half_precision_model_takes_and_gives_ordinary_numbers() {
+    let Some(runtime) = support::runtime() else { return };
+    let mut model = linear(&[&[1.0, 0.0, -1.0], &[0.5, 2.0, 0.0]], vec![]);
+    for info in model.graph.inputs.iter_mut().chain(&mut model.graph.outputs) {
+        info.dtype = Some(DataType::Float16);
+    }
+    let weights: [u16; 6] = [0x3c00, 0, 0xbc00, 0x3800, 0x4000, 0];
+    let bytes: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let weights = Tensor::new(DataType::Float16, vec![2, 3], bytes.into()).unwrap();
+    model.graph.initializers.insert("w".into(), weights);
+    let model = host(&runtime, &model);
+    let x = array![[1.0_f32, 2.0], [0.0, -1.0]];
+    assert_eq!(model.logits(x.view()).unwrap(), array![[2.0, 4.0, -1.0], [-0.5, -2.0, 0.0]]);
+    let found = model.gradient(x.view(), Loss::Margin, &[Class(0), Class(2)], None).unwrap();
+    assert_eq!((found.loss, found.gradient), (vec![2.0, -0.5], array![[-1.0, 1.5], [2.0, 0.5]]));
 }
 
 #[test]
@@ -192,6 +210,29 @@ fn of_several_outputs_the_logits_are_taken() {
     assert_eq!(model.logits(x.view()).unwrap(), array![[1.0, 5.0]]);
     let found = model.gradient(x.view(), Loss::Margin, &[Class(0)], None).unwrap();
     assert_eq!((found.loss, found.gradient), (vec![4.0], array![[1.0, 3.0]]));
+}
+
+#[test]
+fn a_normalization_becomes_part_of_the_model() {
+    let Some(runtime) = support::runtime() else { return };
+    let model = linear(&[&[1.0, 0.0], &[0.5, 2.0]], vec![]);
+    let normalization = Normalization { mean: vec![0.5, 0.25], std: vec![0.5, 0.125], axis: 1 };
+    let options = ClassifierOptions { normalization: Some(normalization.clone()), ..Default::default() };
+    let inside = OnnxClassifier::from_bytes(&runtime, &model.to_bytes(), &options).unwrap();
+    let outside = host(&runtime, &model);
+    let (x, y) = (array![[1.0_f32, 0.5], [0.0, 0.25]], [Class(0), Class(1)]);
+    let (mean, std) = (array![0.5, 0.25], array![0.5, 0.125]);
+    let normalized = (&x - &mean) / &std;
+    assert_eq!(inside.logits(x.view()), outside.logits(normalized.view()));
+    let pixels = inside.gradient(x.view(), Loss::Margin, &y, None).unwrap();
+    let units = outside.gradient(normalized.view(), Loss::Margin, &y, None).unwrap();
+    assert_eq!((pixels.loss, pixels.gradient), (units.loss, units.gradient / &std));
+    assert_eq!(inside.spec().digest, outside.spec().digest);
+
+    let unfit = Normalization { mean: vec![0.0; 3], ..normalization };
+    let options = ClassifierOptions { normalization: Some(unfit), ..Default::default() };
+    let error = OnnxClassifier::from_bytes(&runtime, &model.to_bytes(), &options).unwrap_err();
+    assert!(matches!(error.cause, LoadCause::Normalization(_)), "{error:?}");
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Axis {
         }
         let default = if c.opset < 11 || c.node.operator == "Upsample" { "asymmetric" } else { "half_pixel" };
         let transform = c.text("coordinate_transformation_mode", default)?;
-        let x = self.coordinate(transform, o)?;
+        let x = self.coordinate(transform, o, mode)?;
         #[allow(clippy::cast_precision_loss)]
         let last = (self.input - 1) as f64;
         if transform == "tf_crop_and_resize" && !(0.0..=last).contains(&x) {
@@ -148,22 +148,25 @@ impl Axis {
         }))
     }
 
-    /// Where output position `o` lies in the input.
-    #[allow(clippy::cast_precision_loss)]
-    fn coordinate(&self, transform: &str, o: usize) -> Result<f64, String> {
-        let (input, output, o, scale) = (self.input as f64, self.output as f64, o as f64, self.scale);
+    /// Where output position `o` lies in the input. For the nearest element the runtime's f32 decides: 1.5 / 0.6 - 0.5 is
+    /// 2 in f32 but less with the same scale in f64, and then `floor` differs.
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+    fn coordinate(&self, transform: &str, o: usize, mode: &str) -> Result<f64, String> {
+        let r = |v: f64| if mode == "nearest" { f64::from(v as f32) } else { v };
+        let (input, output, o, scale) = (self.input as f64, self.output as f64, o as f64, r(self.scale));
         Ok(match transform {
-            "half_pixel" => (o + 0.5) / scale - 0.5,
+            "half_pixel" => r(r((o + 0.5) / scale) - 0.5),
             "half_pixel_symmetric" => {
-                let adjustment = output / (scale * input);
-                input / 2.0 * (1.0 - adjustment) + (o + 0.5) / scale - 0.5
+                let adjustment = r(output / r(scale * input));
+                let offset = r(input / 2.0 * r(1.0 - adjustment));
+                r(offset + (o + 0.5) / scale - 0.5)
             }
-            "pytorch_half_pixel" if self.output > 1 => (o + 0.5) / scale - 0.5,
+            "pytorch_half_pixel" if self.output > 1 => r(r((o + 0.5) / scale) - 0.5),
             "pytorch_half_pixel" => 0.0,
-            "align_corners" if self.output > 1 => o * (input - 1.0) / (output - 1.0),
+            "align_corners" if self.output > 1 => r(o * (input - 1.0) / (output - 1.0)),
             "align_corners" => 0.0,
-            "asymmetric" => o / scale,
-            "tf_half_pixel_for_nn" => (o + 0.5) / scale,
+            "asymmetric" => r(o / scale),
+            "tf_half_pixel_for_nn" => r((o + 0.5) / scale),
             "tf_crop_and_resize" => {
                 let (start, end) = self.crop;
                 match self.output {
