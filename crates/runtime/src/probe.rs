@@ -49,7 +49,7 @@ pub enum ProbeError {
     #[error(transparent)]
     Session(#[from] SessionError),
     /// The model failed with a batch.
-    #[error("the model does not run with a batch of {batch} samples of zeros and ones: {cause}")]
+    #[error("the model does not run with a batch of {batch} samples in [0, 1]: {cause}")]
     Run {
         /// Size of the batch.
         batch: usize,
@@ -92,7 +92,7 @@ fn observe(
         let mut dims = vec![batch];
         dims.extend(sample_dims(input, sample_shape)?);
         values.insert(input.value.clone(), Probed { dtype, dims: dims.clone(), content: None });
-        inputs.insert(input.value.to_string(), Array::Float(checkered(&dims)));
+        inputs.insert(input.value.to_string(), Array::Float(scattered(&dims)));
     }
     let outputs = session::outputs(session, &inputs).map_err(|cause| ProbeError::Run { batch, cause })?;
     for (name, value) in &outputs {
@@ -134,12 +134,14 @@ fn declared(input: &ValueInfo) -> String {
     format!("[{}]", dims.collect::<Vec<_>>().join(", "))
 }
 
-/// Zeros and ones in turn: inside the range of every image model, and not constant.
-pub(crate) fn checkered(dims: &[usize]) -> ArrayD<f32> {
-    let mut one = 1.0;
+/// A batch for looking at a model: numbers in `[0, 1]`, which is inside the range of every image model, scattered so that
+/// no two neighbours are alike, and the same on every call.
+pub(crate) fn scattered(dims: &[usize]) -> ArrayD<f32> {
+    let mut state = 0_u32;
     ArrayD::from_shape_simple_fn(dims, || {
-        one = 1.0 - one;
-        one
+        // Multiples of the golden ratio, modulo 1.
+        state = state.wrapping_add(0x9e37_79b9);
+        f32::from((state >> 16) as u16) / f32::from(u16::MAX)
     })
 }
 
