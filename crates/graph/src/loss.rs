@@ -170,8 +170,8 @@ impl<'a, 'm> Logits<'a, 'm> {
         self.ratio(&other, label, &spread, &e_spread)
     }
 
-    /// `L = (z_o - z_y) / D` with `D = spread + 1e-12`, and its derivative `((e_o - e_y) - L e_spread) / D`, where
-    /// `e_spread` is the derivative of the spread.
+    /// `L = (z_o - z_y) / D` with `D = spread + 1e-12`, and its derivative `((e_o - e_y) D - (z_o - z_y) e_spread) / D²`,
+    /// where `e_spread` is the derivative of the spread. Differences of logits cancel without loss, those of `L` would not.
     fn ratio(&mut self, other: &Ranked, label: &Value, spread: &Value, e_spread: &Value) -> Seed {
         let tiny = self.e.scalar(1e-12, DataType::Float);
         let d = self.e.op("Add", &[spread, &tiny]);
@@ -180,9 +180,11 @@ impl<'a, 'm> Logits<'a, 'm> {
         let loss = self.e.op("Div", &[&difference, &d]);
         let (e_other, e_label) = (self.unit(&other.class), self.unit(label));
         let e_difference = self.e.op("Sub", &[&e_other, &e_label]);
-        let scaled = self.e.op("Mul", &[&loss, e_spread]);
-        let numerator = self.e.op("Sub", &[&e_difference, &scaled]);
-        let cotangent = self.e.op("Div", &[&numerator, &d]);
+        let (left, right) = (self.e.op("Mul", &[&e_difference, &d]), self.e.op("Mul", &[&difference, e_spread]));
+        let numerator = self.e.op("Sub", &[&left, &right]);
+        // Twice by `D`, because `D²` could leave the range of f32.
+        let once = self.e.op("Div", &[&numerator, &d]);
+        let cotangent = self.e.op("Div", &[&once, &d]);
         self.seed(&loss, cotangent)
     }
 
