@@ -8,7 +8,7 @@
 use indexmap::IndexMap;
 
 use super::class::output;
-use super::inputs::{axis, floats, int, ints, size};
+use super::inputs::{axis, floats, int, size};
 use super::{Class, Operator};
 use crate::{Cause, Dim, Emit, Node, Rule, Tensor, Value};
 
@@ -60,12 +60,11 @@ impl Resized {
         let stated = node.ints("axes")?.map_or_else(|| (0..int(x.len())).collect(), <[i64]>::to_vec);
         let some = |values: Option<Vec<f64>>| values.filter(|v| !v.is_empty());
         let scales = some(floats(node, 2, "scales", e)?);
-        let sizes = ints(node, 3, "sizes", e)?.filter(|v| !v.is_empty());
+        let sizes = sizes(node, e)?.filter(|&len| len > 0);
         let crop = node.text("coordinate_transformation_mode", "half_pixel")? == "tf_crop_and_resize";
         let regions = if crop { some(floats(node, 1, "roi", e)?) } else { None };
         let n = stated.len();
-        let lengths =
-            [scales.as_ref().map(Vec::len), sizes.as_ref().map(Vec::len), regions.as_ref().map(|r| r.len() / 2)];
+        let lengths = [scales.as_ref().map(Vec::len), sizes, regions.as_ref().map(|r| r.len() / 2)];
         if lengths.iter().flatten().any(|&len| len != n)
             || scales.is_some() == sizes.is_some()
             || crop != regions.is_some()
@@ -129,6 +128,12 @@ impl Resized {
         }
         Ok(e.node("Resize", vec![Some(identity), region, scales, sizes], attributes, 1).remove(0))
     }
+}
+
+/// How many sizes are stated. Which they are is known from the output's shape: an exporter computes them from the input's
+/// shape, so that one of them is often the batch and no constant.
+fn sizes(node: &Node, e: &Emit<'_>) -> Rule<Option<usize>> {
+    node.input(3).map(|sizes| e.fixed(sizes, 0).map(|dims| dims.iter().product())).transpose()
 }
 
 /// Refuses what is not a product of matrices, or not one that this rule has been checked for.
