@@ -1,6 +1,6 @@
 use assay_reference::{Array, Case, Values};
 
-use crate::agree;
+use crate::{agree, agree_and_refuse};
 
 fn wide() -> Values {
     Values::uniform(-3.0, 3.0)
@@ -103,7 +103,8 @@ fn normalizations() {
     for opset in [18, 21] {
         let parameters = if opset == 18 { 2 } else { 4 };
         let group = Case::op("GroupNormalization").opset(opset).set("num_groups", 2).batched(&[4, 3, 2], wide());
-        agree(&group.weights(&[parameters], &wide()).weights(&[parameters], &wide()));
+        let group = group.weights(&[parameters], &wide()).weights(&[parameters], &wide());
+        if opset == 21 { agree_and_refuse(&group, "operator set 21") } else { agree(&group) }
     }
     for p in [1, 2] {
         agree(&Case::op("LpNormalization").set("p", p).set("axis", 1).batched(&[4, 3], wide()));

@@ -1,7 +1,7 @@
 use assay_graph::Attribute;
 use assay_reference::{Array, Case, Values};
 
-use crate::agree;
+use crate::{agree, agree_and_refuse};
 
 fn wide() -> Values {
     Values::uniform(-2.0, 2.0)
@@ -68,7 +68,8 @@ fn pads_in_every_mode() {
             [0, 0, -1, -1, 0, 0, 0, -1],
         ] {
             let case = Case::op("Pad").opset(19).set("mode", mode).named(&format!("pads {pads:?}"));
-            agree(&case.batched(&[2, 5, 6], wide()).ints(&pads));
+            let case = case.batched(&[2, 5, 6], wide()).ints(&pads);
+            if mode == "wrap" { agree_and_refuse(&case, "mode wrap") } else { agree(&case) }
         }
     }
     agree(&Case::op("Pad").batched(&[3, 4], wide()).ints(&[0, 1, 0, 0, 0, 2]).scalar(-7.0));

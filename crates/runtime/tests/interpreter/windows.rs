@@ -1,6 +1,6 @@
 use assay_reference::{Case, Values};
 
-use crate::agree;
+use crate::{agree, agree_and_refuse};
 
 fn wide() -> Values {
     Values::uniform(-2.0, 2.0)
@@ -114,7 +114,7 @@ fn pooling() {
 fn pooling_in_one_dimension_with_dilation_and_ties() {
     agree(&Case::op("MaxPool").set("kernel_shape", vec![3]).set("dilations", vec![2]).batched(&[2, 9], wide()));
     let average = Case::op("AveragePool").opset(19).set("kernel_shape", vec![3]).set("dilations", vec![2]);
-    agree(&average.set("pads", vec![2, 1]).batched(&[2, 9], wide()));
+    agree_and_refuse(&average.set("pads", vec![2, 1]).batched(&[2, 9], wide()), "dilations of an average");
     let ties = Case::op("MaxPool").outputs(2).set("kernel_shape", vec![2, 2]).set("pads", vec![1, 1, 0, 0]);
     agree(&ties.batched(&[1, 4, 4], Values::Exactly(-1.0)));
 }
