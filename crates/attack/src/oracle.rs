@@ -93,21 +93,20 @@ impl<'a> Oracle<'a> {
     }
 
     /// Logits of the rows of `x`, which are evaluations of the samples `who`.
-    pub(crate) fn logits(&mut self, x: ArrayView2<'_, f32>, who: &[usize]) -> Result<Array2<f32>, Halt> {
+    pub(crate) fn logits(&mut self, x: &ArrayView2<'_, f32>, who: &[usize]) -> Result<Array2<f32>, Halt> {
         self.permit()?;
         for &sample in who {
             self.spent[sample].queries += 1;
         }
-        let rows = x.nrows();
-        let logits = self.classifier.logits(x)?;
-        check("logits", logits.dim(), (rows, self.classifier.spec().classes))?;
+        let logits = self.classifier.logits(*x)?;
+        check("logits", logits.dim(), (x.nrows(), self.classifier.spec().classes))?;
         Ok(logits)
     }
 
     /// Logits, losses at `labels` and gradients, in standard layout, of the rows of `x`, which are evaluations of `who`.
     pub(crate) fn gradient(
         &mut self,
-        x: ArrayView2<'_, f32>,
+        x: &ArrayView2<'_, f32>,
         loss: Loss,
         labels: &[Class],
         who: &[usize],
@@ -116,10 +115,9 @@ impl<'a> Oracle<'a> {
         for &sample in who {
             self.spent[sample].gradients += 1;
         }
-        let (rows, features) = x.dim();
-        let mut evaluated = self.classifier.gradient(x, loss, labels, None)?;
-        check("logits", evaluated.logits.dim(), (rows, self.classifier.spec().classes))?;
-        check("gradients", evaluated.gradient.dim(), (rows, features))?;
+        let mut evaluated = self.classifier.gradient(*x, loss, labels, None)?;
+        check("logits", evaluated.logits.dim(), (x.nrows(), self.classifier.spec().classes))?;
+        check("gradients", evaluated.gradient.dim(), x.dim())?;
         if !evaluated.gradient.is_standard_layout() {
             evaluated.gradient = evaluated.gradient.as_standard_layout().into_owned();
         }

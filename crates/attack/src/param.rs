@@ -141,6 +141,9 @@ impl Integer {
     }
 }
 
+/// The largest [`Positive`]: a point that is moved by it stays finite.
+const MOST: f32 = 1e6;
+
 /// A positive number, or a rule that computes one from the threat.
 pub(crate) struct Positive {
     pub(crate) name: &'static str,
@@ -154,7 +157,7 @@ impl Positive {
             name: self.name,
             kind: ParamKind::Number,
             default: self.rule.to_owned(),
-            range: "a finite number above 0, or auto".to_owned(),
+            range: format!("a number above 0, at most {MOST}, or auto"),
             doc: self.doc,
         }
     }
@@ -163,7 +166,7 @@ impl Positive {
     pub(crate) fn read(&self, arguments: &Arguments<'_>) -> Result<Option<f32>, ParamError> {
         let parse = |text: &str| match text {
             "auto" => Some(None),
-            number => number.parse().ok().filter(|v: &f32| v.is_finite() && *v > 0.0).map(Some),
+            number => number.parse().ok().filter(|v: &f32| *v > 0.0 && *v <= MOST).map(Some),
         };
         Ok(arguments.read(&self.param(), parse)?.flatten())
     }

@@ -184,7 +184,7 @@ impl<'a> Samples<'a> {
             labels.extend(who.iter().map(|&i| self.labels[i]));
             self.gather(Points::Current, who);
             let batch = self.gathered.slice(s![..who.len(), ..]);
-            let evaluated = self.oracle.gradient(batch, loss, &labels, who)?;
+            let evaluated = self.oracle.gradient(&batch, loss, &labels, who)?;
             let (mut gradients, offset) = evaluated.gradient.into_raw_vec_and_offset();
             let rows = gradients[offset.unwrap_or(0)..].chunks_exact_mut(self.features);
             for ((&i, logits), gradient) in who.iter().zip(evaluated.logits.rows()).zip(rows) {
@@ -226,7 +226,7 @@ impl<'a> Samples<'a> {
     /// Logits of points of the samples `who`, at most a batch of them.
     pub(crate) fn logits(&mut self, points: Points, who: &[usize]) -> Result<Array2<f32>, Halt> {
         self.gather(points, who);
-        self.oracle.logits(self.gathered.slice(s![..who.len(), ..]), who)
+        self.oracle.logits(&self.gathered.slice(s![..who.len(), ..]), who)
     }
 
     /// Ends a sample's attack.

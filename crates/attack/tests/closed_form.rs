@@ -1,0 +1,292 @@
+//! Attacks against nets whose robust samples are known in closed form.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use assay_attack::{Attack, Attacked, Fgsm, Keep, Norm, Outcome, Pgd, StepSize, Threat};
+use assay_graph::Loss;
+use common::{Altered, Net, Samples, exact_margin, threat};
+use ndarray::Array2;
+
+/// What became of samples, against the exact answer.
+#[derive(Debug, Default)]
+struct Compared {
+    robust: usize,
+    broken: usize,
+    missed: usize,
+}
+
+/// Compares every sample's outcome with the exact answer; samples within `1e-4` of the boundary are left out.
+#[track_caller]
+fn compare(net: &Net, samples: &Samples, threat: &Threat, attacked: &Attacked) -> Compared {
+    let mut compared = Compared::default();
+    for (i, outcome) in attacked.outcomes.iter().enumerate() {
+        let margin = exact_margin(net, threat, samples.images.row(i), samples.labels[i]);
+        match outcome.outcome {
+            _ if margin.abs() < 1e-4 => {}
+            Outcome::Robust if margin < 0.0 => compared.robust += 1,
+            Outcome::Robust => compared.missed += 1,
+            Outcome::Broken if margin > 0.0 => compared.broken += 1,
+            other => panic!("sample {i} under {threat} is {other:?}, its exact margin is {margin}"),
+        }
+    }
+    compared
+}
+
+#[track_caller]
+fn assert_inside(samples: &Samples, threat: &Threat, attacked: &Attacked) {
+    for (i, outcome) in attacked.outcomes.iter().enumerate() {
+        let (x, point) = (samples.images.row(i), attacked.adversarial.row(i));
+        let (x, point) = (x.as_slice().unwrap(), point.as_slice().unwrap());
+        assert!(threat.allows(x, point), "sample {i}");
+        match outcome.outcome {
+            Outcome::Broken => {
+                let of_norm = if threat.norm == Norm::Linf { outcome.distance.linf } else { outcome.distance.l2 };
+                assert_eq!(of_norm, threat.distance(x, point));
+                assert_ne!(outcome.adversarial_prediction, outcome.clean_prediction);
+            }
+            _ => assert_eq!(x, point),
+        }
+    }
+}
+
+const SHAPES: [&[usize]; 3] = [&[8], &[3, 5, 4], &[1, 7, 9]];
+const RADII: [(Norm, [&str; 3]); 2] = [(Norm::Linf, ["0.01", "8/255", "0.2"]), (Norm::L2, ["0.05", "0.3", "1"])];
+
+/// Attacks random linear nets of every shape.
+fn against_linear_nets(attack: &dyn Attack, classes: usize, (norm, radii): (Norm, [&str; 3])) -> Compared {
+    let mut all = Compared::default();
+    for (shape, seed) in SHAPES.into_iter().zip(1..) {
+        let net = Net::random_linear(shape, classes, seed);
+        let samples = Samples::random(&net, 60, seed);
+        for eps in radii {
+            let threat = threat(norm, eps);
+            let attacked = samples.attack(&net, attack, &threat);
+            assert_inside(&samples, &threat, &attacked);
+            let compared = compare(&net, &samples, &threat, &attacked);
+            all.robust += compared.robust;
+            all.broken += compared.broken;
+            all.missed += compared.missed;
+        }
+    }
+    assert!(all.robust > 50 && all.broken > 50, "{all:?}: too few of one kind to mean much");
+    all
+}
+
+/// In the Euclidean norm, steps that are small against the radius turn a point slowly: forty long ones get there.
+#[test]
+fn pgd_is_exact_for_two_classes() {
+    assert_eq!(against_linear_nets(&Pgd::default(), 2, RADII[0]).missed, 0);
+    let long = Pgd { step: StepSize::Fixed(1.0), ..Pgd::default() };
+    assert_eq!(against_linear_nets(&long, 2, RADII[1]).missed, 0);
+}
+
+#[test]
+fn pgd_with_restarts_is_exact_for_more_classes_in_the_maximum_norm() {
+    let pgd = Pgd { loss: Loss::Margin, restarts: 10, steps: 50, ..Pgd::default() };
+    for classes in [3, 4, 10] {
+        assert_eq!(against_linear_nets(&pgd, classes, RADII[0]).missed, 0, "{classes} classes");
+    }
+}
+
+/// The largest margin of several classes is convex, so that ascent may end at a local maximum; random starts in the ball,
+/// which are all close to its surface, seldom lead elsewhere. One sample of 1,620 is missed so (only a loss that is aimed at
+/// one class at a time is exact).
+#[test]
+fn pgd_with_restarts_is_nearly_exact_for_more_classes_in_the_euclidean_norm() {
+    let pgd = Pgd { loss: Loss::Margin, restarts: 10, steps: 50, ..Pgd::default() };
+    let missed = [3, 4, 10].map(|classes| against_linear_nets(&pgd, classes, RADII[1]).missed);
+    assert!(missed.iter().sum::<usize>() <= 1, "{missed:?}");
+}
+
+#[test]
+fn fgsm_is_exact_for_two_classes_in_the_maximum_norm() {
+    assert_eq!(against_linear_nets(&Fgsm, 2, RADII[0]).missed, 0);
+}
+
+#[test]
+fn fgsm_is_exact_for_two_classes_in_the_euclidean_norm_far_from_the_box() {
+    let net = Net::random_linear(&[4, 5], 2, 1);
+    let images = Samples::random(&net, 100, 1).images.mapv(|v| 0.3 + 0.4 * v);
+    let samples = Samples::labelled(&net, images);
+    let threat = threat(Norm::L2, "0.25");
+    let compared = compare(&net, &samples, &threat, &samples.attack(&net, &Fgsm, &threat));
+    assert!(compared.missed == 0 && compared.robust > 10 && compared.broken > 10, "{compared:?}");
+}
+
+/// The tests above would notice a gradient with the wrong sign.
+#[test]
+fn a_flipped_gradient_is_not_exact() {
+    let net = Net::random_linear(&[3, 5, 4], 2, 1);
+    let samples = Samples::random(&net, 100, 1);
+    let mut flipped = Altered::new(&net);
+    flipped.gradient = Box::new(|_, mut e| {
+        e.gradient.mapv_inplace(|g| -g);
+        Ok(e)
+    });
+    for (norm, eps) in [(Norm::Linf, "8/255"), (Norm::L2, "0.3")] {
+        let threat = threat(norm, eps);
+        for attack in [&Fgsm as &dyn Attack, &Pgd::default()] {
+            let right = samples.attack(&net, attack, &threat).count(Outcome::Robust);
+            let wrong = samples.attack(&flipped, attack, &threat).count(Outcome::Robust);
+            assert!(right < 70 && wrong > 95, "{right} {wrong}");
+        }
+    }
+}
+
+#[test]
+fn robust_samples_fall_with_the_radius_from_clean_to_none() {
+    let net = Net::random_linear(&[3, 5, 4], 4, 2);
+    let mut samples = Samples::random(&net, 60, 2);
+    samples.labels[3].0 = (samples.labels[3].0 + 1) % 4;
+    for (norm, radii) in [(Norm::Linf, ["0", "0.01", "0.03", "0.1", "1"]), (Norm::L2, ["0", "0.1", "0.3", "1", "8"])] {
+        for attack in [&Fgsm as &dyn Attack, &Pgd::default()] {
+            let robust = radii.map(|eps| samples.attack(&net, attack, &threat(norm, eps)).count(Outcome::Robust));
+            assert_eq!(robust[0], 59, "a radius of zero gives clean accuracy");
+            assert!(robust.is_sorted_by(|a, b| a >= b), "{robust:?}");
+            assert!(robust[2] < 55);
+        }
+        let everything = threat(norm, radii[4]);
+        assert_eq!(samples.attack(&net, &Pgd::default(), &everything).count(Outcome::Robust), 0);
+    }
+}
+
+#[test]
+fn keeping_the_best_breaks_the_same_samples_with_larger_margins() {
+    let net = Net::random_linear(&[3, 5, 4], 3, 3);
+    let samples = Samples::random(&net, 60, 3);
+    let threat = threat(Norm::Linf, "0.1");
+    let [first, best] = [Keep::First, Keep::Best].map(|keep| {
+        let attacked = samples.attack(&net, &Pgd { keep, ..Pgd::default() }, &threat);
+        assert_inside(&samples, &threat, &attacked);
+        attacked
+    });
+    let margin = |attacked: &Attacked, i: usize| {
+        let z = net.row(attacked.adversarial.row(i));
+        z[attacked.outcomes[i].adversarial_prediction.unwrap().index()] - z[samples.labels[i].index()]
+    };
+    let mut larger = 0;
+    for (i, (a, b)) in first.outcomes.iter().zip(&best.outcomes).enumerate() {
+        assert_eq!(a.outcome, b.outcome);
+        assert!(a.cost.gradients <= b.cost.gradients);
+        if a.outcome == Outcome::Broken {
+            assert!(margin(&best, i) >= margin(&first, i) - 1e-6);
+            larger += usize::from(margin(&best, i) > margin(&first, i) + 0.1);
+        }
+    }
+    assert!(larger > 20, "{larger}");
+    assert!(first.cost.gradients < best.cost.gradients);
+}
+
+#[test]
+fn more_restarts_and_steps_never_leave_more() {
+    let net = toy::mlp();
+    let samples = toy::samples(&net);
+    let threat = threat(Norm::Linf, "0.01");
+    let robust = |restarts, steps, step| {
+        let pgd = Pgd { restarts, steps, step, ..Pgd::default() };
+        samples.attack(&net, &pgd, &threat).count(Outcome::Robust)
+    };
+    let [one, five] = [1, 5].map(|restarts| robust(restarts, 20, StepSize::Auto));
+    assert!(five <= one);
+    let [short, long] = [5, 40].map(|steps| robust(1, steps, StepSize::Fixed(0.002)));
+    assert!(long <= short);
+}
+
+/// Nets whose weights are pseudo-random numbers, with the counts that other implementations reach on them.
+mod toy {
+    use super::*;
+
+    /// `s <- 1664525 s + 1013904223 mod 2^32`, as `s / 2^32`, in binary32.
+    fn uniform(seed: u32) -> impl FnMut() -> f64 {
+        let mut state = seed;
+        move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(state) / 4_294_967_296.0
+        }
+    }
+
+    fn centred(weights: &Array2<f64>, bias: &[f64]) -> Vec<f64> {
+        weights.rows().into_iter().zip(bias).map(|(w, b)| b - 0.5 * w.sum()).collect()
+    }
+
+    fn single(value: f64) -> f64 {
+        f64::from(value as f32)
+    }
+
+    pub(crate) fn linear() -> Net {
+        let mut u = uniform(1);
+        let weights = Array2::from_shape_simple_fn((10, 192), || single(u() - 0.5));
+        let bias = centred(&weights, &[0.0; 10]);
+        Net::linear(&[3, 8, 8], weights, bias)
+    }
+
+    pub(crate) fn mlp() -> Net {
+        let mut u = uniform(2);
+        let hidden = Array2::from_shape_simple_fn((48, 192), || single((u() - 0.5) * 0.5));
+        let bias: Vec<f64> = (0..48).map(|_| single((u() - 0.5) * 0.5)).collect();
+        let weights = Array2::from_shape_simple_fn((10, 48), || single(u() - 0.5));
+        let bias = centred(&hidden, &bias);
+        Net::mlp(&[3, 8, 8], (hidden, bias), weights, vec![0.0; 10])
+    }
+
+    pub(crate) fn samples(net: &Net) -> Samples {
+        let mut u = uniform(3);
+        Samples::labelled(net, Array2::from_shape_simple_fn((64, 192), || u() as f32))
+    }
+
+    /// Robust samples after PGD-100 on the cross-entropy, and after the margin with restarts.
+    fn counts(net: &Net, samples: &Samples, threat: &Threat, restarts: u32) -> (usize, usize) {
+        let plain = samples.attack(net, &Pgd { steps: 100, ..Pgd::default() }, threat).count(Outcome::Robust);
+        let margin = Pgd { loss: Loss::Margin, restarts, ..Pgd::default() };
+        (plain, samples.attack(net, &margin, threat).count(Outcome::Robust))
+    }
+
+    /// Robust samples, of 64, and those that APGD on the cross-entropy leaves. In the maximum norm the margin with restarts
+    /// is exact and PGD as good as APGD; in the Euclidean norm each may leave one more.
+    #[test]
+    fn linear_net() {
+        let net = linear();
+        let samples = samples(&net);
+        for (norm, eps, exact, apgd) in [
+            (Norm::Linf, "0.005", 37, 43),
+            (Norm::Linf, "0.01", 30, 33),
+            (Norm::Linf, "0.02", 11, 16),
+            (Norm::L2, "0.05", 41, 45),
+            (Norm::L2, "0.1", 33, 37),
+        ] {
+            let threat = threat(norm, eps);
+            let margins =
+                samples.images.rows().into_iter().zip(&samples.labels).map(|(x, y)| exact_margin(&net, &threat, x, *y));
+            assert_eq!(margins.filter(|m| *m < 0.0).count(), exact, "{threat}");
+            let (plain, strong) = counts(&net, &samples, &threat, 10);
+            println!("linear {threat}: exact {exact}, APGD-CE {apgd}, PGD-100 {plain}, margin with restarts {strong}");
+            let more = usize::from(norm == Norm::L2);
+            assert!((exact..=exact + more).contains(&strong), "{threat}: {strong}");
+            assert!((strong..=apgd + more).contains(&plain), "{threat}: {plain}");
+        }
+    }
+
+    /// Samples that the whole of AutoAttack leaves, and those that APGD on the cross-entropy leaves. In the maximum norm the
+    /// same counts are reached; in the Euclidean norm some are up to two higher, and one is lower.
+    #[test]
+    fn hidden_layer() {
+        let net = mlp();
+        let samples = samples(&net);
+        for (norm, eps, autoattack, apgd) in [
+            (Norm::Linf, "0.005", 42, 46),
+            (Norm::Linf, "0.01", 25, 29),
+            (Norm::L2, "0.05", 43, 48),
+            (Norm::L2, "0.1", 28, 32),
+        ] {
+            let threat = threat(norm, eps);
+            let (plain, strong) = counts(&net, &samples, &threat, 20);
+            println!(
+                "mlp {threat}: AutoAttack {autoattack}, APGD-CE {apgd}, PGD-100 {plain}, margin with restarts {strong}"
+            );
+            let more = usize::from(norm == Norm::L2);
+            assert!(strong <= autoattack + 2 * more, "{threat}: {strong}");
+            assert!((strong..=apgd + more).contains(&plain), "{threat}: {plain}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Classifiers whose robust samples are known, computed row by row in binary64 so that a batch changes nothing.
+// Each test file uses its part; views of rows are as cheap as references.
+#![allow(dead_code, unreachable_pub, clippy::needless_pass_by_value)]
+
+use std::num::NonZeroUsize;
+
+use assay_attack::{Attack, Attacked, Bounds, Budget, Cancel, Job, Norm, SampleId, SampleRng, Threat, run};
+use assay_graph::Loss;
+use assay_runtime::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, RunError};
+use ndarray::{Array2, ArrayView1, ArrayView2};
+
+/// `W x + b`, or with a hidden layer `W relu(V x + c) + b`.
+pub struct Net {
+    spec: ClassifierSpec,
+    pub hidden: Option<(Array2<f64>, Vec<f64>)>,
+    pub weights: Array2<f64>,
+    pub bias: Vec<f64>,
+}
+
+impl Net {
+    pub fn linear(sample_shape: &[usize], weights: Array2<f64>, bias: Vec<f64>) -> Self {
+        Self { spec: spec(sample_shape, weights.nrows()), hidden: None, weights, bias }
+    }
+
+    pub fn mlp(sample_shape: &[usize], hidden: (Array2<f64>, Vec<f64>), weights: Array2<f64>, bias: Vec<f64>) -> Self {
+        Self { spec: spec(sample_shape, weights.nrows()), hidden: Some(hidden), weights, bias }
+    }
+
+    /// Non-uniform random weights, with a bias that puts the middle of the range near the boundaries.
+    pub fn random_linear(sample_shape: &[usize], classes: usize, seed: u64) -> Self {
+        let features = sample_shape.iter().product();
+        let weights = deviates(classes, features, seed).mapv(f64::from);
+        let bias = weights.rows().into_iter().map(|w| -0.5 * w.sum()).collect();
+        Self::linear(sample_shape, weights, bias)
+    }
+
+    pub fn row(&self, x: ArrayView1<'_, f32>) -> Vec<f64> {
+        self.forward(x).1
+    }
+
+    /// Values of the hidden layer before its activation, and logits.
+    fn forward(&self, x: ArrayView1<'_, f32>) -> (Vec<f64>, Vec<f64>) {
+        let x: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
+        match &self.hidden {
+            None => (Vec::new(), affine(&self.weights, &self.bias, &x)),
+            Some((v, c)) => {
+                let before = affine(v, c, &x);
+                let after: Vec<f64> = before.iter().map(|h| h.max(0.0)).collect();
+                (before, affine(&self.weights, &self.bias, &after))
+            }
+        }
+    }
+
+    fn backward(&self, before: &[f64], at_logits: &[f64]) -> Vec<f64> {
+        let gradient = transposed(&self.weights, at_logits);
+        let Some((v, _)) = &self.hidden else { return gradient };
+        let gradient: Vec<f64> = gradient.iter().zip(before).map(|(g, h)| if *h > 0.0 { *g } else { 0.0 }).collect();
+        transposed(v, &gradient)
+    }
+}
+
+fn spec(sample_shape: &[usize], classes: usize) -> ClassifierSpec {
+    ClassifierSpec {
+        digest: String::new(),
+        sample_shape: sample_shape.to_vec(),
+        classes,
+        provider: "cpu".to_owned(),
+        gradients: Gradients::Exact,
+    }
+}
+
+fn affine(w: &Array2<f64>, b: &[f64], x: &[f64]) -> Vec<f64> {
+    let dot = |w: &[f64]| w.iter().zip(x).map(|(w, x)| w * x).sum::<f64>();
+    w.rows().into_iter().zip(b).map(|(w, b)| dot(w.to_slice().unwrap()) + b).collect()
+}
+
+fn transposed(w: &Array2<f64>, y: &[f64]) -> Vec<f64> {
+    let mut sum = vec![0.0; w.ncols()];
+    for (w, y) in w.rows().into_iter().zip(y).filter(|(_, y)| **y != 0.0) {
+        for (sum, w) in sum.iter_mut().zip(w.to_slice().unwrap()) {
+            *sum += w * y;
+        }
+    }
+    sum
+}
+
+/// Value of a loss and its derivative with respect to the logits.
+fn loss_of(loss: Loss, z: &[f64], y: usize) -> (f64, Vec<f64>) {
+    let mut gradient = vec![0.0; z.len()];
+    let mut order: Vec<usize> = (0..z.len()).collect();
+    order.sort_by(|a, b| z[*b].total_cmp(&z[*a]));
+    let rival = order[usize::from(order[0] == y)];
+    let value = match loss {
+        Loss::CrossEntropy => {
+            let top = z[order[0]];
+            let sum: f64 = z.iter().map(|v| (v - top).exp()).sum();
+            for (g, v) in gradient.iter_mut().zip(z) {
+                *g = (v - top).exp() / sum;
+            }
+            gradient[y] -= 1.0;
+            top + sum.ln() - z[y]
+        }
+        Loss::Margin => {
+            gradient[rival] += 1.0;
+            gradient[y] -= 1.0;
+            z[rival] - z[y]
+        }
+        Loss::Dlr => {
+            let spread = z[order[0]] - z[order[2]] + 1e-12;
+            let value = (z[rival] - z[y]) / spread;
+            gradient[rival] += 1.0 / spread;
+            gradient[y] -= 1.0 / spread;
+            gradient[order[0]] -= value / spread;
+            gradient[order[2]] += value / spread;
+            value
+        }
+        Loss::DlrTargeted => panic!("no attack here uses a target"),
+    };
+    (value, gradient)
+}
+
+impl Classifier for Net {
+    fn spec(&self) -> &ClassifierSpec {
+        &self.spec
+    }
+
+    fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
+        let rows = x.rows().into_iter().flat_map(|x| self.row(x)).map(|v| v as f32).collect();
+        Ok(Array2::from_shape_vec((x.nrows(), self.spec.classes), rows).unwrap())
+    }
+
+    fn gradient(
+        &self,
+        x: ArrayView2<'_, f32>,
+        loss: Loss,
+        labels: &[Class],
+        _: Option<&[Class]>,
+    ) -> Result<Evaluated, RunError> {
+        let mut gradient = Array2::zeros(x.dim());
+        let mut logits = Array2::zeros((x.nrows(), self.spec.classes));
+        let mut losses = Vec::new();
+        for (i, (x, label)) in x.rows().into_iter().zip(labels).enumerate() {
+            let (before, z) = self.forward(x);
+            let (value, at_logits) = loss_of(loss, &z, label.index());
+            losses.push(value as f32);
+            let backward = self.backward(&before, &at_logits);
+            gradient.row_mut(i).iter_mut().zip(backward).for_each(|(g, v)| *g = v as f32);
+            logits.row_mut(i).iter_mut().zip(z).for_each(|(z, v)| *z = v as f32);
+        }
+        Ok(Evaluated { logits, loss: losses, gradient })
+    }
+}
+
+/// What a batch and its answer become.
+type Alter<'a, T> = Box<dyn Fn(ArrayView2<'_, f32>, T) -> Result<T, RunError> + Send + Sync + 'a>;
+
+/// A net whose answers are altered on their way.
+pub struct Altered<'a> {
+    pub net: &'a Net,
+    pub logits: Alter<'a, Array2<f32>>,
+    pub gradient: Alter<'a, Evaluated>,
+}
+
+impl<'a> Altered<'a> {
+    pub fn new(net: &'a Net) -> Self {
+        Self { net, logits: Box::new(|_, z| Ok(z)), gradient: Box::new(|_, e| Ok(e)) }
+    }
+}
+
+impl Classifier for Altered<'_> {
+    fn spec(&self) -> &ClassifierSpec {
+        self.net.spec()
+    }
+
+    fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
+        (self.logits)(x, self.net.logits(x)?)
+    }
+
+    fn gradient(
+        &self,
+        x: ArrayView2<'_, f32>,
+        loss: Loss,
+        labels: &[Class],
+        targets: Option<&[Class]>,
+    ) -> Result<Evaluated, RunError> {
+        (self.gradient)(x, self.net.gradient(x, loss, labels, targets)?)
+    }
+}
+
+/// Samples with the labels that a net gives them.
+pub struct Samples {
+    pub images: Array2<f32>,
+    pub labels: Vec<Class>,
+    pub ids: Vec<SampleId>,
+}
+
+impl Samples {
+    /// Values in [0, 1]; a third of them on the ends of the range.
+    pub fn random(net: &Net, n: usize, seed: u64) -> Self {
+        let features = net.spec.features();
+        let mut rng = SampleRng::new(seed, SampleId(0), "samples", 0);
+        let images =
+            Array2::from_shape_simple_fn((n, features), || (rng.uniform() * 1.5 - 0.25).clamp(0.0, 1.0) as f32);
+        Self::labelled(net, images)
+    }
+
+    pub fn labelled(net: &Net, images: Array2<f32>) -> Self {
+        let labels = images.rows().into_iter().map(|x| Class(argmax(&net.row(x)) as u32)).collect();
+        let ids = (0..images.nrows() as u64).map(SampleId).collect();
+        Self { images, labels, ids }
+    }
+
+    pub fn job<'a>(&'a self, classifier: &'a dyn Classifier, attack: &'a dyn Attack, threat: &'a Threat) -> Job<'a> {
+        Job {
+            classifier,
+            attack,
+            threat,
+            images: self.images.view(),
+            labels: &self.labels,
+            ids: &self.ids,
+            seed: 7,
+            batch: NonZeroUsize::new(16).unwrap(),
+            budget: Budget::default(),
+        }
+    }
+
+    pub fn attack(&self, classifier: &dyn Classifier, attack: &dyn Attack, threat: &Threat) -> Attacked {
+        run(&self.job(classifier, attack, threat), &mut |_| {}, &Cancel::default()).unwrap()
+    }
+}
+
+pub fn threat(norm: Norm, eps: &str) -> Threat {
+    Threat { norm, eps: eps.parse().unwrap(), bounds: Bounds::new(0.0, 1.0).unwrap() }
+}
+
+fn argmax(z: &[f64]) -> usize {
+    (0..z.len()).fold(0, |best, i| if z[i] as f32 > z[best] as f32 { i } else { best })
+}
+
+fn deviates(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
+    let mut values = vec![0.0; rows * columns];
+    SampleRng::new(seed, SampleId(0), "weights", 0).fill_normal(&mut values);
+    Array2::from_shape_vec((rows, columns), values).unwrap()
+}
+
+/// The largest margin `z_k - z_y` of any other class that a linear net can be given in the threat: negative iff robust.
+///
+/// Maximum norm: every element for itself goes to one end. Euclidean norm: by the Karush-Kuhn-Tucker conditions the offset is
+/// `clip(t v)` to the box for the difference `v` of the weights, with the largest `t` whose length is at most eps.
+pub fn exact_margin(net: &Net, threat: &Threat, x: ArrayView1<'_, f32>, label: Class) -> f64 {
+    let eps = threat.eps.limit();
+    let (low, high) = (f64::from(threat.bounds.low()), f64::from(threat.bounds.high()));
+    let x: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
+    let z = affine(&net.weights, &net.bias, &x);
+    let rivals = (0..z.len()).filter(|k| *k != label.index());
+    rivals
+        .map(|k| {
+            let v: Vec<f64> = (0..x.len()).map(|i| net.weights[[k, i]] - net.weights[[label.index(), i]]).collect();
+            let offsets =
+                |t: f64| -> Vec<f64> { v.iter().zip(&x).map(|(v, x)| (t * v).clamp(low - x, high - x)).collect() };
+            let best = match threat.norm {
+                Norm::Linf => v.iter().zip(&x).map(|(v, x)| (eps * v.signum()).clamp(low - x, high - x)).collect(),
+                Norm::L2 => {
+                    let length = |t: f64| offsets(t).iter().map(|d| d * d).sum::<f64>().sqrt();
+                    let (mut inside, mut outside) = (0.0, 1e6);
+                    for _ in 0..200 {
+                        let middle = 0.5 * (inside + outside);
+                        if length(middle) <= eps { inside = middle } else { outside = middle }
+                    }
+                    offsets(inside)
+                }
+            };
+            z[k] - z[label.index()] + v.iter().zip(&best).map(|(v, d)| v * d).sum::<f64>()
+        })
+        .fold(f64::NEG_INFINITY, f64::max)
+}

@@ -1,0 +1,161 @@
+//! PGD on real networks, against the counts that PyTorch programs reached on the same images.
+//!
+//! Clean counts must be equal. Robust counts may be lower, and higher by one in a hundred samples at most.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use assay_attack::{
+    Attack, Attacked, Bounds, Budget, Cancel, Job, Norm, Outcome, Pgd, SampleId, Start, StepSize, Threat, run,
+};
+use assay_graph::{Canonical, Normalization, preprocess};
+use assay_reference::{Material, material, skip};
+use assay_runtime::{Class, Classifier, ClassifierOptions, Library, OnnxClassifier, OnnxRuntime};
+use flate2::read::GzDecoder;
+use ndarray::Array2;
+
+struct Data {
+    images: Array2<f32>,
+    labels: Vec<Class>,
+}
+
+impl Data {
+    fn first(&self, n: usize) -> Self {
+        Self { images: self.images.slice(ndarray::s![..n, ..]).to_owned(), labels: self.labels[..n].to_vec() }
+    }
+
+    fn attack(&self, classifier: &dyn Classifier, attack: &dyn Attack, norm: Norm, eps: &str) -> Attacked {
+        let threat = Threat { norm, eps: eps.parse().unwrap(), bounds: Bounds::new(0.0, 1.0).unwrap() };
+        let ids: Vec<_> = (0..self.labels.len() as u64).map(SampleId).collect();
+        let job = Job {
+            classifier,
+            attack,
+            threat: &threat,
+            images: self.images.view(),
+            labels: &self.labels,
+            ids: &ids,
+            seed: 0,
+            batch: NonZeroUsize::new(64).unwrap(),
+            budget: Budget::default(),
+        };
+        let attacked = run(&job, &mut |_| {}, &Cancel::default()).unwrap();
+        for (i, outcome) in attacked.outcomes.iter().enumerate().filter(|(_, o)| o.outcome == Outcome::Broken) {
+            let (x, point) = (self.images.row(i), attacked.adversarial.row(i));
+            assert!(threat.allows(x.as_slice().unwrap(), point.as_slice().unwrap()), "{outcome:?}");
+        }
+        assert_eq!(attacked.count(Outcome::Error), 0);
+        attacked
+    }
+}
+
+fn correct(attacked: &Attacked) -> usize {
+    attacked.outcomes.iter().filter(|o| o.clean_prediction == Some(o.label)).count()
+}
+
+fn runtime() -> Option<OnnxRuntime> {
+    OnnxRuntime::load(&Library::default()).inspect_err(|e| skip(&e.to_string())).ok()
+}
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
+}
+
+fn unzipped(file: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(deploy().join("data/fashion-mnist").join(file)).unwrap();
+    GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// The first 1,000 test images: after the headers of the IDX format, one byte for each pixel and label.
+fn fashion() -> Data {
+    let pixels = unzipped("t10k-images-idx3-ubyte.gz")[16..].iter().map(|v| f32::from(*v) / 255.0).collect();
+    let labels: Vec<_> = unzipped("t10k-labels-idx1-ubyte.gz")[8..].iter().map(|v| Class((*v).into())).collect();
+    Data { images: Array2::from_shape_vec((labels.len(), 784), pixels).unwrap(), labels }
+}
+
+/// The first 100 test images.
+fn cifar(material: &Material) -> Data {
+    let npz = material.npz("images/cifar10-first100.npz");
+    let pixels = npz.get("pixels_u8").i64s().into_iter().map(|v| v as f32 / 255.0).collect();
+    let labels = npz.get("label").i64s().into_iter().map(|v| Class(v as u32)).collect();
+    Data { images: Array2::from_shape_vec((100, 3072), pixels).unwrap(), labels }
+}
+
+const FASHION: [&str; 4] = ["fashion-dense", "fashion-pruned", "fashion-robust", "fashion-robust-pruned"];
+
+/// PGD-40 as the reference ran it: one random start and steps of eps / 10 for the maximum norm, from the image for the other.
+fn reference_pgd(norm: Norm) -> Pgd {
+    match norm {
+        Norm::Linf => Pgd { step: StepSize::Fixed(0.01), ..Pgd::default() },
+        Norm::L2 => Pgd { step: StepSize::Fixed(0.1), start: Start::Image, ..Pgd::default() },
+    }
+}
+
+/// All models, on 1,000 images, in both norms.
+#[test]
+#[ignore = "slow: make test-all"]
+fn slow_fashion_models_are_as_robust_as_in_the_reference() {
+    let (Some(runtime), Some(material)) = (runtime(), material()) else { return };
+    let (data, reference) = (fashion(), material.json("models_results.json"));
+    for name in FASHION {
+        let file = material.path(&format!("models/{name}.onnx"));
+        let model = OnnxClassifier::load(&runtime, &file, &ClassifierOptions::default()).unwrap();
+        for (norm, eps, key) in [(Norm::Linf, "0.1", "pgd40_linf_0.1_robust"), (Norm::L2, "1", "pgd40_l2_1.0_robust")] {
+            let expected = |key: &str| reference[name][key].as_u64().unwrap() as usize;
+            let attacked = data.attack(&model, &reference_pgd(norm), norm, eps);
+            let (robust, unstable) = (attacked.count(Outcome::Robust), attacked.count(Outcome::Unstable));
+            println!("{name} {norm} {eps}: {robust} robust, {unstable} unstable; reference {}", expected(key));
+            assert_eq!(correct(&attacked), expected("clean_correct"), "{name}");
+            assert!(robust <= expected(key) + 10, "{name} {norm}");
+            assert!(unstable <= 2, "{name} {norm}");
+        }
+    }
+}
+
+/// The first 200 images: AutoAttack, which is stronger, says of each whether it is robust.
+#[test]
+fn a_robust_model_is_as_robust_as_in_the_reference() {
+    let (Some(runtime), Some(material)) = (runtime(), material()) else { return };
+    let reference = &material.json("models_results.json")["fashion-robust"]["autoattack_standard_linf_0.1_first200"];
+    let model =
+        OnnxClassifier::load(&runtime, &material.path("models/fashion-robust.onnx"), &ClassifierOptions::default())
+            .unwrap();
+    let attacked = fashion().first(200).attack(&model, &reference_pgd(Norm::Linf), Norm::Linf, "0.1");
+    let (robust, autoattack) = (attacked.count(Outcome::Robust), reference["robust"].as_u64().unwrap() as usize);
+    println!("fashion-robust: PGD-40 leaves {robust} of 200, AutoAttack {autoattack}");
+    let flags = reference["flags"].as_str().unwrap().bytes();
+    // What PGD breaks, AutoAttack breaks: at most a borderline sample differs.
+    let only_pgd =
+        attacked.outcomes.iter().zip(flags).filter(|(o, f)| o.outcome == Outcome::Broken && *f == b'1').count();
+    assert!(only_pgd <= 1 && robust >= autoattack - 1 && robust <= autoattack + 4, "{only_pgd} {robust} {autoattack}");
+}
+
+#[test]
+fn models_of_the_verification_competition_are_as_robust_as_in_the_reference() {
+    let (Some(runtime), Some(material)) = (runtime(), material()) else { return };
+    let (data, reference) = (cifar(&material), material.json("attacks.json"));
+    let half = ([0.485, 0.456, 0.406], [0.225; 3]);
+    for (name, file, (mean, std)) in [
+        ("cifar_base_kw", "vnncomp/oval21/cifar_base_kw.onnx", half),
+        ("resnet_2b", "vnncomp/cifar10_resnet/resnet_2b.onnx", ([0.4914, 0.4822, 0.4465], [0.2471, 0.2435, 0.2616])),
+        ("convexadv_cifar_small_8px", "certified-trained/convexadv_cifar_small_8px.onnx", half),
+    ] {
+        // The files take normalised images; the perturbation is one of pixels.
+        let normalization = Normalization { mean: mean.to_vec(), std: std.to_vec(), axis: 1 };
+        let pixels = preprocess(&Canonical::new(material.model(file)).unwrap(), &normalization).unwrap();
+        let model = OnnxClassifier::from_bytes(&runtime, &pixels.to_bytes(), &ClassifierOptions::default()).unwrap();
+        for eps in ["2/255", "8/255"] {
+            let run = &reference["runs"][format!("{name}|eps{eps}|n100")];
+            let expected = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
+            let attacked = data.attack(&model, &Pgd::default(), Norm::Linf, eps);
+            let robust = attacked.count(Outcome::Robust);
+            let (pgd, autoattack) = (expected(&run["pgd40_ce"]["robust"]), expected(&run["autoattack"]["robust"]));
+            println!("{name} {eps}: {robust} robust of 100; reference PGD-40 {pgd}, AutoAttack {autoattack}");
+            assert_eq!(correct(&attacked), expected(&run["clean_correct"]), "{name}");
+            assert!(robust <= pgd + 1 && robust >= autoattack, "{name} {eps}");
+        }
+    }
+}
