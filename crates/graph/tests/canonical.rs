@@ -1,0 +1,365 @@
+//! Canonical form: the same function, in one form.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use assay_graph::{Attribute, Canonical, DataType, Dim, Dimension, Graph, Model, Node, Tensor, Value, ValueInfo};
+use assay_reference::{Array, Case, Random, Values, compare, probe, run};
+
+const ANY: Values = Values::Uniform { low: -2.0, high: 2.0 };
+const POSITIVE: Values = Values::Uniform { low: 0.1, high: 2.0 };
+
+fn image(operator: &str, opset: i64) -> Case {
+    Case::op(operator).opset(opset).batched(&[3, 4, 5], ANY)
+}
+
+fn strings(text: &str) -> Attribute {
+    Attribute::from(text)
+}
+
+fn norm(opset: i64) -> Case {
+    let case = image("BatchNormalization", opset).weights(&[3], &ANY).weights(&[3], &ANY);
+    case.weights(&[3], &ANY).weights(&[3], &POSITIVE).set("epsilon", 1e-3).set("momentum", 0.9)
+}
+
+fn upsample(opset: i64, mode: &str, scales: &[f64]) -> Case {
+    let operator = if opset < 10 { "Upsample" } else { "Resize" };
+    let scales = Array::floats(&[4], scales.to_vec());
+    Case::op(operator).opset(opset).batched(&[3, 4, 6], ANY).constant(scales).set("mode", strings(mode))
+}
+
+/// One node in an old or a new form each, with every rewrite in at least one of them.
+fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        image("Clip", 7).set("min", -0.5).set("max", 0.75),
+        image("Clip", 10).set("max", 0.75),
+        image("Clip", 7),
+        image("Pad", 7).set("pads", vec![0, 0, 1, 2, 0, 0, 0, 1]).set("value", 1.5),
+        image("Pad", 10).set("pads", vec![0, 0, 1, 2, 0, 0, 0, 1]).set("mode", strings("reflect")),
+        image("Pad", 21).ints(&[0, 0, 1, 2, 0, 0, 0, 1]).set("mode", strings("edge")),
+        image("Slice", 7).set("starts", vec![1, 0]).set("ends", vec![3, -1]).set("axes", vec![1, 2]),
+        image("Slice", 9).set("starts", vec![0, 1]).set("ends", vec![100, 3]),
+        Case::op("Squeeze").opset(11).batched(&[1, 4, 1], ANY).set("axes", vec![1, 3]),
+        image("Unsqueeze", 7).set("axes", vec![1, 5]),
+        image("ReduceSum", 11).set("axes", vec![-1]).set("keepdims", 0),
+        image("ReduceSum", 7).set("axes", vec![1, 2, 3]),
+        image("TopK", 10).outputs(2).ints(&[3]).set("axis", 1),
+        image("Split", 7).outputs(3).set("axis", 1),
+        image("Split", 17).outputs(2).set("axis", 2),
+        image("Split", 12).outputs(2).set("axis", 3).set("split", vec![2, 3]),
+        Case::op("Upsample")
+            .opset(7)
+            .batched(&[3, 4, 6], ANY)
+            .set("scales", Attribute::Floats(vec![1.0, 1.0, 2.0, 3.0])),
+        upsample(9, "nearest", &[1.0, 1.0, 2.0, 2.5]),
+        upsample(9, "linear", &[1.0, 1.0, 2.0, 1.5]),
+        upsample(10, "nearest", &[1.0, 1.0, 3.0, 0.5]),
+        upsample(10, "linear", &[1.0, 1.0, 0.5, 1.5]),
+        norm(7).set("spatial", 1),
+        norm(9),
+        norm(14).set("training_mode", 0),
+        image("Dropout", 7).set("ratio", 0.3),
+        image("Dropout", 12).scalar(0.3).constant(Array::bools(&[], vec![false])),
+        image("Dropout", 13).outputs(2),
+        // In f64, because the constants are rounded to the element type.
+        image("Gelu", 20).double(),
+        image("Gelu", 23).set("approximate", strings("tanh")).double(),
+        image("AveragePool", 19).set("kernel_shape", vec![2, 2]).set("dilations", vec![1, 1]),
+        image("Cast", 19).set("to", 11).set("saturate", 1),
+        image("Flatten", 9).set("axis", 2),
+        Case::op("Gemm").opset(9).batched(&[4], ANY).weights(&[5, 4], &ANY).weights(&[5], &ANY).set("transB", 1),
+    ];
+    for operator in ["Softmax", "LogSoftmax"] {
+        cases.push(image(operator, 7));
+        cases.push(image(operator, 12).set("axis", -2));
+        cases.push(image(operator, 12).set("axis", 3));
+        cases.push(image(operator, 13));
+        cases.push(image(operator, 13).set("axis", 1));
+        cases.push(Case::op(operator).opset(11).batched(&[7], ANY));
+    }
+    for operator in ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare"] {
+        let input = Case::op(&format!("Reduce{operator}")).opset(17).batched(&[3, 2], POSITIVE);
+        cases.push(input.clone().set("axes", vec![1]));
+        cases.push(input.set("axes", vec![-1, 1]).set("keepdims", 0));
+    }
+    cases
+}
+
+#[test]
+fn canonical_form_computes_the_same() {
+    for case in cases() {
+        let model = case.model();
+        let canonical = Canonical::new(model.clone()).unwrap_or_else(|error| panic!("{}: {error}", case.name()));
+        let inputs = case.inputs(2);
+        let before = run(&model, &inputs).unwrap_or_else(|error| panic!("{}: {error}", case.name()));
+        let after = run(canonical.model(), &inputs).unwrap_or_else(|error| panic!("{}: {error}", case.name()));
+        for output in &model.graph.outputs {
+            let (before, after) = (&before[&output.value], &after[&output.value]);
+            match before.dtype.is_float() {
+                true => compare(case.name(), after.f64(), before.f64(), 1e-12),
+                false => assert_eq!(after, before, "{}", case.name()),
+            }
+        }
+    }
+}
+
+#[test]
+fn canonical_form_is_canonical() {
+    for case in cases() {
+        let once = Canonical::new(case.model()).unwrap();
+        assert_eq!(once.model().opsets[""], Canonical::OPSET);
+        assert_eq!(Canonical::new(once.model().clone()).unwrap().model(), once.model(), "{}", case.name());
+    }
+}
+
+#[test]
+fn every_operator_set_gives_the_same_model() {
+    let net = |opset: i64| {
+        let mut graph = Graph::default();
+        let dims = vec![Dimension::Symbol("n".into()), Dimension::Known(3), Dimension::Known(4)];
+        graph.inputs.push(ValueInfo::new("x", DataType::Float, dims));
+        for name in ["scale", "shift", "mean", "variance"] {
+            graph.initializers.insert(name.into(), Tensor::floats(&[3], &[1.0, 2.0, 3.0]));
+        }
+        graph.initializers.insert("w".into(), Tensor::floats(&[12, 1], &[1.0; 12]));
+        graph.initializers.insert("b".into(), Tensor::floats(&[1], &[1.0]));
+        let mut node = |operator: &str, inputs: &[&str], output: &str| {
+            let inputs = inputs.iter().map(|name| Some(Value::from(*name))).collect();
+            graph.nodes.push(Node::new(operator, inputs, vec![Some(output.into())]));
+        };
+        node("BatchNormalization", &["x", "scale", "shift", "mean", "variance"], "normal");
+        node("Dropout", &["normal"], "dropped");
+        node("Flatten", &["dropped"], "flat");
+        node("Gemm", &["flat", "w", "b"], "scores");
+        node("Softmax", &["scores"], "y");
+        if opset < 9 {
+            graph.nodes[0].attributes.insert("spatial".into(), 1.into());
+        }
+        if opset < 12 {
+            graph.nodes[1].attributes.insert("ratio".into(), 0.5.into());
+        }
+        graph.outputs.push(ValueInfo::untyped("y".into()));
+        let mut model = Canonical::new(Model::new(opset, graph)).unwrap().model().clone();
+        // Later files are of later versions of the format.
+        model.ir_version = 0;
+        model
+    };
+    for opset in 8..=23 {
+        assert_eq!(net(opset), net(7), "operator set {opset}");
+    }
+}
+
+#[test]
+fn rewrites() {
+    let text: Vec<String> = cases()
+        .iter()
+        .map(|case| {
+            let model = case.model();
+            let canonical = Canonical::new(model.clone()).unwrap();
+            format!("# {}\n{model}-----\n{}", case.name(), canonical.model())
+        })
+        .collect();
+    insta::assert_snapshot!(text.join("\n"));
+}
+
+#[test]
+fn reference_models_keep_their_logits() {
+    let Some(material) = assay_reference::material() else { return };
+    for name in material.names("gradients", "onnx") {
+        let model = material.model(&format!("gradients/{name}.onnx"));
+        let [input] = model.graph.inputs.as_slice() else { panic!("{name}") };
+        let x = Random::new(1).array(&[2, 3, 12, 12], &ANY);
+        let logits = &model.graph.outputs[0].value;
+        let before = run(&model, &[(input.value.as_str(), x.clone())]).unwrap();
+        let canonical = Canonical::new(model.clone()).unwrap();
+        let after = run(canonical.model(), &[(input.value.as_str(), x)]).unwrap();
+        compare(&name, after[logits].f64(), before[logits].f64(), 1e-12);
+    }
+}
+
+/// A node that nothing interprets.
+fn node(operator: &str, opset: i64, inputs: usize) -> Case {
+    let mut graph = Graph::default();
+    let names: Vec<Value> = (0..inputs).map(|i| Value::new(format!("x{i}"))).collect();
+    let dims = || vec![Dimension::Symbol("n".into()), Dimension::Known(4)];
+    graph.inputs = names.iter().map(|v| ValueInfo::new(v.clone(), DataType::Float, dims())).collect();
+    graph.nodes.push(Node::new(operator, names.into_iter().map(Some).collect(), vec![Some("y".into())]));
+    graph.outputs.push(ValueInfo::untyped("y".into()));
+    Case::graph(operator, Model::new(opset, graph))
+}
+
+/// A refused node and what the message must say.
+#[track_caller]
+fn refused(case: &Case, message: &str) {
+    refused_model(case.model(), message);
+}
+
+#[track_caller]
+fn refused_model(mut model: Model, message: &str) {
+    model.graph.nodes[0].name = "culprit".into();
+    let error = Canonical::new(model).unwrap_err().to_string();
+    assert!(error.contains(message) && error.contains("culprit"), "\"{error}\" does not say \"{message}\"");
+}
+
+/// `model` with another output of its node, read by the graph.
+fn with_second_output(mut model: Model) -> Model {
+    model.graph.nodes[0].outputs.push(Some("second".into()));
+    model.graph.outputs.push(ValueInfo::untyped("second".into()));
+    model
+}
+
+#[test]
+fn what_has_no_canonical_form_is_refused_by_name() {
+    refused(&node("BatchNormalization", 7, 5).set("spatial", 0), "spatial = 0");
+    refused(&node("BatchNormalization", 14, 5).set("training_mode", 1), "training mode");
+    refused_model(with_second_output(node("BatchNormalization", 9, 5).model()), "training mode");
+    refused_model(with_second_output(node("Dropout", 9, 1).model()), "its mask is read");
+    refused(&node("Dropout", 12, 3), "training mode");
+    refused(&node("Resize", 10, 2), "constant scales of at least 1");
+    refused(&node("AveragePool", 19, 1).set("dilations", vec![2, 2]), "dilations");
+    refused(&node("GridSample", 20, 2), "changed its modes; export the model with operator set 18");
+    refused(&node("GroupNormalization", 21, 3), "changed the shape of its scale");
+    refused(&node("RMSNormalization", 23, 2), "operators that came with set 23");
+    refused(&node("RoiAlign", 15, 3), "pixel coordinates");
+    refused(&node("HardSwish", 13, 1), "version 13 of the standard operator set has no such operator");
+    refused(&node("Invented", 17, 1), "no such operator");
+    refused(&node("QuantizeLinear", 21, 2).set("block_size", 2), "\"block_size\"");
+}
+
+#[test]
+fn operator_sets_outside_7_to_23_are_refused() {
+    for opset in [6, 24] {
+        let error = Canonical::new(node("Relu", opset, 1).model()).unwrap_err().to_string();
+        assert!(error.contains(&format!("version {opset}")) && error.contains("versions 7 to 23"), "{error}");
+    }
+    let mut model = node("Relu", 17, 1).model();
+    model.opsets.clear();
+    assert!(Canonical::new(model).is_err());
+}
+
+#[test]
+fn the_k_of_top_k_becomes_an_input() {
+    let canonical = Canonical::new(node("TopK", 9, 1).set("k", 2).model()).unwrap();
+    let graph = &canonical.model().graph;
+    assert_eq!(graph.nodes[0].to_string(), "y = TopK(x0, y/k)");
+    assert_eq!(graph.initializers["y/k"], Tensor::ints(&[2]));
+}
+
+#[test]
+fn other_domains_are_not_touched() {
+    let mut model = node("Clip", 7, 1).set("min", 0.5).model();
+    model.graph.nodes[0].domain = "com.example".into();
+    let canonical = Canonical::new(model.clone()).unwrap();
+    assert_eq!(canonical.model().graph.nodes, model.graph.nodes);
+}
+
+#[test]
+fn constants_become_initializers() {
+    let forms: [(&str, Attribute, Tensor); 5] = [
+        ("value", Tensor::floats(&[2], &[1.0, 2.0]).into(), Tensor::floats(&[2], &[1.0, 2.0])),
+        ("value_float", 1.5.into(), Tensor::floats(&[], &[1.5])),
+        ("value_floats", Attribute::Floats(vec![1.5]), Tensor::floats(&[1], &[1.5])),
+        ("value_int", 3.into(), Tensor::ints(&[3]).reshaped(vec![]).unwrap()),
+        ("value_strings", Attribute::Strings(vec!["a".into()]), Tensor::text(vec![1], vec!["a".into()]).unwrap()),
+    ];
+    for (name, attribute, tensor) in forms {
+        let mut graph = Graph::default();
+        let mut node = Node::new("Constant", vec![], vec![Some("c".into())]);
+        node.attributes.insert(name.into(), attribute);
+        graph.nodes.push(node);
+        graph.outputs.push(ValueInfo::untyped("c".into()));
+        let canonical = Canonical::new(Model::new(13, graph)).unwrap();
+        assert_eq!(canonical.model().graph.initializers["c"], tensor, "{name}");
+        assert!(canonical.model().graph.nodes.is_empty());
+    }
+}
+
+#[test]
+fn subgraphs_are_rewritten_too() {
+    let branch = |bound: f32| {
+        let mut graph = Graph::default();
+        let mut clip = Node::new("Clip", vec![Some("x".into())], vec![Some("inner".into())]);
+        clip.attributes.insert("max".into(), bound.into());
+        graph.nodes.push(clip);
+        graph.outputs.push(ValueInfo::untyped("inner".into()));
+        Attribute::Graph(Box::new(graph))
+    };
+    let mut graph = Graph::default();
+    graph.inputs.push(ValueInfo::new("x", DataType::Double, vec![Dimension::Unknown, Dimension::Known(2)]));
+    graph.initializers.insert("c".into(), Tensor::new(DataType::Bool, vec![], vec![1].into()).unwrap());
+    let mut choice = Node::new("If", vec![Some("c".into())], vec![Some("y".into())]);
+    choice.attributes.insert("then_branch".into(), branch(1.0));
+    choice.attributes.insert("else_branch".into(), branch(2.0));
+    graph.nodes.push(choice);
+    graph.outputs.push(ValueInfo::untyped("y".into()));
+    let canonical = Canonical::new(Model::new(10, graph)).unwrap();
+    insta::assert_snapshot!(canonical.model());
+}
+
+/// A net as an exporter writes it for a batch of one.
+fn fixed_batch() -> Model {
+    let mut graph = Graph::default();
+    let dims = |dims: &[usize]| dims.iter().map(|&d| Dimension::Known(d)).collect::<Vec<_>>();
+    graph.inputs.push(ValueInfo::new("x", DataType::Float, dims(&[1, 2, 4, 4])));
+    graph.outputs.push(ValueInfo::new("y", DataType::Float, dims(&[1, 3])));
+    graph.value_info.push(ValueInfo::new("flat", DataType::Float, dims(&[1, 64])));
+    let mut random = Random::new(5);
+    graph.initializers.insert("w".into(), random.array(&[64, 3], &ANY).to_tensor());
+    graph.initializers.insert("sizes".into(), Tensor::ints(&[1, 2, 8, 8]));
+    graph.initializers.insert("rows".into(), Tensor::ints(&[1, 2, 4, -1]));
+    graph.initializers.insert("flat shape".into(), Tensor::ints(&[1, -1]));
+    graph.initializers.insert("full".into(), Tensor::ints(&[1, 64]));
+    let mut node = |operator: &str, inputs: &[&str], output: &str| {
+        let inputs = inputs.iter().map(|name| (!name.is_empty()).then(|| Value::from(*name))).collect();
+        graph.nodes.push(Node::new(operator, inputs, vec![Some(output.into())]));
+    };
+    node("Resize", &["x", "", "", "sizes"], "large");
+    node("MaxPool", &["large"], "pooled");
+    node("Reshape", &["pooled", "rows"], "a");
+    node("Reshape", &["a", "flat shape"], "b");
+    node("Concat", &["b", "b"], "flat");
+    node("Reshape", &["flat", "full"], "c");
+    node("MatMul", &["c", "w"], "y");
+    graph.nodes[1].attributes.insert("kernel_shape".into(), vec![2, 2].into());
+    graph.nodes[1].attributes.insert("strides".into(), vec![2, 2].into());
+    graph.nodes[4].attributes.insert("axis".into(), 1.into());
+    Model::new(17, graph)
+}
+
+#[test]
+fn a_fixed_batch_is_opened() {
+    let model = fixed_batch();
+    let canonical = Canonical::new(model.clone()).unwrap();
+    insta::assert_snapshot!(canonical.model());
+
+    let x = Random::new(7).array(&[3, 2, 4, 4], &ANY);
+    let together = run(canonical.model(), &[("x", x.clone())]).unwrap();
+    for (i, sample) in x.f64().outer_iter().enumerate() {
+        let sample = Array::floats(&[1, 2, 4, 4], sample.iter().copied().collect());
+        let alone = run(&model, &[("x", sample)]).unwrap();
+        let row = together["y"].f64().outer_iter().nth(i).unwrap().insert_axis(ndarray::Axis(0)).to_owned();
+        compare("a sample alone and in a batch", &row, alone["y"].f64(), 1e-12);
+    }
+
+    let shaped = probe(canonical, &[("x", x)]);
+    assert_eq!(shaped.input().unwrap().as_str(), "x");
+    assert_eq!(shaped.logits().unwrap().as_str(), "y");
+    assert_eq!(shaped.facts(&"a".into()).unwrap().dims, [Dim::Batch(1), Dim::Fixed(2), Dim::Fixed(4), Dim::Fixed(4)]);
+}
+
+#[test]
+fn a_named_batch_is_renamed_everywhere() {
+    let mut model = node("Relu", 17, 1).model();
+    let shape = vec![Dimension::Symbol("n".into()), Dimension::Symbol("other".into())];
+    model.graph.outputs[0] = ValueInfo::new("y", DataType::Float, shape);
+    let canonical = Canonical::new(model).unwrap();
+    assert_eq!(canonical.model().graph.inputs[0].to_string(), "x0: Float[batch, 4]");
+    assert_eq!(canonical.model().graph.outputs[0].to_string(), "y: Float[batch, other]");
+}
+
+#[test]
+fn the_probe_shows_every_value_once() {
+    let canonical = Canonical::new(fixed_batch()).unwrap();
+    let probe = canonical.probe();
+    let mut names: Vec<&str> = probe.graph.outputs.iter().map(|o| o.value.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["a", "b", "c", "flat", "large", "pooled", "y"]);
+}
