@@ -11,7 +11,12 @@ use crate::plan::Plan;
 #[non_exhaustive]
 pub enum Event {
     /// First event: what is going to be measured, on what, with what.
-    Started(Box<Setup>),
+    Started {
+        /// What is needed to repeat it.
+        setup: Box<Setup>,
+        /// True class of each sample.
+        labels: Vec<u32>,
+    },
     /// A model classified all samples without attack.
     Clean(Clean),
     /// One attack of one evaluation ended for one model.
@@ -69,8 +74,8 @@ pub struct DataFacts {
     pub class_names: Vec<String>,
     /// Number of classes that the models tell apart.
     pub classes: u32,
-    /// True class of each sample.
-    pub labels: Vec<u32>,
+    /// Number of samples.
+    pub samples: u64,
 }
 
 /// One evaluation: a threat and the attacks that stand for it.
@@ -215,7 +220,7 @@ impl FindingKind {
                 "the loss has a gradient of exactly zero: gradient attacks see nothing there, so robust accuracy may be \
                  overstated; add an attack that needs no gradient, or look for saturated or quantised layers"
             }
-            Self::Errors => "the model or an attack failed: these samples count as not robust; see the server's log",
+            Self::Errors => "the model or an attack failed: these samples count as not robust; see the log",
             Self::Unstable => {
                 "predictions changed between two evaluations of the same input: these samples count as not robust; look \
                  for randomness in the model"

@@ -125,3 +125,36 @@ fn decide(gate: Gate, models: &[ModelResult], comparison: Option<&Comparison>) -
     };
     GateResult { gate, passed: !checks.is_empty() && checks.iter().all(|c| c.passed), checks }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    fn passes(gate: Gate) -> bool {
+        let report = fixture::report();
+        let (verdict, results) = judge(&[gate], &report.models, report.comparison.as_ref());
+        assert_eq!(verdict == Verdict::Pass, results.iter().all(|r| r.passed));
+        verdict == Verdict::Pass
+    }
+
+    /// The fixture: clean 0.9 and 0.7, robust 0.6 and 0.3.
+    #[test]
+    fn thresholds_are_inclusive_and_hold_for_every_model() {
+        assert!(passes(Gate::MinRobustAccuracy(0.3)) && !passes(Gate::MinRobustAccuracy(0.31)));
+        assert!(passes(Gate::MinCleanAccuracy(0.7)) && !passes(Gate::MinCleanAccuracy(0.71)));
+        assert!(passes(Gate::MaxDrop(0.3)) && !passes(Gate::MaxDrop(0.29)));
+    }
+
+    #[test]
+    fn nothing_and_nan_never_pass() {
+        for gate in [Gate::MinRobustAccuracy as fn(f64) -> Gate, Gate::MaxDrop, Gate::MinCleanAccuracy] {
+            assert!(!passes(gate(f64::NAN)));
+            let (verdict, results) = judge(&[gate(0.0)], &[], None);
+            assert_eq!((verdict, results[0].passed, results[0].checks.len()), (Verdict::Fail, false, 0));
+        }
+        let report = fixture::report();
+        assert_eq!(judge(&[Gate::MaxDrop(1.0)], &report.models[..1], None).0, Verdict::Fail);
+        assert_eq!(judge(&[], &[], None).0, Verdict::Pass);
+    }
+}

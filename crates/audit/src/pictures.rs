@@ -15,8 +15,8 @@ impl Pictures {
     pub(crate) fn draw(
         shape: &[usize],
         bounds: Bounds,
-        original: ArrayView1<'_, f32>,
-        adversarial: ArrayView1<'_, f32>,
+        original: &ArrayView1<'_, f32>,
+        adversarial: &ArrayView1<'_, f32>,
     ) -> Option<Self> {
         let &[channels @ (1 | 3), height, width] = shape else { return None };
         let range = bounds.high() - bounds.low();

@@ -195,3 +195,70 @@ fn scalars<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String
     };
     Ok(written.into_iter().map(|(name, value)| (name, text(value))).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVALUATION: &str = "[[evaluations]]\nnorm = \"Linf\"\neps = \"8/255\"\nattacks = [{ name = \"pgd\" }]\n";
+
+    fn refusal(toml: &str) -> String {
+        Plan::parse(toml).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_plan_file_is_read_and_written_back() {
+        let text = format!(
+            "seed = 7\nmodels = [{{ name = \"a\" }}, {{ name = \"a\", version = \"2\" }}]\n\
+             gates = [{{ min_robust_accuracy = 0.5 }}, {{ max_drop = 0.05 }}, {{ min_clean_accuracy = 1 }}]\n{}",
+            EVALUATION.replace(
+                "\"pgd\"",
+                "\"pgd\", parameters = { steps = 40, random_start = true, step = 0.01, loss = \"margin\" }"
+            )
+        );
+        let plan = Plan::parse(&text).unwrap();
+        assert_eq!(plan.gates, [Gate::MinRobustAccuracy(0.5), Gate::MaxDrop(0.05), Gate::MinCleanAccuracy(1.0)]);
+        let parameters: Vec<_> =
+            plan.evaluations[0].attacks[0].parameters.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        assert_eq!(parameters, ["loss=margin", "random_start=true", "step=0.01", "steps=40"]);
+        assert_eq!(plan.evaluations[0].eps.to_string(), "8/255");
+        assert_eq!(Plan::parse(&toml::to_string(&plan).unwrap()).unwrap(), plan);
+        assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
+    }
+
+    #[test]
+    fn refusals_name_the_field() {
+        let one = "models = [{ name = \"a\" }]\n";
+        let with = |gates: &str| refusal(&format!("gates = [{gates}]\n{one}{EVALUATION}"));
+        for (error, words) in [
+            (refusal("models = ["), "not a plan"),
+            (refusal(&format!("sed = 1\n{one}{EVALUATION}")), "unknown field `sed`"),
+            (refusal(&format!("models = []\n{EVALUATION}")), "models: names 0 models"),
+            (refusal(&format!("models = [{{ name = \"\" }}]\n{EVALUATION}")), "models[0].name: is empty"),
+            (
+                refusal(&format!("models = [{{ name = \"a\" }}, {{ name = \"a\" }}]\n{EVALUATION}")),
+                "models[1]: is the same",
+            ),
+            (refusal(&format!("evaluations = []\n{one}")), "evaluations: is empty"),
+            (
+                refusal(&format!("{one}{EVALUATION}{EVALUATION}")),
+                "evaluations[1]: has the same threat as evaluations[0]",
+            ),
+            (
+                refusal(&format!("{one}{}", EVALUATION.replace("{ name = \"pgd\" }", ""))),
+                "evaluations[0].attacks: is empty",
+            ),
+            (
+                refusal(&format!("{one}{}", EVALUATION.replace("pgd", "pdg"))),
+                "evaluations[0].attacks[0]: unknown attack \"pdg\"",
+            ),
+            (refusal(&format!("{one}{}", EVALUATION.replace("8/255", "-1"))), "eps \"-1\" is not a radius"),
+            (refusal(&format!("{one}{}", EVALUATION.replace("Linf", "L7"))), "unknown variant `L7`"),
+            (with("{ min_robust_accuracy = nan }"), "gates[0].min_robust_accuracy: is NaN; expected a proportion"),
+            (with("{ min_clean_accuracy = 50 }"), "gates[0].min_clean_accuracy: is 50; expected a proportion"),
+            (with("{ max_drop = 0.1 }"), "gates[0].max_drop: compares two models"),
+        ] {
+            assert!(error.contains(words), "{words} not in {error}");
+        }
+    }
+}

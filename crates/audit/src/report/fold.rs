@@ -28,7 +28,7 @@ impl Report {
         for event in events {
             let fail = |reason| Inconsistent { position, reason };
             match (state.as_mut(), event) {
-                (None, Event::Started(setup)) => state = Some(State::new(setup).map_err(fail)?),
+                (None, Event::Started { setup, labels }) => state = Some(State::new(setup, labels).map_err(fail)?),
                 (None, _) => return Err(fail("the first event must be the start")),
                 (Some(state), event) => state.apply(event).map_err(fail)?,
             }
@@ -42,6 +42,7 @@ impl Report {
 /// What is known after some events.
 struct State {
     setup: Setup,
+    labels: Vec<u32>,
     models: Vec<Model>,
     findings: Vec<Finding>,
     examples: Vec<Example>,
@@ -74,14 +75,21 @@ fn count<T>(items: impl IntoIterator<Item = T>, holds: impl Fn(T) -> bool) -> u6
 }
 
 impl State {
-    fn new(setup: &Setup) -> Result<Self, &'static str> {
-        if setup.data.labels.is_empty() || setup.models.is_empty() {
-            return Err("there are no samples or no models");
+    fn new(setup: &Setup, labels: &[u32]) -> Result<Self, &'static str> {
+        if labels.is_empty() || setup.models.is_empty() || setup.data.samples != labels.len() as u64 {
+            return Err("there are no samples or no models, or not one label per sample");
         }
         let threats = || setup.threats.iter().map(|_| Threat::default()).collect();
         let models =
             setup.models.iter().map(|_| Model { clean: None, cost: Cost::default(), threats: threats() }).collect();
-        Ok(Self { setup: setup.clone(), models, findings: Vec::new(), examples: Vec::new(), finished: false })
+        Ok(Self {
+            setup: setup.clone(),
+            labels: labels.to_vec(),
+            models,
+            findings: Vec::new(),
+            examples: Vec::new(),
+            finished: false,
+        })
     }
 
     fn apply(&mut self, event: &Event) -> Result<(), &'static str> {
@@ -89,7 +97,7 @@ impl State {
             return Err("the audit has ended");
         }
         match event {
-            Event::Started(_) => return Err("the audit has started already"),
+            Event::Started { .. } => return Err("the audit has started already"),
             Event::Clean(clean) => self.clean(clean)?,
             Event::Attacked(attacked) => self.attacked(attacked)?,
             Event::Finding(finding) => self.findings.push(finding.clone()),
@@ -100,7 +108,7 @@ impl State {
     }
 
     fn clean(&mut self, event: &Clean) -> Result<(), &'static str> {
-        let labels = &self.setup.data.labels;
+        let labels = &self.labels;
         let model = self.models.get_mut(event.model.0 as usize).ok_or("there is no such model")?;
         if model.clean.is_some() || event.predictions.len() != labels.len() {
             return Err("predictions are there already, or not one per sample");
@@ -173,7 +181,7 @@ impl State {
 
     fn model(&self, index: usize, model: &Model) -> Result<ModelResult, &'static str> {
         let clean = model.clean.as_ref().ok_or("a model has no predictions")?;
-        let labels = &self.setup.data.labels;
+        let labels = &self.labels;
         let all = clean.len() as u64;
         let rate = |hits| Estimate::new(hits, all).ok_or("there are no samples");
         let mut threats = Vec::new();

@@ -14,3 +14,20 @@ impl Render for Json {
         writeln!(out, "{text}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn snapshot() {
+        insta::assert_snapshot!(Json.to_text(&fixture::report()));
+    }
+
+    #[test]
+    fn reads_back() {
+        let report = fixture::hostile();
+        assert_eq!(serde_json::from_str::<Report>(&Json.to_text(&report)).unwrap(), report);
+    }
+}

@@ -146,7 +146,7 @@ fn setup(report: &Report, out: &mut dyn Write) -> fmt::Result {
         row(&format!("model {} {}", model.name, model.version), &facts)?;
     }
     let digest = if setup.data.digest.is_empty() { "not given" } else { &setup.data.digest };
-    let samples = Count(setup.data.labels.len() as u64);
+    let samples = Count(setup.data.samples);
     row(&format!("data {}", setup.data.name), &format!("{samples} samples, SHA-256 {digest}"))?;
     for threat in &setup.threats {
         let attacks: Vec<_> = threat.attacks.iter().map(|attack| Attack(attack).to_string()).collect();
@@ -172,5 +172,30 @@ fn escaped(text: &str) -> String {
         }
     }
     // A bare address would become a link.
-    escaped.replace("://", ":\u{2060}//").replace("www.", "www\\.")
+    escaped.replace("://", ":&#47;/").replace("www.", "www&#46;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn snapshot() {
+        insta::assert_snapshot!(Markdown.to_text(&fixture::report()));
+    }
+
+    #[test]
+    fn names_cannot_become_markup() {
+        let text = Markdown.to_text(&fixture::hostile());
+        for markup in ["<script", "<img", "<b>", "![x]", "\n# c", " `d`", "*it*", "://"] {
+            assert!(!text.contains(markup), "{markup} in {text}");
+        }
+        // Every row of a table still has as many cells as its heading.
+        let cells = |line: &str| line.replace("\\|", "").matches('|').count();
+        let lines: Vec<_> = text.lines().collect();
+        for pair in lines.windows(2).filter(|pair| pair.iter().all(|line| line.starts_with('|'))) {
+            assert_eq!(cells(pair[0]), cells(pair[1]), "{pair:?}");
+        }
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! A [`Report`] is made from events only ([`Report::fold`]); each format is one [`Render`]er over it.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod fold;
 mod html;
 mod json;

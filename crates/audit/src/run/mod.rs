@@ -56,7 +56,8 @@ pub fn run(
     fit(plan, subjects, data, &attacks)?;
     let stages = subjects.len() * (1 + attacks.iter().map(Vec::len).sum::<usize>());
     let mut log = Log { events: Vec::new(), observer, stage: 0, stages: u32::try_from(stages).unwrap_or(u32::MAX) };
-    log.event(Event::Started(Box::new(setup(plan, subjects, data, &attacks, environment))));
+    let setup = Box::new(setup(plan, subjects, data, &attacks, environment));
+    log.event(Event::Started { setup, labels: data.labels().iter().map(|label| label.0).collect() });
     let share = (EXAMPLES / (subjects.len() * attacks.len())).max(1);
     let mut room = EXAMPLES;
     for (id, subject) in (0..).map(ModelId).zip(subjects) {
@@ -251,14 +252,14 @@ fn setup(
         parameters: subject.parameters,
         provider: subject.classifier.spec().provider.clone(),
     };
-    let attack = |attack: &Box<dyn Attack>| AttackFacts {
+    let attack = |attack: &dyn Attack| AttackFacts {
         name: attack.description().name.to_owned(),
         parameters: attack.settings().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
     };
     let threats = plan.evaluations.iter().zip(attacks).map(|(evaluation, attacks)| ThreatFacts {
         norm: evaluation.norm,
         eps: evaluation.eps.clone(),
-        attacks: attacks.iter().map(attack).collect(),
+        attacks: attacks.iter().map(|a| attack(a.as_ref())).collect(),
     });
     let named = subjects.iter().map(|s| &s.labels).find(|labels| !labels.is_empty());
     let own = Some(data.class_names().to_vec()).filter(|names| !names.is_empty());
@@ -272,7 +273,7 @@ fn setup(
             sample_shape: data.sample_shape().to_vec(),
             class_names: own.or_else(|| named.cloned()).unwrap_or_default(),
             classes: u32::try_from(classes).unwrap_or(u32::MAX),
-            labels: data.labels().iter().map(|label| label.0).collect(),
+            samples: data.len() as u64,
         },
         threats: threats.collect(),
         environment,

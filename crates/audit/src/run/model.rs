@@ -144,7 +144,7 @@ impl<'a> Model<'a> {
                     outcomes.push((i as u64, fate));
                     if fate == Fate::Changed && is_correct && *room > 0 {
                         *room -= 1;
-                        log.event(Event::Example(Box::new(self.example(stage, i, outcome, clean, adversarial))));
+                        log.event(Event::Example(Box::new(self.example(stage, i, outcome, &clean, &adversarial))));
                     }
                 }
             }
@@ -219,8 +219,8 @@ impl<'a> Model<'a> {
         stage: &Stage<'_>,
         i: usize,
         outcome: &SampleOutcome,
-        clean: ArrayView1<'_, f32>,
-        adversarial: ArrayView1<'_, f32>,
+        clean: &ArrayView1<'_, f32>,
+        adversarial: &ArrayView1<'_, f32>,
     ) -> Example {
         let class = |class: Option<Class>| class.map_or(outcome.label.0, |class| class.0);
         Example {

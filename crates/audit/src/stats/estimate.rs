@@ -33,11 +33,10 @@ impl Estimate {
         if of == 0 || hits > of {
             return None;
         }
-        let (k, n) = (hits as f64, of as f64);
         let tail = (1.0 - LEVEL) / 2.0;
-        let low = if hits == 0 { 0.0 } else { inv_beta_reg(k, n - k + 1.0, tail) };
-        let high = if hits == of { 1.0 } else { inv_beta_reg(k + 1.0, n - k, 1.0 - tail) };
-        Some(Self { hits, of, rate: k / n, low, high })
+        // The upper end is the lower end of the misses, seen from the other side.
+        let (low, high) = (lower(hits, of, tail), 1.0 - lower(of - hits, of, tail));
+        Some(Self { hits, of, rate: hits as f64 / of as f64, low, high })
     }
 
     /// Numerator.
@@ -71,10 +70,72 @@ impl Estimate {
     }
 }
 
+/// One-sided lower bound of Clopper and Pearson: at this proportion, `hits` or more of `of` have probability `tail`.
+fn lower(hits: u64, of: u64, tail: f64) -> f64 {
+    let (k, n) = (hits as f64, of as f64);
+    if hits == 0 { 0.0 } else { inv_beta_reg(k, n - k + 1.0, tail) }
+}
+
 impl TryFrom<Counts> for Estimate {
     type Error = String;
 
     fn try_from(Counts { hits, of }: Counts) -> Result<Self, String> {
         Self::new(hits, of).ok_or_else(|| format!("{hits} of {of} is not a proportion"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `scipy.stats.binomtest(k, n).proportion_ci(0.95, "exact")` of SciPy.
+    #[test]
+    fn intervals_equal_scipy() {
+        for (hits, of, low, high) in [
+            (0, 10, 0.0, 0.308_497_107_818_762_94),
+            (1, 10, 0.002_528_578_544_462_572_8, 0.445_016_117_028_198_19),
+            (7, 10, 0.347_547_149_939_992_1, 0.933_260_488_822_265_5),
+            (10, 10, 0.691_502_892_181_237_1, 1.0),
+            (0, 1, 0.0, 0.975),
+            (873, 1000, 0.850_759_969_665_140_2, 0.893_015_673_050_546_9),
+            (1000, 1000, 0.996_317_916_103_360_8, 1.0),
+            (1, 10_000, 2.531_777_563_270_631e-6, 0.000_557_036_997_986_968_9),
+            (499, 1000, 0.467_552_186_253_738_2, 0.530_453_716_661_712_8),
+        ] {
+            let estimate = Estimate::new(hits, of).unwrap();
+            assert!((estimate.low() - low).abs() < 1e-11, "{hits} of {of}: {} is not {low}", estimate.low());
+            assert!((estimate.high() - high).abs() < 1e-11, "{hits} of {of}: {} is not {high}", estimate.high());
+            assert!(estimate.low() <= estimate.rate() && estimate.rate() <= estimate.high());
+        }
+    }
+
+    #[test]
+    fn the_bound_equals_the_stored_reference() {
+        let Some(material) = assay_reference::material() else { return };
+        let golden = material.json("smoothing_golden.json");
+        let rows = golden["certify"].as_array().unwrap();
+        assert!(rows.len() > 100);
+        for row in rows {
+            let [k, n] = ["k", "n"].map(|field| row[field].as_u64().unwrap());
+            let bound = lower(k, n, row["alpha"].as_f64().unwrap());
+            let expected = row["p_lower"].as_f64().unwrap();
+            assert!((bound - expected).abs() <= 1e-10 * expected.max(1e-3), "{row}: {bound}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_no_rate() {
+        assert_eq!(Estimate::new(0, 0), None);
+        assert_eq!(Estimate::new(3, 2), None);
+    }
+
+    #[test]
+    fn json_holds_the_counts_and_recomputes_the_rest() {
+        let estimate = Estimate::new(7, 10).unwrap();
+        let json = serde_json::to_string(&estimate).unwrap();
+        assert!(json.starts_with(r#"{"hits":7,"of":10,"rate":0.7,"low":0.34"#), "{json}");
+        assert_eq!(serde_json::from_str::<Estimate>(&json).unwrap(), estimate);
+        assert_eq!(serde_json::from_str::<Estimate>(r#"{"hits":7,"of":10,"rate":0.99}"#).unwrap(), estimate);
+        assert!(serde_json::from_str::<Estimate>(r#"{"hits":7,"of":0}"#).is_err());
     }
 }

@@ -107,3 +107,105 @@ fn mcnemar(b: u64, c: u64) -> f64 {
     // P(X <= k) of a binomial with n pairs and probability ½ is the regularised incomplete beta I_½(n - k, k + 1).
     (2.0 * beta_reg((pairs - fewer) as f64, fewer as f64 + 1.0, 0.5)).min(1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paired(both: usize, only_first: usize, only_second: usize, neither: usize) -> Paired {
+        let rows = [
+            ((true, true), both),
+            ((true, false), only_first),
+            ((false, true), only_second),
+            ((false, false), neither),
+        ];
+        let flags = rows.into_iter().flat_map(|(flags, times)| std::iter::repeat_n(flags, times));
+        let (first, second): (Vec<_>, Vec<_>) = flags.unzip();
+        Paired::new(&first, &second).unwrap()
+    }
+
+    /// `statsmodels.stats.contingency_tables.mcnemar([[50, b], [c, 20]], exact=True).pvalue` of statsmodels.
+    #[test]
+    fn p_values_equal_statsmodels() {
+        for (b, c, p) in [
+            (0, 0, 1.0),
+            (0, 1, 1.0),
+            (5, 0, 0.0625),
+            (3, 9, 0.145_996_093_75),
+            (9, 3, 0.145_996_093_75),
+            (25, 41, 0.064_017_504_137_225_65),
+            (100, 140, 0.011_664_092_317_677_69),
+            (10, 10, 1.0),
+            (0, 60, 1.734_723_475_976_807e-18),
+        ] {
+            let found = paired(50, b, c, 20).p_value;
+            assert!((found - p).abs() <= 1e-11 * p, "{b} against {c}: {found} is not {p}");
+        }
+    }
+
+    #[test]
+    fn p_values_equal_the_stored_reference() {
+        let Some(material) = assay_reference::material() else { return };
+        let golden = material.json("smoothing_golden.json");
+        let rows = golden["predict"].as_array().unwrap();
+        assert!(!rows.is_empty());
+        for row in rows {
+            let [a, b] = ["count1", "count2"].map(|field| row[field].as_u64().unwrap());
+            let expected = row["p_value"].as_f64().unwrap();
+            assert!((mcnemar(a, b) - expected).abs() <= 1e-9 * expected, "{row}: {}", mcnemar(a, b));
+        }
+    }
+
+    /// Tango's definition carried out numerically: the nuisance parameter by `scipy.optimize.minimize_scalar` on the
+    /// likelihood under each difference, the ends by `scipy.optimize.brentq` on the score.
+    #[test]
+    fn intervals_equal_those_by_numerical_likelihood() {
+        for (gained, lost, n, low, high) in [
+            (12, 2, 50, 0.061_112_406_8, 0.344_708_748_7),
+            (2, 12, 50, -0.344_708_749_8, -0.061_112_406_3),
+            (5, 0, 44, 0.024_216_260_5, 0.239_791_524_2),
+            (25, 41, 1000, -0.032_622_142_3, -0.000_079_334_98),
+            (100, 140, 1000, -0.070_472_616_8, -0.009_701_600_6),
+            (1, 0, 10, -0.205_286_079_8, 0.404_150_026_8),
+            (30, 5, 40, 0.360_987_528_2, 0.791_315_260_8),
+        ] {
+            let found = Difference::tango(gained, lost, n);
+            assert!((found.low - low).abs() < 1e-7, "{gained}, {lost} of {n}: {} is not {low}", found.low);
+            assert!((found.high - high).abs() < 1e-7, "{gained}, {lost} of {n}: {} is not {high}", found.high);
+        }
+    }
+
+    #[test]
+    fn intervals_have_their_closed_form_without_discordant_pairs() {
+        for n in [1, 40, 10_000] {
+            let Difference { value, low, high } = Difference::tango(0, 0, n);
+            let bound = Z * Z / (n as f64 + Z * Z);
+            assert_eq!(value, 0.0);
+            assert!((high - bound).abs() < 1e-12 && (low + bound).abs() < 1e-12, "{n}: {low}, {high}, {bound}");
+        }
+    }
+
+    #[test]
+    fn ends_stay_within_one_and_around_the_estimate() {
+        for n in 1..=12_u64 {
+            for gained in 0..=n {
+                for lost in 0..=n - gained {
+                    let Difference { value, low, high } = Difference::tango(gained, lost, n);
+                    assert!(
+                        -1.0 <= low && low <= value && value <= high && high <= 1.0,
+                        "{gained}, {lost} of {n}: {low}, {value}, {high}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn counts_are_those_of_the_table() {
+        let found = paired(5, 3, 2, 1);
+        assert_eq!((found.both, found.only_first, found.only_second, found.neither, found.of()), (5, 3, 2, 1, 11));
+        assert_eq!(found.difference.value, -1.0 / 11.0);
+        assert_eq!(Paired::new(&[], &[]), None);
+        assert_eq!(Paired::new(&[true], &[]), None);
+    }
+}

@@ -1,0 +1,127 @@
+//! One audit as events, for the tests of the renderers.
+
+use crate::event::{
+    AttackFacts, Attacked, Clean, Cost, DataFacts, Environment, Event, Example, Fate, Finding, FindingKind, ModelFacts,
+    ModelId, Pictures, Setup, ThreatFacts, ThreatId,
+};
+use crate::plan::Plan;
+use crate::report::Report;
+
+const PLAN: &str = r#"
+models = [{ name = "sneaker-net" }, { name = "sneaker-net-pruned", version = "2" }]
+gates = [{ min_robust_accuracy = 0.3 }, { max_drop = 0.05 }]
+seed = 7
+[[evaluations]]
+norm = "Linf"
+eps = "8/255"
+attacks = [{ name = "fgsm" }, { name = "pgd", parameters = { steps = 40 } }]
+"#;
+
+/// Events of two models on ten samples of two classes; the pruned one is worse.
+pub(crate) fn events(names: [&str; 2], classes: [&str; 2]) -> Vec<Event> {
+    let plan = Plan::parse(PLAN).unwrap();
+    let attack = |name: &str, steps: Option<&str>| AttackFacts {
+        name: name.into(),
+        parameters: steps.into_iter().map(|steps| ("steps".into(), steps.into())).collect(),
+    };
+    let model = |name: &str, version: &str, kind: &str, parameters| ModelFacts {
+        name: name.into(),
+        version: version.into(),
+        digest: version.repeat(64),
+        kind: kind.into(),
+        parameters,
+        provider: "cpu".into(),
+    };
+    let labels: Vec<u32> = (0..10).map(|i| i % 2).collect();
+    let setup = Setup {
+        models: vec![model(names[0], "1", "dense", 78_042), model(names[1], "2", "filter-pruned", 41_000)],
+        data: DataFacts {
+            name: "shoes".into(),
+            digest: "d".repeat(64),
+            sample_shape: vec![1, 4, 4],
+            class_names: classes.map(str::to_owned).to_vec(),
+            classes: 2,
+            samples: 10,
+        },
+        threats: vec![ThreatFacts {
+            norm: plan.evaluations[0].norm,
+            eps: plan.evaluations[0].eps.clone(),
+            attacks: vec![attack("fgsm", None), attack("pgd", Some("40"))],
+        }],
+        environment: Environment {
+            assay: "0.1.0".into(),
+            onnxruntime: "1.31.1".into(),
+            date: "2026-11-21T08:00:00Z".into(),
+        },
+        plan,
+    };
+    let mut events = vec![Event::Started { setup: Box::new(setup), labels: labels.clone() }];
+    // Sample 9 is wrong for the first model; 8 and 9 for the second, and 0 has no finite logits.
+    measured(&mut events, ModelId(0), &labels, &[9], &[], &[0, 1], &[2]);
+    measured(&mut events, ModelId(1), &labels, &[8, 9], &[0], &[1, 2, 3], &[4, 8]);
+    events.push(Event::Finding(Finding { model: ModelId(1), kind: FindingKind::Errors, hits: 1, of: 10 }));
+    events.push(Event::Finished);
+    events
+}
+
+fn measured(
+    events: &mut Vec<Event>,
+    model: ModelId,
+    labels: &[u32],
+    wrong: &[usize],
+    failed: &[usize],
+    fgsm: &[u64],
+    pgd: &[u64],
+) {
+    let prediction = |(i, label): (usize, &u32)| match i {
+        i if failed.contains(&i) => None,
+        i if wrong.contains(&i) => Some(1 - label),
+        _ => Some(*label),
+    };
+    let predictions: Vec<_> = labels.iter().enumerate().map(prediction).collect();
+    let mut standing: Vec<u64> = (0..10).filter(|i| predictions[*i as usize].is_some()).collect();
+    events.push(Event::Clean(Clean { model, predictions, cost: Cost { queries: 10, gradients: 0, seconds: 0.01 } }));
+    for (attack, broken, gradients) in [(0, fgsm, 10), (1, pgd, 280)] {
+        let fate = |sample: &u64| (*sample, if broken.contains(sample) { Fate::Changed } else { Fate::Held });
+        let outcomes = standing.iter().map(fate).collect();
+        standing.retain(|sample| !broken.contains(sample));
+        for sample in broken.iter().filter(|sample| !wrong.contains(&(**sample as usize))).take(1) {
+            let label = labels[*sample as usize];
+            events.push(Event::Example(Box::new(Example {
+                model,
+                threat: ThreatId(0),
+                attack,
+                sample: *sample,
+                label,
+                clean_prediction: label,
+                adversarial_prediction: 1 - label,
+                linf: 0.031_37,
+                l2: 0.1255,
+                pictures: Some(pictures()),
+            })));
+        }
+        let cost = Cost { queries: 10, gradients, seconds: 0.25 };
+        events.push(Event::Attacked(Attacked { model, threat: ThreatId(0), attack, outcomes, cost }));
+    }
+}
+
+/// Four by four pixels, a ramp and its checkered change.
+fn pictures() -> Pictures {
+    let bounds = assay_attack::Bounds::new(0.0, 1.0).unwrap();
+    let original = ndarray::Array1::from_shape_fn(16, |i| 0.2 + 0.04 * i as f32);
+    let adversarial =
+        ndarray::Array1::from_shape_fn(16, |i| original[i] + if (i + i / 4) % 2 == 0 { 0.031_25 } else { -0.031_25 });
+    Pictures::draw(&[1, 4, 4], bounds, &original.view(), &adversarial.view()).unwrap()
+}
+
+/// The report of these events under harmless names.
+pub(crate) fn report() -> Report {
+    Report::fold(&events(["sneaker-net", "sneaker-net-pruned"], ["boot", "sneaker"])).unwrap()
+}
+
+/// The same with names that try to be markup.
+pub(crate) fn hostile() -> Report {
+    let names =
+        ["</script><script>alert(1)</script>", "a|b\n# c `d` ![x](http://e.example) <img src=x onerror=alert(1)>"];
+    Report::fold(&events(names, ["\"><b>bold</b>", "*it*"])).unwrap()
+}

@@ -1,0 +1,339 @@
+//! Data sets from files: what is read, and what is refused with which words.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use assay_audit::{DataSource, Dataset, decode_image};
+use assay_runtime::Class;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use image::{ExtendedColorType, ImageFormat};
+use tempfile::TempDir;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn open(path: &Path) -> Result<Dataset, String> {
+    Dataset::open(&DataSource::new(path), None).map_err(|e| e.to_string())
+}
+
+#[track_caller]
+fn refused(path: &Path, words: &str) {
+    let error = open(path).unwrap_err();
+    assert!(error.contains(words), "{error}");
+    assert!(
+        error.contains(&*path.file_name().unwrap().to_string_lossy()) || path.is_dir(),
+        "{error} does not name the file"
+    );
+}
+
+fn idx(dims: &[u32], data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, u8::try_from(dims.len()).unwrap()];
+    dims.iter().for_each(|d| bytes.extend(d.to_be_bytes()));
+    bytes.extend(data);
+    bytes
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    npy_with_header(&format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"), data)
+}
+
+fn npy_with_header(header: &str, data: &[u8]) -> Vec<u8> {
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend(u16::try_from(header.len() + 1).unwrap().to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.push(b'\n');
+    bytes.extend(data);
+    bytes
+}
+
+fn npz(folder: &Path, arrays: &[(&str, Vec<u8>)]) -> PathBuf {
+    let path = folder.join("data.npz");
+    let mut zip = ZipWriter::new(fs::File::create(&path).unwrap());
+    for (name, bytes) in arrays {
+        zip.start_file(format!("{name}.npy"), SimpleFileOptions::default()).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap();
+    path
+}
+
+fn png(path: &Path, width: u32, height: u32, color: ExtendedColorType, pixels: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    image::save_buffer_with_format(path, pixels, width, height, color, ImageFormat::Png).unwrap();
+}
+
+/// Two images of 1x2 pixels with labels, as an IDX pair of these bytes.
+fn pair(folder: &Path, images: &[u8], labels: &[u8]) -> PathBuf {
+    let path = folder.join("t10k-images-idx3-ubyte.gz");
+    fs::write(&path, images).unwrap();
+    fs::write(folder.join("t10k-labels-idx1-ubyte.gz"), labels).unwrap();
+    path
+}
+
+const IMAGES: [u8; 4] = [0, 51, 102, 255];
+
+#[test]
+fn idx_pairs_are_found_from_the_folder_and_from_the_images() {
+    let dir = folder();
+    let images = pair(dir.path(), &gzip(&idx(&[2, 1, 2], &IMAGES)), &gzip(&idx(&[2], &[3, 9])));
+    // The training split beside it is not the one that is audited.
+    fs::write(dir.path().join("train-images-idx3-ubyte"), idx(&[0, 1, 2], &[])).unwrap();
+    let data = open(dir.path()).unwrap();
+    assert_eq!(data.samples().as_slice().unwrap(), [0.0, 0.2, 0.4, 1.0]);
+    assert_eq!((data.labels(), data.sample_shape()), (&[Class(3), Class(9)][..], &[1, 1, 2][..]));
+    assert_eq!(open(&images).unwrap().digest(), data.digest());
+    let first = Dataset::open(&DataSource::new(&images), Some(1)).unwrap();
+    assert_eq!((first.len(), first.labels()), (1, &[Class(3)][..]));
+    let labels = Some(dir.path().join("t10k-labels-idx1-ubyte.gz"));
+    assert_eq!(Dataset::open(&DataSource { images, labels }, None).unwrap().len(), 2);
+}
+
+#[test]
+fn the_digest_is_that_of_the_listing_of_sha256sum() {
+    let dir = folder();
+    pair(dir.path(), &idx(&[2, 1, 2], &IMAGES), &idx(&[2], &[3, 9]));
+    // sha256sum t10k-images-idx3-ubyte.gz t10k-labels-idx1-ubyte.gz | sha256sum
+    assert_eq!(open(dir.path()).unwrap().digest(), "4fea69976f931d403edcc2bfe94780cb4f8d00f6daa58ab6c8697c2bf562bf3b");
+}
+
+#[test]
+fn damaged_idx_files_are_refused() {
+    let dir = folder();
+    let (good, labels) = (idx(&[2, 1, 2], &IMAGES), idx(&[2], &[3, 9]));
+    let with = |images: &[u8], labels: &[u8], words: &str| refused(&pair(dir.path(), images, labels), words);
+    with(&good[..good.len() - 1], &labels, "promises 2 rows of 2 values (4 bytes), 3 bytes could be read");
+    let zipped = gzip(&good);
+    with(&zipped[..zipped.len() - 9], &labels, "t10k-images-idx3-ubyte.gz");
+    with(&[good.as_slice(), &[7]].concat(), &labels, "more data than its header says");
+    with(&good[..7], &labels, "ends within its header");
+    with(&[], &labels, "not a data set");
+    with(&idx(&[2, 1, 2], &IMAGES)[1..], &labels, "not a data set");
+    with(&[0, 0, 13, 3, 0, 0, 0, 2], &labels, "IDX type 0x0d");
+    with(&idx(&[u32::MAX, u32::MAX, u32::MAX], &[]), &labels, "more than 4 GiB; ask for fewer samples");
+    with(&idx(&[u32::MAX, 1, 2], &[]), &labels, "more than 4 GiB");
+    with(&idx(&[1 << 20, 28, 28], &IMAGES), &labels, "is truncated");
+    with(&idx(&[0, 1, 2], &[]), &idx(&[0], &[]), "empty");
+    let images = pair(dir.path(), &good, &idx(&[3], &[3, 9, 1]));
+    assert!(open(&images).unwrap_err().contains("t10k-labels-idx1-ubyte.gz: 3 labels for 2 images"));
+    let images = pair(dir.path(), &good, &idx(&[2, 10], &[0; 20]));
+    assert!(open(&images).unwrap_err().contains("not one-hot rows"));
+}
+
+#[test]
+fn missing_files_are_named() {
+    let dir = folder();
+    let images = pair(dir.path(), &idx(&[2, 1, 2], &IMAGES), &[]);
+    fs::remove_file(dir.path().join("t10k-labels-idx1-ubyte.gz")).unwrap();
+    refused(&images, "no labels found beside it");
+    refused(&images, "t10k-labels-idx1-ubyte");
+    refused(&dir.path().join("absent"), "check that the path exists");
+    let empty = folder();
+    refused(empty.path(), "neither an IDX pair, nor subfolders of images, nor labels.csv");
+    let text = dir.path().join("notes.txt");
+    fs::write(&text, "hello").unwrap();
+    refused(&text, "neither IDX, NPZ nor NPY");
+}
+
+#[test]
+fn npz_takes_bytes_and_floats_with_channels_first_or_last() {
+    let dir = folder();
+    let labels = || ("y", npy("<i8", "(1,)", &2_i64.to_le_bytes()));
+    // Two pixels of three channels.
+    let last = npz(dir.path(), &[("images", npy("|u1", "(1, 2, 1, 3)", &[0, 51, 102, 153, 204, 255])), labels()]);
+    let data = open(&last).unwrap();
+    assert_eq!(data.sample_shape(), [3, 2, 1]);
+    assert_eq!(data.samples().as_slice().unwrap(), [0.0, 0.6, 0.2, 0.8, 0.4, 1.0]);
+    let floats: Vec<u8> = [0.0_f32, 0.25, 1.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let first = npz(dir.path(), &[("x_test", npy("<f4", "(1, 3, 1, 1)", &floats)), labels()]);
+    assert_eq!(open(&first).unwrap().samples().as_slice().unwrap(), [0.0, 0.25, 1.0]);
+    let doubles: Vec<u8> = [0.5_f64, 0.1].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let grey = npz(dir.path(), &[("x", npy("<f8", "(1, 1, 2)", &doubles)), labels()]);
+    assert_eq!(open(&grey).unwrap().samples().as_slice().unwrap(), [0.5, 0.1]);
+}
+
+#[test]
+fn npz_files_that_cannot_be_meant_are_refused() {
+    let dir = folder();
+    let images = || ("images", npy("|u1", "(1, 1, 2)", &[1, 2]));
+    let labels = |label: i64| ("labels", npy("<i8", "(1,)", &label.to_le_bytes()));
+    refused(
+        &npz(dir.path(), &[("pictures", vec![])]),
+        "holds pictures.npy; expected an array named images, x_test, x, input",
+    );
+    refused(&npz(dir.path(), &[images()]), "no labels found");
+    refused(&npz(dir.path(), &[images(), labels(-1)]), "label -1 of sample 0 is no class");
+    refused(&npz(dir.path(), &[images(), labels(1 << 40)]), "is no class");
+    refused(&npz(dir.path(), &[images(), ("labels", npy("<f4", "(1,)", &[0; 4]))]), "store them as integers");
+    let float = |value: f32| ("images", npy("<f4", "(1, 1, 1)", &value.to_le_bytes()));
+    for (value, shown) in [(1.5, "1.5"), (-0.1, "-0.1"), (f32::NAN, "NaN"), (f32::INFINITY, "inf")] {
+        let path = npz(dir.path(), &[float(value), labels(0)]);
+        refused(&path, &format!("sample 0: value {shown} is outside [0, 1]"));
+    }
+    let with_header = |header: &str| npz(dir.path(), &[("images", npy_with_header(header, &[1, 2])), labels(0)]);
+    refused(&with_header("{'descr': '|u1', 'fortran_order': True, 'shape': (1, 1, 2), }"), "numpy.ascontiguousarray");
+    refused(
+        &with_header("{'descr': '>f4', 'fortran_order': False, 'shape': (1, 1, 2), }"),
+        "element type is not understood",
+    );
+    refused(&with_header("{'descr': '|u1', 'fortran_order': False, 'shape': (1, -1, 2), }"), "shape is not a tuple");
+    refused(
+        &with_header("{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999, 99999999999), }"),
+        "more than 4 GiB",
+    );
+    refused(&with_header("{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1, 2, 5, 5), }"), "is truncated");
+    refused(&with_header("{'descr': '|u1', 'fortran_order': False, 'shape': (), }"), "single number");
+    refused(&with_header("{'descr': '|u1', 'shape': (1, 2), }"), "header has no 'fortran_order'");
+    let path = dir.path().join("data.npz");
+    fs::write(&path, b"PK\x03\x04 nothing else").unwrap();
+    refused(&path, "is not a readable NPZ file");
+}
+
+#[test]
+fn npy_pairs_are_found_by_name() {
+    let dir = folder();
+    fs::write(dir.path().join("x_test.npy"), npy("|u1", "(2, 1, 2)", &IMAGES)).unwrap();
+    fs::write(dir.path().join("y_test.npy"), npy("|u1", "(2,)", &[0, 1])).unwrap();
+    let data = open(&dir.path().join("x_test.npy")).unwrap();
+    assert_eq!((data.len(), data.labels()), (2, &[Class(0), Class(1)][..]));
+}
+
+#[test]
+fn folders_number_classes_by_name_and_let_them_take_turns() {
+    let dir = folder();
+    for (file, value) in [("cat/1.png", 10), ("cat/2.png", 20), ("dog/1.png", 30), ("ant/x.png", 40)] {
+        png(&dir.path().join(file), 2, 1, ExtendedColorType::L8, &[value, value]);
+    }
+    fs::write(dir.path().join("cat/notes.txt"), "not an image").unwrap();
+    let data = open(dir.path()).unwrap();
+    assert_eq!(data.class_names(), ["ant", "cat", "dog"]);
+    assert_eq!(data.labels(), [Class(0), Class(1), Class(2), Class(1)]);
+    assert_eq!(data.sample_shape(), [1, 1, 2]);
+    let values: Vec<_> = data.samples().column(0).iter().map(|v| (v * 255.0).round()).collect();
+    assert_eq!(values, [40.0, 10.0, 30.0, 20.0]);
+    let numbers = folder();
+    for class in ["10", "9"] {
+        png(&numbers.path().join(class).join("a.png"), 1, 1, ExtendedColorType::L8, &[0]);
+    }
+    assert_eq!(open(numbers.path()).unwrap().labels(), [Class(9), Class(10)]);
+}
+
+#[test]
+fn one_coloured_file_makes_all_three_channels() {
+    let dir = folder();
+    png(&dir.path().join("a/1.png"), 1, 1, ExtendedColorType::L8, &[51]);
+    png(&dir.path().join("a/2.png"), 1, 1, ExtendedColorType::Rgb8, &[0, 102, 255]);
+    let data = open(dir.path()).unwrap();
+    assert_eq!(data.sample_shape(), [3, 1, 1]);
+    assert_eq!(data.samples().as_slice().unwrap(), [0.2, 0.2, 0.2, 0.0, 0.4, 1.0]);
+}
+
+#[test]
+fn folders_that_cannot_be_meant_are_refused() {
+    let dir = folder();
+    png(&dir.path().join("a/1.png"), 2, 1, ExtendedColorType::L8, &[0, 0]);
+    png(&dir.path().join("b/1.png"), 3, 1, ExtendedColorType::L8, &[0, 0, 0]);
+    refused(dir.path(), "3x1 pixels, but the first image has 2x1");
+    let broken = folder();
+    fs::create_dir(broken.path().join("a")).unwrap();
+    fs::write(broken.path().join("a/1.png"), b"\x89PNG\r\n\x1a\n cut").unwrap();
+    refused(broken.path(), "cannot be decoded");
+    fs::write(broken.path().join("a/1.png"), "text").unwrap();
+    refused(broken.path(), "is not a PNG, JPEG or NPY file");
+    let hollow = folder();
+    fs::create_dir(hollow.path().join("a")).unwrap();
+    refused(hollow.path(), "is empty");
+}
+
+#[test]
+fn flat_folders_are_labelled_by_a_table() {
+    let dir = folder();
+    for file in ["one.png", "two, too.png"] {
+        png(&dir.path().join(file), 1, 1, ExtendedColorType::L8, &[255]);
+    }
+    let table = |text: &str| fs::write(dir.path().join("labels.csv"), text).unwrap();
+    table("file,label\ntwo, too.png,4\none.png, 2\n");
+    assert_eq!(open(dir.path()).unwrap().labels(), [Class(4), Class(2)]);
+    table("one.png,2\ntwo, too.png,cat\n");
+    refused(dir.path(), "line 2: \"two, too.png,cat\" is not \"file,label\"");
+    table("../one.png,2\n");
+    refused(dir.path(), "leaves the folder");
+    table("three.png,2\n");
+    refused(dir.path(), "three.png");
+}
+
+#[test]
+fn single_images_fit_the_shape_or_say_why_not() {
+    let dir = folder();
+    let bytes = |color, pixels: &[u8]| {
+        let path = dir.path().join("image.png");
+        png(&path, 2, 1, color, pixels);
+        fs::read(path).unwrap()
+    };
+    let decode = |bytes: &[u8], shape: &[usize]| decode_image("image.png", bytes, shape).map_err(|e| e.to_string());
+    let grey = bytes(ExtendedColorType::L8, &[0, 51]);
+    assert_eq!(decode(&grey, &[1, 1, 2]).unwrap(), [0.0, 0.2]);
+    assert_eq!(decode(&grey, &[1, 2]).unwrap(), [0.0, 0.2]);
+    assert_eq!(decode(&grey, &[3, 1, 2]).unwrap(), [0.0, 0.2, 0.0, 0.2, 0.0, 0.2]);
+    let color = bytes(ExtendedColorType::Rgb8, &[0, 51, 102, 153, 204, 255]);
+    assert_eq!(decode(&color, &[3, 1, 2]).unwrap(), [0.0, 0.6, 0.2, 0.8, 0.4, 1.0]);
+    assert_eq!(decode(&bytes(ExtendedColorType::Rgb8, &[51; 6]), &[1, 1, 2]).unwrap(), [0.2, 0.2]);
+    assert_eq!(
+        decode(&bytes(ExtendedColorType::Rgba8, &[51, 51, 51, 255, 51, 51, 51, 255]), &[1, 1, 2]).unwrap(),
+        [0.2, 0.2]
+    );
+    let rgb = bytes(ExtendedColorType::Rgb8, &[0, 51, 102, 153, 204, 255]);
+    for (found, words) in [
+        (decode(&rgb, &[1, 1, 2]), "convert it to grey"),
+        (decode(&rgb, &[3, 2, 2]), "2x1 pixels; the model takes 2x2: resize it first"),
+        (decode(&rgb, &[784]), "the model takes samples of shape [784], not images"),
+        (decode(&bytes(ExtendedColorType::Rgba8, &[0; 8]), &[3, 1, 2]), "transparent"),
+        (decode(&bytes(ExtendedColorType::L16, &[0; 4]), &[1, 1, 2]), "save it with 8 bits a channel"),
+        (decode(b"", &[1, 1, 2]), "not a PNG, JPEG or NPY"),
+    ] {
+        let error = found.unwrap_err();
+        assert!(error.starts_with("image.png: ") && error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn channels_are_last_where_the_model_wants_them_last() {
+    let dir = folder();
+    let path = dir.path().join("image.png");
+    png(&path, 4, 2, ExtendedColorType::Rgb8, &(0..24).collect::<Vec<u8>>());
+    let values = decode_image("image.png", &fs::read(path).unwrap(), &[2, 4, 3]).unwrap();
+    let expected: Vec<f32> = (0..24_u8).map(|v| f32::from(v) / 255.0).collect();
+    assert_eq!(values, expected);
+}
+
+#[test]
+fn single_arrays_have_the_shape_of_the_sample() {
+    let array = npy("|u1", "(1, 2, 2)", &IMAGES);
+    assert_eq!(decode_image("a.npy", &array, &[1, 2, 2]).unwrap(), [0.0, 0.2, 0.4, 1.0]);
+    assert_eq!(decode_image("a.npy", &array, &[2, 2]).unwrap(), [0.0, 0.2, 0.4, 1.0]);
+    assert!(
+        decode_image("a.npy", &array, &[4]).unwrap_err().to_string().contains("shape [1, 2, 2]; the model takes [4]")
+    );
+    let float = npy("<f4", "(1, 1)", &2.0_f32.to_le_bytes());
+    assert!(decode_image("a.npy", &float, &[1, 1]).unwrap_err().to_string().contains("value 2 is outside [0, 1]"));
+}
+
+#[test]
+fn the_shipped_images_are_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/data/fashion-mnist");
+    let data = open(&path).unwrap();
+    assert_eq!((data.len(), data.sample_shape()), (1000, &[1, 28, 28][..]));
+    // The first test image of Fashion-MNIST is an ankle boot.
+    assert_eq!(data.labels()[0], Class(9));
+}
