@@ -196,7 +196,8 @@ pub fn compare(what: &str, found: &ArrayD<f64>, expected: &ArrayD<f64>, toleranc
     if let Some((at, a, b, worst)) = pairs.max_by(|x, y| x.3.total_cmp(&y.3)) {
         assert!(
             worst <= tolerance,
-            "{what}: element {at:?} is {a} instead of {b}: {worst:.1e} of the largest, {tolerance:.1e} allowed"
+            "{what}: element {:?} is {a} instead of {b}: {worst:.1e} of the largest, {tolerance:.1e} allowed",
+            ndarray::Dimension::slice(&at)
         );
     }
 }
