@@ -57,3 +57,28 @@ pub(super) fn sum_per_channel(y: &Value, rank: usize, e: &mut Emit<'_>) -> Value
     let axes = e.ints(&axes);
     e.op_with("ReduceSum", &[y, &axes], [("keepdims", 0.into())])
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn a_stride_leaves_elements_over_that_output_padding_restores() {
+        // Windows at 0 and 3 of 8 elements: with 3 taps each they reach 6, and two elements are in no window.
+        let text = vjp_text("Conv", "x[n,2,8] k[4,2,3] -> y[n,4,2]", &[("strides", vec![3].into())]);
+        assert_snapshot!(text, @"
+        ConvTranspose.0 = ConvTranspose(w, k) pads=[0, 0] strides=[3] dilations=[1] group=1 output_padding=[2]
+        Reshape.1 = Reshape(x, [-1, 1, 2, 8]) allowzero=0
+        Transpose.2 = Transpose(Reshape.1) perm=[2, 1, 0, 3]
+        Reshape.3 = Reshape(Transpose.2, [2, -1, 8]) allowzero=0
+        Transpose.4 = Transpose(w) perm=[1, 0, 2]
+        Pad.5 = Pad(Reshape.3, [0, 0, 0, 0, 0, -2])
+        Conv.6 = Conv(Pad.5, Transpose.4) pads=[0, 0] strides=[1] dilations=[3] group=1
+        Transpose.7 = Transpose(Conv.6) perm=[1, 0, 2]
+        x' = ConvTranspose.0
+        k' = Transpose.7
+        ");
+    }
+}

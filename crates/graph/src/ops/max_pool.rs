@@ -64,3 +64,16 @@ pub(super) fn pool_windows(node: &Node, e: &Emit<'_>) -> Rule<Vec<Window>> {
         .to_vec();
     Stated::of(node, kernel)?.reading(&e.fixed(node.required(0)?, 2)?, &e.fixed(output(node)?, 2)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn refuses_a_window_that_lies_in_the_padding() {
+        let attributes = [("kernel_shape", vec![2].into()), ("dilations", vec![3].into()), ("pads", vec![1, 1].into())];
+        assert_snapshot!(vjp_text("MaxPool", "x[n,2,2] -> y[n,2,1]", &attributes), @r#"vjp: node "node" (MaxPool): unsupported: a window without any element, in the padding altogether"#);
+    }
+}

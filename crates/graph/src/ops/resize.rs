@@ -197,3 +197,31 @@ fn product(dims: &[Dim]) -> Rule<Dim> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn whole_blocks_are_summed() {
+        let attributes = [("coordinate_transformation_mode", "asymmetric".into()), ("nearest_mode", "floor".into())];
+        let text = vjp_text("Resize", "x[n,2,3,4] _ s=[1.0,1.0,2.0,3.0] -> y[n,2,6,12]", &attributes);
+        assert_snapshot!(text, @"
+        AveragePool.0 = AveragePool(w) kernel_shape=[2, 3] strides=[2, 3]
+        Mul.1 = Mul(AveragePool.0, 6)
+        x' = Mul.1
+        ");
+    }
+
+    #[test]
+    fn other_axes_are_multiplied_by_a_resized_identity() {
+        let text = vjp_text("Resize", "x[n,2,2,4] _ s=[1.0,1.0,1.5,1.0] -> y[n,2,3,4]", &[("mode", "linear".into())]);
+        assert_snapshot!(text, @r#"
+        Resize.0 = Resize([1, 0, 0, 1], _, [1, 1.5], _) extrapolation_value=0 mode=String(b"linear")
+        MatMul.1 = MatMul(Resize.0, w)
+        x' = MatMul.1
+        "#);
+    }
+}

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod canonical;
+mod derived;
 mod elementwise;
 mod indexing;
 mod reductions;
