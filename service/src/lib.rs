@@ -1,14 +1,29 @@
 //! The assay server: configuration, model repository, gRPC, admission, admin port and metrics.
 //!
-//! Handlers only translate: request, domain call, response. Start with [`Config`] and [`embed()`].
+//! Handlers only translate: request, domain call, response. Start with [`Config`], [`Server`] and [`embed()`].
 
+mod admin;
+mod admission;
+mod call;
 mod config;
+mod core;
+mod deadline;
 mod embed;
 mod error;
+mod hosting;
+mod job;
+mod lifecycle;
+mod metrics;
 mod nearest;
+mod repository;
+mod rpc;
+mod server;
+mod status;
+mod tensor;
 
 pub use config::{
     Admin, Concurrency, Config, ConfigError, Grpc, Limits, Log, LogFormat, Readiness, Runtime, Setting, Shutdown,
 };
 pub use embed::{Embedded, embed};
 pub use error::ServerError;
+pub use server::{Addresses, Server};

@@ -1,2 +1,133 @@
 //! The `assay-server` program.
-fn main() {}
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use assay_server::{Addresses, Config, ConfigError, LogFormat, Server, ServerError, Setting};
+use clap::Parser;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Time that work which was told to stop has to leave its threads when the process ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Hosts ONNX classifiers and offers predict, attack and audit over gRPC.
+///
+/// Settings come, weakest first, from the defaults, the file of --config, the environment (ASSAY__LIMITS__MAX_BATCH=64) and
+/// --set. The first SIGTERM or SIGINT drains, the second one exits at once.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Flags {
+    /// TOML file with settings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, for example limits.max_batch=64; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Setting>,
+    /// Folder of the model repository; short for --set models=DIR.
+    #[arg(long, value_name = "DIR")]
+    models: Option<String>,
+    /// Writes the addresses that were bound, as JSON, once the server listens.
+    #[arg(long, value_name = "FILE")]
+    addresses_file: Option<PathBuf>,
+    /// Prints the configuration in force and exits.
+    #[arg(long)]
+    print_config: bool,
+    /// Checks the configuration and exits.
+    #[arg(long, conflicts_with = "print_config")]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    match run(Flags::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do where standard error is closed.
+            let _ = writeln!(io::stderr(), "assay-server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: Flags) -> Result<(), ServerError> {
+    let models = flags.models.as_deref().map(|folder| Setting::new("models", folder));
+    let settings: Vec<Setting> = flags.set.into_iter().chain(models).collect();
+    let config = Config::load(flags.config.as_deref(), &settings)?;
+    if flags.check {
+        return print("the configuration is valid\n");
+    }
+    if flags.print_config {
+        let text = toml::to_string(&config).map_err(|e| ConfigError::Malformed(e.to_string()))?;
+        return print(&text);
+    }
+    start_log(&config);
+    let failed = |e: io::Error| ServerError::Serve(e.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    let served = runtime.block_on(serve(config, flags.addresses_file.as_deref()));
+    runtime.shutdown_timeout(FAREWELL);
+    served
+}
+
+async fn serve(config: Config, addresses_file: Option<&Path>) -> Result<(), ServerError> {
+    let mut signals = Signals::new().map_err(|e| ServerError::Serve(format!("signals: {e}")))?;
+    let server = Server::bind(config).await?;
+    if let Some(path) = addresses_file {
+        write_addresses(path, server.addresses())
+            .map_err(|source| ServerError::Write { path: path.to_owned(), source })?;
+    }
+    let stop = async move {
+        signals.next().await;
+        tokio::spawn(async move {
+            signals.next().await;
+            tracing::warn!("second signal: exiting at once");
+            std::process::exit(1);
+        });
+    };
+    server.run(stop).await
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn start_log(config: &Config) {
+    // Validated with the configuration.
+    let filter = EnvFilter::new(&config.log.level);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match config.log.format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log.init(),
+    }
+}
+
+/// Whoever waits for the file sees all of it or nothing: it is written beside its place and moved there.
+fn write_addresses(path: &Path, addresses: Addresses) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    fs::write(&draft, serde_json::to_string(&addresses)?)?;
+    fs::rename(&draft, path)
+}
+
+fn print(text: &str) -> Result<(), ServerError> {
+    io::stdout().write_all(text.as_bytes()).map_err(|e| ServerError::Serve(format!("standard output: {e}")))
+}

@@ -67,10 +67,13 @@ pub struct Runtime {
     pub provider: String,
     /// Whether a provider that is not available is replaced by `cpu` (with a warning) instead of being an error. Default false.
     pub fallback: bool,
-    /// Threads of one session, 1 to 1024. Default 1.
-    pub threads: usize,
-    /// Sessions of one model, that is, batches it evaluates at once, 1 to 256. Default 2.
+    /// Threads of one session, 1 to 1024; unset: the processors divided by `sessions`. Default unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// Sessions of one model, that is, batches it evaluates at once, 1 to 256; each has its copy of the weights. Default 2.
     pub sessions: usize,
+    /// Samples of one run of a session, 1 to 65536; larger batches are split. Default 64.
+    pub batch: usize,
 }
 
 /// What one request may ask for.
@@ -145,7 +148,14 @@ impl Default for Config {
             models: PathBuf::from("models"),
             grpc: Grpc { listen: local(8081) },
             admin: Admin { listen: local(8082) },
-            runtime: Runtime { library: None, provider: "cpu".to_owned(), fallback: false, threads: 1, sessions: 2 },
+            runtime: Runtime {
+                library: None,
+                provider: "cpu".to_owned(),
+                fallback: false,
+                threads: None,
+                sessions: 2,
+                batch: 64,
+            },
             limits: Limits {
                 max_message_bytes: 64 << 20,
                 max_batch: 1024,

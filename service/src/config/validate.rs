@@ -2,6 +2,8 @@
 
 use std::{fmt::Display, path::PathBuf};
 
+use assay_runtime::Provider;
+
 use super::Config;
 
 /// A configuration that cannot be used.
@@ -68,8 +70,10 @@ impl Config {
         let limits = &self.limits;
         let longest = limits.max_deadline_seconds;
         [
-            within("runtime.threads", self.runtime.threads, 1, 1024),
+            provider(&self.runtime.provider),
+            self.runtime.threads.and_then(|threads| within("runtime.threads", threads, 1, 1024)),
             within("runtime.sessions", self.runtime.sessions, 1, 256),
+            within("runtime.batch", self.runtime.batch, 1, 65_536),
             within("limits.max_message_bytes", limits.max_message_bytes, 1024, i32::MAX as usize),
             within("limits.max_batch", limits.max_batch, 1, 1 << 20),
             within("limits.max_steps", limits.max_steps, 1, 1_000_000_000),
@@ -87,7 +91,15 @@ impl Config {
     }
 }
 
-fn within<T: PartialOrd + Display>(key: &'static str, value: T, low: T, high: T) -> Option<Problem> {
+fn provider(name: &str) -> Option<Problem> {
+    name.parse::<Provider>().err().map(|_| Problem {
+        key: "runtime.provider",
+        value: format!("{name:?}"),
+        expected: "cpu, cuda or cuda:<device>".to_owned(),
+    })
+}
+
+fn within<T: PartialOrd + Display + Copy>(key: &'static str, value: T, low: T, high: T) -> Option<Problem> {
     let fits = low <= value && value <= high;
     (!fits).then(|| Problem { key, value: value.to_string(), expected: format!("{low} to {high}") })
 }

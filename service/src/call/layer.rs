@@ -1,0 +1,119 @@
+//! The tower layer around the service.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+
+use super::{
+    Call,
+    record::{Record, Recorded},
+};
+use crate::{
+    config::Limits,
+    deadline,
+    lifecycle::Lifecycle,
+    metrics::{Metrics, RPCS, UNKNOWN},
+    status::CallError,
+};
+
+/// Path of the service's methods.
+const SERVICE: &str = "/assay.v1.Assay/";
+
+/// Wraps a service; see [`Call`]. Requests to other services (health, reflection) pass untouched.
+#[derive(Clone, Debug)]
+pub(crate) struct CallLayer {
+    limits: Arc<Limits>,
+    lifecycle: Arc<Lifecycle>,
+    metrics: Metrics,
+}
+
+impl CallLayer {
+    /// A layer that enforces `limits`.
+    pub(crate) fn new(limits: Arc<Limits>, lifecycle: Arc<Lifecycle>, metrics: Metrics) -> Self {
+        Self { limits, lifecycle, metrics }
+    }
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, inner: S) -> CallService<S> {
+        CallService { inner, layer: self.clone() }
+    }
+}
+
+/// A service with a [`CallLayer`] around it.
+#[derive(Clone, Debug)]
+pub(crate) struct CallService<S> {
+    inner: S,
+    layer: CallLayer,
+}
+
+impl<S> Service<Request<Body>> for CallService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let Some(method) = request.uri().path().strip_prefix(SERVICE) else {
+            return Box::pin(self.inner.call(request));
+        };
+        let rpc = RPCS.iter().find(|(name, _)| *name == method).map_or(UNKNOWN, |(name, _)| name);
+        let CallLayer { limits, lifecycle, metrics } = self.layer.clone();
+        let budget = deadline::budget(request.headers(), &limits);
+        let granted = budget.clone().unwrap_or_else(|_| limits.default_deadline());
+        let call = Arc::new(Call::new(rpc, granted, &lifecycle));
+        let mut record = Record::begin(Arc::clone(&call), metrics);
+        request.extensions_mut().insert(Arc::clone(&call));
+        // The service that is ready is the one to call; its clone waits for the next request.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        Box::pin(async move {
+            let answer = async {
+                budget?;
+                if lifecycle.draining().is_cancelled() {
+                    return Err(CallError::Draining);
+                }
+                tokio::select! {
+                    biased;
+                    () = tokio::time::sleep_until(call.deadline()) => Err(call.why_stopped()),
+                    () = lifecycle.cut().cancelled() => Err(call.why_stopped()),
+                    response = inner.call(request) => response.map_err(|never| match never {}),
+                }
+            };
+            let response = match answer.await {
+                Ok(response) => own_limit(response, &limits),
+                Err(error) => Status::from(error).into_http(),
+            };
+            record.read(response.headers());
+            Ok(response.map(|body| Body::new(Recorded::new(body, record))))
+        })
+    }
+}
+
+/// The transport answers `OUT_OF_RANGE` to a message beyond its limit, and no handler ever does: say which limit it was.
+fn own_limit(response: Response<Body>, limits: &Limits) -> Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() == Code::OutOfRange => {
+            let limit = limits.max_message_bytes;
+            Status::from(CallError::MessageTooLarge { limit, detail: status.message().to_owned() }).into_http()
+        }
+        _ => response,
+    }
+}

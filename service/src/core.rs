@@ -1,0 +1,106 @@
+//! What handlers share: the repository, the data sets, the limits, the places and the metrics.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use assay_runtime::{ClassifierOptions, EngineOptions, Library, OnnxRuntime, Provider};
+
+use crate::{
+    admission::Admission,
+    call::Call,
+    config::{Config, ConfigError},
+    error::ServerError,
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+    repository::{Hosted, Repository},
+    status::CallError,
+};
+
+/// What handlers share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) runtime: OnnxRuntime,
+    pub(crate) repository: Repository,
+    pub(crate) admission: Admission,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Core {
+    /// Starts ONNX Runtime and reads the repository's folders; [`Core::load`] loads the models. Blocks.
+    pub(crate) fn open(config: Config) -> Result<Arc<Self>, ServerError> {
+        config.validate()?;
+        for (name, path) in &config.datasets {
+            if !path.exists() {
+                return Err(ServerError::Config(ConfigError::Value {
+                    key: format!("datasets.{name}"),
+                    value: format!("\"{}\"", path.display()),
+                    origin: "the configuration".to_owned(),
+                    expected: "an existing file or folder with a data set".to_owned(),
+                }));
+            }
+        }
+        let repository = Repository::scan(&config.models)?;
+        let runtime = OnnxRuntime::load(&Library { path: config.runtime.library.clone() })
+            .map_err(|e| ServerError::Runtime(e.to_string()))?;
+        let metrics = Metrics::new()?;
+        metrics.register(&repository);
+        metrics.build(runtime.version(), &config.runtime.provider);
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            onnxruntime = runtime.version(),
+            provider = config.runtime.provider,
+            models = repository.models().len(),
+            "assay-server"
+        );
+        let admission = Admission::new(&config.concurrency);
+        Ok(Arc::new(Self { config, runtime, repository, admission, lifecycle: Arc::default(), metrics }))
+    }
+
+    /// [`Core::open`] on a thread that may block.
+    pub(crate) async fn open_in_background(config: Config) -> Result<Arc<Self>, ServerError> {
+        let opened = tokio::task::spawn_blocking(move || Self::open(config)).await;
+        opened.unwrap_or_else(|e| Err(ServerError::Serve(e.to_string())))
+    }
+
+    /// Loads the models. Blocks; failures are kept with their model.
+    pub(crate) fn load(&self) {
+        let runtime = &self.config.runtime;
+        // Every prediction that is let in finds room, the largest one too, which is split.
+        let largest = self.config.limits.max_batch.div_ceil(runtime.batch);
+        let engine = EngineOptions {
+            // Validated with the configuration.
+            provider: runtime.provider.parse::<Provider>().unwrap_or_default(),
+            fallback: runtime.fallback,
+            sessions: at_least_one(runtime.sessions),
+            intra_threads: runtime.threads.and_then(NonZeroUsize::new),
+            queue: at_least_one(self.config.concurrency.predictions + largest),
+            ..EngineOptions::default()
+        };
+        let options = ClassifierOptions { engine, max_batch: self.batch(), ..ClassifierOptions::default() };
+        self.repository.load(&self.runtime, &options);
+        self.metrics.loaded(&self.repository);
+        self.lifecycle.set_loaded();
+    }
+
+    /// Samples of one run of a model.
+    pub(crate) fn batch(&self) -> NonZeroUsize {
+        at_least_one(self.config.runtime.batch)
+    }
+
+    /// Why the server takes no traffic; empty when it does.
+    pub(crate) fn not_ready(&self) -> Vec<String> {
+        self.lifecycle.not_ready(&self.repository, self.config.readiness.require_all_models)
+    }
+
+    /// The model that a call names in `field`, ready to run.
+    pub(crate) fn find(&self, call: &Call, field: &str, name: &str, version: &str) -> Result<Arc<Hosted>, CallError> {
+        self.repository.model(field, name)?;
+        call.about(name);
+        self.repository.find(field, name, version)
+    }
+}
+
+fn at_least_one(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN)
+}

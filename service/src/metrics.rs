@@ -1,0 +1,242 @@
+//! What Prometheus scrapes: every metric's name, help and buckets, registered at zero from the start.
+//!
+//! Each server has a recorder of its own, so that several can live in one process. Label values are bounded: `rpc` and `code`
+//! are those of the contract, `model` is a model of the repository or [`UNKNOWN`].
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use tonic::Code;
+
+use crate::{
+    error::ServerError,
+    repository::{Hosted, Repository},
+    status::{CODES, code_name},
+};
+
+/// Label of a model or an RPC that does not exist.
+pub(crate) const UNKNOWN: &str = "_unknown";
+/// Label of a call that is about no model.
+pub(crate) const NO_MODEL: &str = "_none";
+
+/// The RPCs of `assay.v1.Assay`, and whether they are about a model.
+pub(crate) const RPCS: [(&str, bool); 6] = [
+    ("Predict", true),
+    ("Attack", true),
+    ("Audit", true),
+    ("GetModel", true),
+    ("ListModels", false),
+    ("ListAttacks", false),
+];
+
+const SECONDS: [f64; 15] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
+const SAMPLES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// The metrics of one server.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    recorder: Arc<PrometheusRecorder>,
+    handle: PrometheusHandle,
+}
+
+/// What a finished call was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finished<'a> {
+    /// Its RPC.
+    pub(crate) rpc: &'static str,
+    /// The model's label.
+    pub(crate) model: &'a str,
+    /// How it ended.
+    pub(crate) code: Code,
+    /// How long it took.
+    pub(crate) duration: Duration,
+    /// Samples of its batch, if it has one.
+    pub(crate) samples: Option<usize>,
+}
+
+impl Metrics {
+    /// A recorder with nothing but help texts.
+    pub(crate) fn new() -> Result<Self, ServerError> {
+        let failed = |e: metrics_exporter_prometheus::BuildError| ServerError::Metrics(e.to_string());
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+            .map_err(failed)?
+            .set_buckets_for_metric(Matcher::Full("assay_batch_size".to_owned()), &SAMPLES)
+            .map_err(failed)?
+            .build_recorder();
+        let metrics = Self { handle: recorder.handle(), recorder: Arc::new(recorder) };
+        metrics.record(describe);
+        Ok(metrics)
+    }
+
+    /// The text that Prometheus scrapes.
+    pub(crate) fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Folds what was observed into the buckets; without it a server that nobody scrapes would keep every observation.
+    pub(crate) fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
+    /// Registers, at zero, what there can be to count: each model, RPC and code.
+    pub(crate) fn register(&self, models: &Repository) {
+        let names: Vec<&str> = models.models().keys().map(String::as_str).chain([UNKNOWN]).collect();
+        self.record(|| {
+            for (rpc, about_model) in RPCS {
+                gauge!("assay_requests_in_flight", "rpc" => rpc).set(0.0);
+                let labels = if about_model { names.as_slice() } else { &[NO_MODEL] };
+                for model in labels {
+                    let model = (*model).to_owned();
+                    for (_, code) in CODES {
+                        counter!("assay_requests_total", "rpc" => rpc, "model" => model.clone(), "code" => code)
+                            .absolute(0);
+                    }
+                    let _ = histogram!("assay_request_duration_seconds", "rpc" => rpc, "model" => model);
+                }
+            }
+            for name in models.models().keys() {
+                let _ = histogram!("assay_batch_size", "model" => name.clone());
+                let _ = histogram!("assay_inference_duration_seconds", "model" => name.clone());
+                for rpc in ["Attack", "Audit"] {
+                    counter!("assay_attack_queries_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
+                    counter!("assay_attack_gradients_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
+                }
+            }
+            for verdict in ["pass", "fail"] {
+                counter!("assay_audits_total", "verdict" => verdict).absolute(0);
+            }
+            gauge!("assay_models_loaded").set(0.0);
+            gauge!("assay_models_failed").set(0.0);
+        });
+    }
+
+    /// What this program is and runs on.
+    pub(crate) fn build(&self, onnxruntime: &str, provider: &str) {
+        let (onnxruntime, provider) = (onnxruntime.to_owned(), provider.to_owned());
+        self.record(|| {
+            gauge!(
+                "assay_build_info",
+                "version" => env!("CARGO_PKG_VERSION"), "onnxruntime" => onnxruntime, "provider" => provider
+            )
+            .set(1.0);
+        });
+    }
+
+    /// What was loaded.
+    pub(crate) fn loaded(&self, models: &Repository) {
+        self.record(|| {
+            for hosted in models.hosted() {
+                let Hosted { name, version, manifest, .. } = hosted.as_ref();
+                let spec = hosted.spec();
+                gauge!(
+                    "assay_model_info",
+                    "model" => name.clone(), "version" => version.to_string(), "kind" => manifest.kind.clone(),
+                    "provider" => spec.provider.clone(), "digest" => spec.digest.clone()
+                )
+                .set(1.0);
+            }
+            gauge!("assay_models_loaded").set(count(models.hosted().count()));
+            gauge!("assay_models_failed").set(count(models.failures().len()));
+        });
+    }
+
+    /// A call began.
+    pub(crate) fn began(&self, rpc: &'static str) {
+        self.record(|| gauge!("assay_requests_in_flight", "rpc" => rpc).increment(1.0));
+    }
+
+    /// A call ended.
+    pub(crate) fn finished(&self, call: Finished<'_>) {
+        let Finished { rpc, model, code, duration, samples } = call;
+        let model = model.to_owned();
+        self.record(|| {
+            gauge!("assay_requests_in_flight", "rpc" => rpc).decrement(1.0);
+            counter!("assay_requests_total", "rpc" => rpc, "model" => model.clone(), "code" => code_name(code))
+                .increment(1);
+            if let Some(samples) = samples {
+                histogram!("assay_batch_size", "model" => model.clone()).record(count(samples));
+            }
+            histogram!("assay_request_duration_seconds", "rpc" => rpc, "model" => model).record(duration);
+        });
+    }
+
+    /// A prediction was waited for: its time in the queue and in the model.
+    pub(crate) fn inferred(&self, model: &str, duration: Duration) {
+        let model = model.to_owned();
+        self.record(|| histogram!("assay_inference_duration_seconds", "model" => model).record(duration));
+    }
+
+    /// An attack or an audit evaluated samples forward only.
+    pub(crate) fn queried(&self, rpc: &'static str, model: &str, samples: usize) {
+        let model = model.to_owned();
+        self.record(|| {
+            counter!("assay_attack_queries_total", "rpc" => rpc, "model" => model).increment(samples as u64);
+        });
+    }
+
+    /// An attack or an audit evaluated samples forward and backward.
+    pub(crate) fn differentiated(&self, rpc: &'static str, model: &str, samples: usize) {
+        let model = model.to_owned();
+        self.record(|| {
+            counter!("assay_attack_gradients_total", "rpc" => rpc, "model" => model).increment(samples as u64);
+        });
+    }
+
+    /// An audit reached its verdict, "pass" or "fail".
+    pub(crate) fn audited(&self, verdict: &'static str) {
+        self.record(|| counter!("assay_audits_total", "verdict" => verdict).increment(1));
+    }
+
+    fn record<T>(&self, what: impl FnOnce() -> T) -> T {
+        with_local_recorder(self.recorder.as_ref(), what)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// Counts below 2^52 are exact as f64.
+#[allow(clippy::cast_precision_loss)]
+fn count(n: usize) -> f64 {
+    n as f64
+}
+
+fn describe() {
+    describe_counter!("assay_requests_total", "Finished calls, by RPC, model and gRPC status code.");
+    describe_histogram!(
+        "assay_request_duration_seconds",
+        Unit::Seconds,
+        "Time from the arrival of a call to its last byte, by RPC and model."
+    );
+    describe_gauge!("assay_requests_in_flight", "Calls that are running, by RPC.");
+    describe_histogram!("assay_batch_size", "Samples of the batch of a call, by model.");
+    describe_histogram!(
+        "assay_inference_duration_seconds",
+        Unit::Seconds,
+        "Time a Predict waited for its model, in the queue and in the model, by model."
+    );
+    describe_counter!(
+        "assay_attack_queries_total",
+        "Samples that attacks and audits evaluated forward only, by RPC and model."
+    );
+    describe_counter!(
+        "assay_attack_gradients_total",
+        "Samples that attacks and audits evaluated forward and backward, by RPC and model."
+    );
+    describe_counter!("assay_audits_total", "Finished audits, by verdict.");
+    describe_gauge!("assay_models_loaded", "Model versions that are served.");
+    describe_gauge!("assay_models_failed", "Model versions that could not be loaded.");
+    describe_gauge!("assay_model_info", "A served model version: its kind, provider and SHA-256; always 1.");
+    describe_gauge!(
+        "assay_build_info",
+        "The server: its version, ONNX Runtime's and the provider asked for; always 1."
+    );
+}

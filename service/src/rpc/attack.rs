@@ -1,0 +1,160 @@
+//! `Attack`.
+
+use std::{num::NonZeroUsize, sync::Arc, time::Instant};
+
+use assay_attack::{
+    Attack, AttackError, Attacked, Budget, Cancel, Job, Outcome, Progress, SampleId, SampleOutcome, Threat,
+};
+use assay_proto::v1::{self, AttackProgress, AttackRequest, AttackResponse, AttackResult, attack_response::Event};
+use assay_runtime::{Class, Classifier};
+use ndarray::Array2;
+use tonic::Request;
+
+use super::{
+    metered::Metered,
+    request::{attack as parse_attack, check_steps, expected, labels, threat},
+};
+use crate::{
+    call::Call,
+    core::Core,
+    job::{self, Events},
+    status::CallError,
+    tensor,
+};
+
+pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Events<AttackResponse>, CallError> {
+    let call = Call::of(request)?;
+    let request = request.get_ref();
+    let hosted = core.find(&call, "model", &request.model, &request.version)?;
+    let limits = &core.config.limits;
+    let images =
+        tensor::decode("input", request.input.as_ref(), expected(&hosted, limits.max_batch, "limits.max_batch"))?;
+    let n = images.nrows();
+    call.samples(n);
+    let attack = parse_attack("attack", request.attack.as_ref())?;
+    check_steps("attack.parameters", attack.evaluations(), limits)?;
+    let work = Work {
+        labels: labels("labels", &request.labels, n, hosted.spec().classes)?,
+        ids: sample_ids(&request.sample_ids, n)?,
+        threat: threat("threat", request.threat.as_ref(), &hosted)?,
+        seed: request.seed,
+        batch: core.batch(),
+        return_adversarial: request.return_adversarial,
+        version: hosted.version.to_string(),
+        classifier: Metered { hosted, metrics: core.metrics.clone(), rpc: "Attack" },
+        attack,
+        images,
+    };
+    let permit = core.admission.job()?;
+    let stopped = Arc::clone(&call);
+    Ok(job::start(call, permit, move |publish, cancel| work.run(publish, cancel, &stopped)))
+}
+
+/// An attack that was understood.
+struct Work {
+    classifier: Metered,
+    version: String,
+    attack: Box<dyn Attack>,
+    threat: Threat,
+    images: Array2<f32>,
+    labels: Vec<Class>,
+    ids: Vec<SampleId>,
+    seed: u64,
+    batch: NonZeroUsize,
+    return_adversarial: bool,
+}
+
+impl Work {
+    fn run(&self, publish: &dyn Fn(AttackResponse), cancel: &Cancel, call: &Call) -> Result<AttackResponse, CallError> {
+        let job = Job {
+            classifier: &self.classifier,
+            attack: self.attack.as_ref(),
+            threat: &self.threat,
+            images: self.images.view(),
+            labels: &self.labels,
+            ids: &self.ids,
+            seed: self.seed,
+            batch: self.batch,
+            budget: Budget::default(),
+        };
+        let started = Instant::now();
+        let mut observer = |progress| publish(AttackResponse { event: Some(Event::Progress(wire_progress(progress))) });
+        let attacked = assay_attack::run(&job, &mut observer, cancel).map_err(refused)?;
+        if attacked.stopped.is_some() {
+            return Err(call.why_stopped());
+        }
+        Ok(AttackResponse { event: Some(Event::Result(self.result(&attacked, started.elapsed().as_secs_f64()))) })
+    }
+
+    fn result(&self, attacked: &Attacked, seconds: f64) -> AttackResult {
+        let adversarial = self.return_adversarial.then(|| {
+            let mut batch = attacked.adversarial.clone();
+            for (i, outcome) in attacked.outcomes.iter().enumerate() {
+                if outcome.outcome != Outcome::Broken {
+                    batch.row_mut(i).assign(&self.images.row(i));
+                }
+            }
+            tensor::encode(&batch.view(), &self.classifier.spec().sample_shape)
+        });
+        AttackResult {
+            version: self.version.clone(),
+            outcomes: attacked.outcomes.iter().map(wire_outcome).collect(),
+            adversarial,
+            cost: Some(wire_cost(attacked.cost)),
+            seconds,
+        }
+    }
+}
+
+/// The given ids, or 0, 1, 2, ...
+fn sample_ids(given: &[u64], n: usize) -> Result<Vec<SampleId>, CallError> {
+    if given.is_empty() {
+        return Ok((0..n as u64).map(SampleId).collect());
+    }
+    if given.len() != n {
+        return Err(CallError::field(
+            "sample_ids",
+            format!("expected none, or {n}, one for each sample, got {}", given.len()),
+        ));
+    }
+    Ok(given.iter().copied().map(SampleId).collect())
+}
+
+fn refused(error: AttackError) -> CallError {
+    match error {
+        AttackError::Model(error) => error.into(),
+        AttackError::NoGradient { .. } => CallError::Precondition(error.to_string()),
+        other => CallError::field("attack", other.to_string()),
+    }
+}
+
+fn wire_progress(progress: Progress) -> AttackProgress {
+    let Progress { steps_done, steps_total, samples, finished, broken } = progress;
+    AttackProgress { steps_done, steps_total, samples, finished, broken }
+}
+
+fn wire_cost(cost: assay_attack::Cost) -> v1::Cost {
+    v1::Cost { queries: cost.queries, gradients: cost.gradients }
+}
+
+fn wire_outcome(outcome: &SampleOutcome) -> v1::SampleOutcome {
+    let clean_prediction = outcome.clean_prediction.map_or(0, |class| class.0);
+    v1::SampleOutcome {
+        sample_id: outcome.id.0,
+        outcome: match outcome.outcome {
+            Outcome::Misclassified => v1::Outcome::Misclassified,
+            Outcome::Robust => v1::Outcome::Robust,
+            Outcome::Broken => v1::Outcome::Broken,
+            Outcome::Unstable => v1::Outcome::Unstable,
+            Outcome::Error => v1::Outcome::Error,
+        }
+        .into(),
+        label: outcome.label.0,
+        clean_prediction,
+        adversarial_prediction: outcome.adversarial_prediction.map_or(clean_prediction, |class| class.0),
+        distance_linf: outcome.distance.linf,
+        distance_l2: outcome.distance.l2,
+        cost: Some(wire_cost(outcome.cost)),
+        error: outcome.error.clone().unwrap_or_default(),
+    }
+}

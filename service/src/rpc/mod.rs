@@ -1,0 +1,61 @@
+//! The handlers of `assay.v1.Assay`. They translate: request, domain call, response.
+
+mod attack;
+mod audit;
+mod list;
+mod metered;
+mod predict;
+mod request;
+
+use std::sync::Arc;
+
+use assay_proto::v1::{self, assay_server::Assay};
+use tonic::{Request, Response, Status};
+
+use crate::{core::Core, job::Events};
+
+/// The service.
+#[derive(Clone, Debug)]
+pub(crate) struct Handlers {
+    core: Arc<Core>,
+}
+
+impl Handlers {
+    /// Handlers that share `core`.
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+}
+
+#[tonic::async_trait]
+impl Assay for Handlers {
+    type AttackStream = Events<v1::AttackResponse>;
+    type AuditStream = Events<v1::AuditResponse>;
+
+    async fn predict(&self, request: Request<v1::PredictRequest>) -> Result<Response<v1::PredictResponse>, Status> {
+        Ok(Response::new(predict::predict(&self.core, &request).await?))
+    }
+
+    async fn attack(&self, request: Request<v1::AttackRequest>) -> Result<Response<Self::AttackStream>, Status> {
+        Ok(Response::new(attack::attack(&self.core, &request)?))
+    }
+
+    async fn audit(&self, request: Request<v1::AuditRequest>) -> Result<Response<Self::AuditStream>, Status> {
+        Ok(Response::new(audit::audit(&self.core, request)?))
+    }
+
+    async fn list_models(&self, _: Request<v1::ListModelsRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {
+        Ok(Response::new(list::models(&self.core)))
+    }
+
+    async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {
+        Ok(Response::new(list::model(&self.core, &request)?))
+    }
+
+    async fn list_attacks(
+        &self,
+        _: Request<v1::ListAttacksRequest>,
+    ) -> Result<Response<v1::ListAttacksResponse>, Status> {
+        Ok(Response::new(list::attacks()))
+    }
+}

@@ -1,0 +1,95 @@
+//! Parts of requests that several handlers read.
+
+use std::collections::HashMap;
+
+use assay_attack::{Attack, Bounds, Eps, Norm, ParamError, Threat};
+use assay_proto::v1;
+use assay_runtime::Class;
+
+use crate::{config::Limits, repository::Hosted, status::CallError, tensor::Expected};
+
+/// What a batch for this model must look like.
+pub(super) fn expected<'a>(hosted: &'a Hosted, max_batch: usize, limit: &'static str) -> Expected<'a> {
+    Expected { sample_shape: &hosted.spec().sample_shape, range: hosted.manifest.input.range, max_batch, limit }
+}
+
+/// The range of the model's input.
+pub(super) fn bounds(hosted: &Hosted) -> Result<Bounds, CallError> {
+    let [low, high] = hosted.manifest.input.range;
+    Bounds::new(low, high).map_err(|e| CallError::Internal(e.to_string()))
+}
+
+/// One label for each of `n` samples, each a class of the model.
+pub(super) fn labels(field: &str, labels: &[u32], n: usize, classes: usize) -> Result<Vec<Class>, CallError> {
+    if labels.len() != n {
+        return Err(CallError::field(field, format!("expected {n} labels, one for each sample, got {}", labels.len())));
+    }
+    let labels: Vec<Class> = labels.iter().copied().map(Class).collect();
+    match labels.iter().position(|label| label.index() >= classes) {
+        None => Ok(labels),
+        Some(at) => Err(CallError::field(
+            format!("{field}[{at}]"),
+            format!("expected a class, 0 to {}, got {}", classes.saturating_sub(1), labels[at]),
+        )),
+    }
+}
+
+/// Norm and radius of the threat in `field`.
+pub(super) fn norm_and_eps(field: &str, threat: Option<&v1::Threat>) -> Result<(Norm, Eps), CallError> {
+    let threat = threat.ok_or_else(|| CallError::field(field, "missing; give norm and eps"))?;
+    let norm = match threat.norm() {
+        v1::Norm::Linf => Norm::Linf,
+        v1::Norm::L2 => Norm::L2,
+        v1::Norm::Unspecified => {
+            return Err(CallError::field(
+                format!("{field}.norm"),
+                format!("expected NORM_LINF or NORM_L2, got {}", threat.norm),
+            ));
+        }
+    };
+    let eps = threat
+        .eps
+        .parse()
+        .map_err(|e: assay_attack::EpsError| CallError::field(format!("{field}.eps"), e.to_string()))?;
+    Ok((norm, eps))
+}
+
+/// The threat in `field` against a model.
+pub(super) fn threat(field: &str, threat: Option<&v1::Threat>, hosted: &Hosted) -> Result<Threat, CallError> {
+    let (norm, eps) = norm_and_eps(field, threat)?;
+    Ok(Threat { norm, eps, bounds: bounds(hosted)? })
+}
+
+/// The attack in `field`.
+pub(super) fn attack(field: &str, spec: Option<&v1::AttackSpec>) -> Result<Box<dyn Attack>, CallError> {
+    let spec = spec.filter(|spec| !spec.name.is_empty());
+    let spec =
+        spec.ok_or_else(|| CallError::field(format!("{field}.name"), "missing; name an attack of ListAttacks"))?;
+    assay_attack::parse(&spec.name, &sorted(&spec.parameters)).map_err(|e| match e {
+        ParamError::UnknownAttack { name, .. } => {
+            CallError::unknown("attack", &name, assay_attack::attacks().iter().map(|attack| attack.name))
+        }
+        other => CallError::field(format!("{field}.parameters"), other.to_string()),
+    })
+}
+
+/// Parameters in order of name: a map of the wire has none, and messages should not depend on chance.
+pub(super) fn sorted(parameters: &HashMap<String, String>) -> Vec<(String, String)> {
+    let mut parameters: Vec<_> = parameters.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    parameters.sort();
+    parameters
+}
+
+/// Whether the work that is planned for one sample is within the limit.
+pub(super) fn check_steps(field: &str, steps: u64, limits: &Limits) -> Result<(), CallError> {
+    if steps <= limits.max_steps {
+        return Ok(());
+    }
+    Err(CallError::Limit {
+        what: format!("{field}: model evaluations of one sample"),
+        asked: steps,
+        limit: limits.max_steps,
+        key: "limits.max_steps",
+        remedy: "use fewer steps or restarts",
+    })
+}

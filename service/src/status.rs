@@ -1,0 +1,204 @@
+//! Why a call failed, and the one table from there to gRPC status codes.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use assay_runtime::RunError;
+
+use crate::nearest::hint;
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// A field of the request.
+    #[error("{field}: {problem}")]
+    Field {
+        /// Path of the field, for example `input.shape`.
+        field: String,
+        /// What is wrong, what was expected.
+        problem: String,
+    },
+    /// Something that the request names does not exist.
+    #[error("there is no {kind} `{name}`; {known}{hint}")]
+    Unknown {
+        /// What it would be: "model", "attack", ...
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// What there is.
+        known: String,
+        /// The nearest name.
+        hint: String,
+    },
+    /// The model is still being loaded.
+    #[error("model `{0}` is being loaded; try again in a moment")]
+    Loading(String),
+    /// The model cannot do this.
+    #[error("{0}")]
+    Precondition(String),
+    /// More than one request may ask for.
+    #[error("{what}: {asked} is more than this server's limit of {limit}; {remedy}, or raise {key}")]
+    Limit {
+        /// What is limited: "input.shape: batch of", ...
+        what: String,
+        /// What was asked for.
+        asked: u64,
+        /// The limit.
+        limit: u64,
+        /// The configuration key of the limit.
+        key: &'static str,
+        /// What the client can do.
+        remedy: &'static str,
+    },
+    /// All permits are taken.
+    #[error("all {limit} places for {what} are taken; try again later, or raise {key}")]
+    Busy {
+        /// What runs in them.
+        what: &'static str,
+        /// How many there are.
+        limit: usize,
+        /// The configuration key of their number.
+        key: &'static str,
+    },
+    /// The model's queue is full.
+    #[error("{0}")]
+    QueueFull(String),
+    /// The message is larger than the server takes.
+    #[error(
+        "the message is larger than this server's limit of {limit} bytes ({detail}); send smaller batches, or raise \
+         limits.max_message_bytes"
+    )]
+    MessageTooLarge {
+        /// The limit.
+        limit: usize,
+        /// What the transport said.
+        detail: String,
+    },
+    /// The deadline passed.
+    #[error("the deadline of {:.3} s passed; the work was stopped", .0.as_secs_f64())]
+    Deadline(Duration),
+    /// The client went away.
+    #[error("the call was cancelled; the work was stopped")]
+    Cancelled,
+    /// The server is stopping.
+    #[error("the server is stopping; try another one, or again later")]
+    Draining,
+    /// A defect of the server or of ONNX Runtime.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl CallError {
+    /// A field of the request is wrong.
+    pub(crate) fn field(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Field { field: field.into(), problem: problem.into() }
+    }
+
+    /// Something named in the request does not exist; `known` is what does.
+    pub(crate) fn unknown<'a>(kind: &'static str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let names: Vec<&str> = known.into_iter().collect();
+        let known =
+            if names.is_empty() { "there are none".to_owned() } else { format!("there is {}", names.join(", ")) };
+        Self::Unknown { kind, hint: hint(name, names), name: name.to_owned(), known }
+    }
+
+    /// The table.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Field { .. } => Code::InvalidArgument,
+            Self::Unknown { .. } => Code::NotFound,
+            Self::Precondition(_) => Code::FailedPrecondition,
+            Self::Limit { .. } | Self::Busy { .. } | Self::QueueFull(_) | Self::MessageTooLarge { .. } => {
+                Code::ResourceExhausted
+            }
+            Self::Deadline(_) => Code::DeadlineExceeded,
+            Self::Cancelled => Code::Cancelled,
+            Self::Loading(_) | Self::Draining => Code::Unavailable,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+}
+
+/// The codes that calls end with, and their names in metrics and logs.
+pub(crate) const CODES: [(Code, &str); 10] = [
+    (Code::Ok, "OK"),
+    (Code::InvalidArgument, "INVALID_ARGUMENT"),
+    (Code::NotFound, "NOT_FOUND"),
+    (Code::FailedPrecondition, "FAILED_PRECONDITION"),
+    (Code::ResourceExhausted, "RESOURCE_EXHAUSTED"),
+    (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+    (Code::Cancelled, "CANCELLED"),
+    (Code::Unavailable, "UNAVAILABLE"),
+    (Code::Internal, "INTERNAL"),
+    (Code::Unimplemented, "UNIMPLEMENTED"),
+];
+
+/// Name of a code in metrics and logs.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    CODES.iter().find(|(known, _)| *known == code).map_or("UNKNOWN", |(_, name)| name)
+}
+
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Self {
+        let message = error.to_string();
+        match &error {
+            CallError::Field { field, problem } => Self::with_error_details(
+                error.code(),
+                message,
+                ErrorDetails::with_bad_request_violation(field, problem),
+            ),
+            _ => Self::new(error.code(), message),
+        }
+    }
+}
+
+impl From<RunError> for CallError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Invalid(problem) => Self::field("input", problem),
+            RunError::NoGradient(_) => Self::Precondition(error.to_string()),
+            RunError::Busy => Self::QueueFull(error.to_string()),
+            RunError::Cancelled => Self::Cancelled,
+            _ => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_travels_as_a_violation_too() {
+        let status = Status::from(CallError::field("input.shape", "expected [n, 2], got [3]"));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), "input.shape: expected [n, 2], got [3]");
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, "input.shape");
+    }
+
+    #[test]
+    fn what_does_not_exist_comes_with_what_does() {
+        let error = CallError::unknown("model", "fashion-rubust", ["fashion-dense", "fashion-robust"]);
+        assert_eq!(
+            error.to_string(),
+            "there is no model `fashion-rubust`; there is fashion-dense, fashion-robust; did you mean `fashion-robust`?"
+        );
+    }
+
+    #[test]
+    fn every_code_that_is_answered_has_a_name() {
+        for error in [
+            CallError::Cancelled,
+            CallError::Draining,
+            CallError::Deadline(Duration::from_secs(1)),
+            CallError::Internal(String::new()),
+            CallError::Precondition(String::new()),
+            CallError::QueueFull(String::new()),
+        ] {
+            assert_ne!(code_name(error.code()), "UNKNOWN");
+        }
+    }
+}

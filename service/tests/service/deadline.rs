@@ -1,0 +1,74 @@
+//! A deadline that passes is DEADLINE_EXCEEDED, and stops the work.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::field_reassign_with_default,
+    missing_docs,
+    unreachable_pub
+)]
+
+use std::time::Duration;
+
+use crate::harness::{Running, endless_attack, predict_request};
+use tonic::{Code, Request, Status};
+
+async fn outlast(server: &Running, request: Request<assay_proto::v1::AttackRequest>) -> Status {
+    let mut events = match server.client().await.attack(request).await {
+        Ok(events) => events.into_inner(),
+        Err(status) => return status,
+    };
+    loop {
+        match events.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("an endless attack ended"),
+            Err(status) => return status,
+        }
+    }
+}
+
+const EXCEEDED: &str = "assay_requests_total{rpc=\"Attack\",model=\"fashion-robust\",code=\"DEADLINE_EXCEEDED\"}";
+
+#[tokio::test]
+async fn the_header_of_a_client_is_obeyed() {
+    let server = Running::start().await;
+    let mut request = Request::new(endless_attack());
+    // Set by hand, so that only the server enforces it.
+    request.metadata_mut().insert("grpc-timeout", "700m".parse().unwrap());
+    let status = outlast(&server, request).await;
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert!(status.message().contains("0.700 s"), "{status}");
+    server.eventually("recorded", |server| server.metric(EXCEEDED) == Some(1.0)).await;
+}
+
+#[tokio::test]
+async fn a_long_deadline_is_shortened_to_the_longest() {
+    let server = Running::with(|config| {
+        config.limits.max_deadline_seconds = 0.5;
+        config.limits.default_deadline_seconds = 0.5;
+    })
+    .await;
+    let mut request = Request::new(endless_attack());
+    request.set_timeout(Duration::from_secs(3600));
+    let status = outlast(&server, request).await;
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert!(status.message().contains("0.500 s"), "{status}");
+}
+
+#[tokio::test]
+async fn a_request_without_a_deadline_has_the_default() {
+    let server = Running::with(|config| config.limits.default_deadline_seconds = 0.5).await;
+    let status = outlast(&server, Request::new(endless_attack())).await;
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+}
+
+#[tokio::test]
+async fn a_header_that_is_none_is_refused() {
+    let server = Running::start().await;
+    let mut request = Request::new(predict_request(1));
+    request.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
+    let status = server.client().await.predict(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("grpc-timeout"), "{status}");
+}

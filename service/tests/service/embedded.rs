@@ -1,0 +1,39 @@
+//! The server without a port.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::field_reassign_with_default,
+    missing_docs,
+    unreachable_pub
+)]
+
+use crate::harness::{attack_request, config, predict_request};
+use assay_proto::v1::assay_client::AssayClient;
+use assay_server::embed;
+
+#[tokio::test]
+async fn the_stub_of_a_network_channel_works_in_memory() {
+    let embedded = embed(config()).await.unwrap();
+    let mut client = AssayClient::new(embedded.channel());
+    let answer = client.predict(predict_request(3)).await.unwrap().into_inner();
+    assert_eq!(answer.predictions.len(), 3);
+    let mut events = client.attack(attack_request(2, &[("steps", "2")])).await.unwrap().into_inner();
+    let mut count = 0;
+    while events.message().await.unwrap().is_some() {
+        count += 1;
+    }
+    assert!(count >= 1);
+    drop(client);
+    embedded.shutdown().await;
+}
+
+#[tokio::test]
+async fn large_batches_cross_the_buffer() {
+    let embedded = embed(config()).await.unwrap();
+    let mut client = AssayClient::new(embedded.channel());
+    let answer = client.predict(predict_request(1000)).await.unwrap().into_inner();
+    assert_eq!(answer.predictions.len(), 1000);
+    embedded.shutdown().await;
+}

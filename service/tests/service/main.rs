@@ -1,0 +1,19 @@
+//! The server from outside: one behaviour a file, real sockets, real clients, the real models.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::field_reassign_with_default)]
+
+mod attack;
+mod audit;
+mod catalogue;
+mod deadline;
+mod disconnect;
+mod drain;
+mod embedded;
+mod harness;
+mod health;
+mod limits;
+mod metrics;
+mod predict;
+mod program;
+mod readiness;
+mod validation;

@@ -1,0 +1,100 @@
+//! Metrics start at zero, have bounded labels, and are what Prometheus expects.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::field_reassign_with_default,
+    missing_docs,
+    unreachable_pub
+)]
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use crate::harness::{MODEL, Running, predict_request};
+use assay_proto::v1::PredictRequest;
+
+#[tokio::test]
+async fn every_model_and_code_is_there_at_zero_from_the_start() {
+    let server = Running::start().await;
+    for model in ["fashion-dense", "fashion-pruned", MODEL, crate::harness::PRUNED, "_unknown"] {
+        for code in ["OK", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"] {
+            for rpc in ["Predict", "Attack", "Audit", "GetModel"] {
+                let series = format!("assay_requests_total{{rpc=\"{rpc}\",model=\"{model}\",code=\"{code}\"}}");
+                assert_eq!(server.metric(&series), Some(0.0), "{series}");
+            }
+        }
+    }
+    for series in [
+        "assay_request_duration_seconds_count{rpc=\"Predict\",model=\"fashion-robust\"}",
+        "assay_attack_gradients_total{rpc=\"Attack\",model=\"fashion-robust\"}",
+        "assay_attack_queries_total{rpc=\"Audit\",model=\"fashion-robust\"}",
+        "assay_audits_total{verdict=\"fail\"}",
+        "assay_requests_in_flight{rpc=\"Attack\"}",
+        "assay_models_failed",
+    ] {
+        assert_eq!(server.metric(series), Some(0.0), "{series}");
+    }
+    assert_eq!(server.metric("assay_models_loaded"), Some(4.0));
+    let (_, scraped) = server.admin("/metrics");
+    for info in ["assay_build_info{version=", "assay_model_info{model=\"fashion-robust\",version=\"1\",kind=\"dense\""]
+    {
+        assert!(scraped.contains(info), "{info}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_counted_once_with_its_batch() {
+    let server = Running::start().await;
+    server.client().await.predict(predict_request(3)).await.unwrap();
+    let ok = "assay_requests_total{rpc=\"Predict\",model=\"fashion-robust\",code=\"OK\"}";
+    server.eventually("recorded", |server| server.metric(ok) == Some(1.0)).await;
+    for (series, value) in [
+        ("assay_request_duration_seconds_count{rpc=\"Predict\",model=\"fashion-robust\"}", 1.0),
+        ("assay_inference_duration_seconds_count{model=\"fashion-robust\"}", 1.0),
+        ("assay_batch_size_sum{model=\"fashion-robust\"}", 3.0),
+        ("assay_batch_size_bucket{model=\"fashion-robust\",le=\"2\"}", 0.0),
+        ("assay_batch_size_bucket{model=\"fashion-robust\",le=\"4\"}", 1.0),
+        ("assay_requests_in_flight{rpc=\"Predict\"}", 0.0),
+    ] {
+        assert_eq!(server.metric(series), Some(value), "{series}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_clients_make_up_do_not_become_labels() {
+    let server = Running::start().await;
+    let mut client = server.client().await;
+    for name in ["made-up", "another"] {
+        let request = PredictRequest { model: name.to_owned(), ..predict_request(1) };
+        client.predict(request).await.unwrap_err();
+    }
+    let unknown = "assay_requests_total{rpc=\"Predict\",model=\"_unknown\",code=\"NOT_FOUND\"}";
+    server.eventually("recorded", |server| server.metric(unknown) == Some(2.0)).await;
+    let (_, scraped) = server.admin("/metrics");
+    assert!(!scraped.contains("made-up") && !scraped.contains("another"));
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_to_say() {
+    let server = Running::start().await;
+    server.client().await.predict(predict_request(1)).await.unwrap();
+    let (_, scraped) = server.admin("/metrics");
+    let started = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = started else {
+        eprintln!("skipped: promtool is not installed (Debian: apt-get install prometheus)");
+        return;
+    };
+    promtool.stdin.take().unwrap().write_all(scraped.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
