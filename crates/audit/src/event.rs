@@ -267,6 +267,6 @@ pub struct Pictures {
     pub perturbation: String,
     /// The adversarial sample.
     pub adversarial: String,
-    /// Factor that makes the largest change reach black or white.
+    /// Factor that lets all but the largest hundredth of the changes fit between black and white.
     pub amplification: f64,
 }
