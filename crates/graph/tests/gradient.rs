@@ -29,6 +29,8 @@ fn model(nodes: Vec<Node>, outputs: &[&str]) -> Model {
     graph.inputs = vec![info("x")];
     graph.outputs = outputs.iter().map(|o| info(o)).collect();
     graph.initializers.insert("w".into(), Tensor::floats(&[3, 3], &w));
+    graph.initializers.insert("row".into(), Tensor::floats(&[3], &w[..3]));
+    graph.initializers.insert("zero".into(), Tensor::floats(&[], &[0.0]));
     Model::new(18, graph)
 }
 
@@ -147,17 +149,39 @@ fn an_operator_without_a_rule_does_not_matter_beside_the_path() {
     assert!(gradient(&shaped(model(nodes, &["z"])), Loss::Margin).is_ok());
 }
 
+fn cast(from: &str, to: &str, dtype: DataType) -> Node {
+    with(node("Cast", &[from], to), "to", i64::from(dtype.number()))
+}
+
 #[test]
 fn no_differentiable_path_is_an_error_and_not_zeros() {
-    let to = |node: Node, dtype: DataType| with(node, "to", i64::from(dtype.number()));
-    let nodes = vec![
-        to(node("Cast", &["x"], "integers"), DataType::Int64),
-        to(node("Cast", &["integers"], "floats"), DataType::Float),
-        node("MatMul", &["floats", "w"], "z"),
-    ];
+    let nodes = vec![node("Shape", &["x"], "shape"), node("Expand", &["row", "shape"], "z")];
     let error = gradient(&shaped(model(nodes, &["z"])), Loss::CrossEntropy).unwrap_err();
     assert_eq!(error.kind(), Kind::Unsupported);
     assert!(error.to_string().contains("no differentiable path leads from \"x\""), "{error}");
+}
+
+#[test]
+fn a_branch_through_integers_is_refused_and_not_left_out() {
+    let rounded = || [cast("x", "integers", DataType::Int64), cast("integers", "floats", DataType::Float)];
+    let only = [&rounded()[..], &[node("MatMul", &["floats", "w"], "z")]].concat();
+    let beside = [&rounded()[..], &[node("Add", &["floats", "x"], "sum"), node("MatMul", &["sum", "w"], "z")]].concat();
+    for nodes in [only, beside] {
+        let error = gradient(&shaped(model(nodes, &["z"])), Loss::CrossEntropy).unwrap_err();
+        assert_eq!((error.kind(), error.node()), (Kind::Unsupported, "the Cast"));
+        assert!(error.to_string().contains("\"integers\" holds integers computed from the input"), "{error}");
+    }
+}
+
+#[test]
+fn a_mask_from_a_comparison_is_piecewise_constant() {
+    let nodes = vec![
+        node("Greater", &["x", "zero"], "positive"),
+        cast("positive", "mask", DataType::Float),
+        node("Mul", &["x", "mask"], "relu"),
+        node("MatMul", &["relu", "w"], "z"),
+    ];
+    assert!(gradient(&shaped(model(nodes, &["z"])), Loss::Margin).is_ok());
 }
 
 #[test]

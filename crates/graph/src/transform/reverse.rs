@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::{Cause, Emit, Node, Rule, Shaped, TransformError, Value, operator};
+use crate::{Cause, DataType, Emit, Node, Rule, Shaped, TransformError, Value, operator};
 
 /// Cotangents by value: the contributions of the nodes that read it, until they are summed.
 ///
@@ -43,7 +43,8 @@ pub(super) fn reverse(
     inputs: &[Value],
 ) -> Result<Vec<Option<Value>>, TransformError> {
     let source = e.source();
-    let mut cotangents = Cotangents { active: dependents(source, inputs), parts: HashMap::new() };
+    let Dependents { floats, integers } = dependents(source, inputs);
+    let mut cotangents = Cotangents { active: floats, parts: HashMap::new() };
     for (value, seed) in seeds {
         cotangents.add(&value, seed);
     }
@@ -57,6 +58,8 @@ pub(super) fn reverse(
         let wanted: Vec<bool> =
             node.inputs.iter().map(|i| i.as_ref().is_some_and(|i| cotangents.active.contains(i))).collect();
         if !wanted.contains(&true) {
+            let cut = node.inputs.iter().flatten().find(|i| integers.contains(*i));
+            cut.map_or(Ok(()), |cut| Err(TransformError::at(pass, node, only_through_integers(cut))))?;
             continue;
         }
         let of_inputs =
@@ -78,15 +81,34 @@ fn pull_back(node: &Node, of_outputs: &[Option<Value>], wanted: &[bool], e: &mut
     operator(&node.operator).ok_or(Cause::NoRule)?.vjp(node, of_outputs, wanted, e)
 }
 
-/// The values that depend on one of `inputs` through floating-point values all the way: `Shape` and what is computed from
-/// it do not depend on the data, and nothing can be differentiated through an integer.
-fn dependents(source: &Shaped, inputs: &[Value]) -> HashSet<Value> {
-    let is_float = |v: &Value| source.facts(v).is_some_and(|f| f.dtype.is_float());
-    let mut active: HashSet<Value> = inputs.iter().filter(|v| is_float(v)).cloned().collect();
-    for node in &source.model().graph.nodes {
-        if node.inputs.iter().flatten().any(|i| active.contains(i)) {
-            active.extend(node.outputs.iter().flatten().filter(|v| is_float(v)).cloned());
+fn only_through_integers(cut: &Value) -> Cause {
+    Cause::Unsupported(format!(
+        "\"{cut}\" holds integers computed from the input, so the derivative is zero almost everywhere and a gradient \
+         attack would see nothing; use a black-box attack, or the model before it was rounded"
+    ))
+}
+
+/// The values that depend on the elements of chosen inputs; what depends on their shapes only is in neither set.
+struct Dependents {
+    /// Floating-point values: those that a cotangent can reach.
+    floats: HashSet<Value>,
+    /// Integers. Booleans do not count: a mask is piecewise constant by intent, as in `x * (x > 0)`.
+    integers: HashSet<Value>,
+}
+
+fn dependents(source: &Shaped, inputs: &[Value]) -> Dependents {
+    let dtype = |v: &Value| source.facts(v).map(|f| f.dtype);
+    let is_float = |v: &Value| dtype(v).is_some_and(DataType::is_float);
+    let is_integer = |v: &Value| dtype(v).is_some_and(|d| !d.is_float() && d != DataType::Bool);
+    let mut floats: HashSet<Value> = inputs.iter().filter(|v| is_float(v)).cloned().collect();
+    let mut integers = HashSet::new();
+    let nodes = &source.model().graph.nodes;
+    for node in nodes.iter().filter(|n| !(n.domain.is_empty() && matches!(n.operator.as_str(), "Shape" | "Size"))) {
+        let (inputs, outputs) = (|| node.inputs.iter().flatten(), || node.outputs.iter().flatten());
+        if inputs().any(|i| floats.contains(i) || integers.contains(i)) {
+            integers.extend(outputs().filter(|v| is_integer(v)).cloned());
+            floats.extend(outputs().filter(|v| is_float(v)).cloned());
         }
     }
-    active
+    Dependents { floats, integers }
 }
