@@ -141,34 +141,29 @@ impl Integer {
     }
 }
 
-/// The largest [`Positive`]: a point that is moved by it stays finite.
-const MOST: f32 = 1e6;
-
-/// A positive number, or a rule that computes one from the threat.
-pub(crate) struct Positive {
+/// A value with a notation of its own, or a rule that computes one from the threat.
+pub(crate) struct Notation<T> {
     pub(crate) name: &'static str,
     pub(crate) rule: &'static str,
+    pub(crate) range: &'static str,
     pub(crate) doc: &'static str,
+    pub(crate) parse: fn(&str) -> Option<T>,
 }
 
-impl Positive {
+impl<T> Notation<T> {
     pub(crate) fn param(&self) -> Param {
         Param {
             name: self.name,
             kind: ParamKind::Number,
             default: self.rule.to_owned(),
-            range: format!("a number above 0, at most {MOST}, or auto"),
+            range: self.range.to_owned(),
             doc: self.doc,
         }
     }
 
-    /// `None`: the rule.
-    pub(crate) fn read(&self, arguments: &Arguments<'_>) -> Result<Option<f32>, ParamError> {
-        let parse = |text: &str| match text {
-            "auto" => Some(None),
-            number => number.parse().ok().filter(|v: &f32| *v > 0.0 && *v <= MOST).map(Some),
-        };
-        Ok(arguments.read(&self.param(), parse)?.flatten())
+    /// `None`: absent.
+    pub(crate) fn read(&self, arguments: &Arguments<'_>) -> Result<Option<T>, ParamError> {
+        arguments.read(&self.param(), self.parse)
     }
 }
 

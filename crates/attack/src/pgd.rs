@@ -1,10 +1,11 @@
 //! Projected gradient descent.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use assay_graph::Loss;
 
-use crate::param::{Choice, Integer, ParamKind, Positive};
+use crate::param::{Choice, Integer, Notation, ParamKind};
 use crate::registry::{Description, Entry};
 use crate::{Attack, Halt, Keep, Norm, Samples, Start, Threat};
 
@@ -33,14 +34,43 @@ pub enum StepSize {
     Auto,
     /// This many units of the model's input, in the threat's norm.
     Fixed(f32),
+    /// This many times eps: the same attack under every threat.
+    Relative(f32),
+}
+
+/// The longest step: a point that is moved by it stays finite.
+const LONGEST: f32 = 1e6;
+
+impl StepSize {
+    /// `auto`, `0.01` or `0.1*eps`.
+    fn parse(text: &str) -> Option<Self> {
+        let positive = |number: &str| number.parse().ok().filter(|v: &f32| *v > 0.0 && *v <= LONGEST);
+        match (text, text.strip_suffix("*eps")) {
+            ("auto", _) => Some(Self::Auto),
+            (_, Some(factor)) => positive(factor).map(Self::Relative),
+            (number, None) => positive(number).map(Self::Fixed),
+        }
+    }
+}
+
+impl fmt::Display for StepSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(step) => step.fmt(f),
+            Self::Relative(factor) => write!(f, "{factor}*eps"),
+        }
+    }
 }
 
 const STEPS: Integer =
     Integer { name: "steps", default: 40, min: 1, max: 10_000, doc: "Steps of each restart, one gradient each." };
-const STEP: Positive = Positive {
+const STEP: Notation<StepSize> = Notation {
     name: "step",
     rule: "2.5 * eps / steps",
+    range: "a number above 0, at most 1000000; such a number times eps, as in 0.1*eps; or auto",
     doc: "Length of a step in the threat's norm, in units of the model's input.",
+    parse: StepSize::parse,
 };
 const RESTARTS: Integer = Integer {
     name: "restarts",
@@ -89,7 +119,7 @@ impl Pgd {
         parse: |arguments| {
             let pgd = Self {
                 steps: STEPS.read(arguments)?,
-                step: STEP.read(arguments)?.map_or(StepSize::Auto, StepSize::Fixed),
+                step: STEP.read(arguments)?.unwrap_or(StepSize::Auto),
                 restarts: RESTARTS.read(arguments)?,
                 start: RANDOM_START.read(arguments)?,
                 loss: LOSS.read(arguments)?,
@@ -107,6 +137,7 @@ impl Pgd {
         match self.step {
             StepSize::Auto => (2.5 * threat.eps.limit() / f64::from(self.steps)) as f32,
             StepSize::Fixed(step) => step,
+            StepSize::Relative(factor) => (f64::from(factor) * threat.eps.limit()).min(f64::from(LONGEST)) as f32,
         }
     }
 }
@@ -130,13 +161,9 @@ impl Attack for Pgd {
     }
 
     fn settings(&self) -> Vec<(&'static str, String)> {
-        let step = match self.step {
-            StepSize::Auto => "auto".to_owned(),
-            StepSize::Fixed(step) => step.to_string(),
-        };
         vec![
             (STEPS.name, self.steps.to_string()),
-            (STEP.name, step),
+            (STEP.name, self.step.to_string()),
             (RESTARTS.name, self.restarts.to_string()),
             (RANDOM_START.name, (RANDOM_START.word)(self.start).to_owned()),
             (LOSS.name, self.loss.name().to_owned()),
@@ -168,5 +195,31 @@ impl Attack for Pgd {
             samples.query()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Bounds;
+
+    #[test]
+    fn a_step_is_absolute_relative_to_eps_or_the_rule() {
+        let threat = |eps: &str| Threat {
+            norm: Norm::L2,
+            eps: eps.parse().unwrap(),
+            bounds: Bounds::new(0.0, 1.0).unwrap(),
+        };
+        let step = |text: &str, eps: &str| {
+            let step = StepSize::parse(text).unwrap();
+            assert_eq!(step.to_string(), text);
+            Pgd { step, steps: 50, ..Pgd::default() }.step(&threat(eps))
+        };
+        assert_eq!(step("0.25", "1/2"), 0.25);
+        assert_eq!(step("0.25*eps", "1/2"), 0.125);
+        assert_eq!(step("auto", "1/2"), 0.025);
+        for text in ["", "0", "-1", "NaN", "inf", "1e7", "*eps", "0*eps", "2*epsilon", "eps"] {
+            assert_eq!(StepSize::parse(text), None, "{text}");
+        }
     }
 }

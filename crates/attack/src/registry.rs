@@ -132,7 +132,8 @@ mod tests {
         }
         for value in ["0", "-1", "inf", "nan", "1e7", "x"] {
             let expected = format!(
-                "attack \"pgd\": step = \"{value}\" is not valid: expected a number above 0, at most 1000000, or auto"
+                "attack \"pgd\": step = \"{value}\" is not valid: expected a number above 0, at most 1000000; such a \
+                 number times eps, as in 0.1*eps; or auto"
             );
             assert_eq!(message("pgd", &[("step", value)]), expected);
         }
