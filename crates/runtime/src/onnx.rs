@@ -161,10 +161,14 @@ impl OnnxClassifier {
         }
     }
 
+    fn ranges(&self, n: usize) -> Vec<Range<usize>> {
+        ranges(n, self.max_batch, self.options.sessions.get())
+    }
+
     /// The batch as inputs of runs of at most `max_batch` samples, and the number of samples of each.
     fn chunks(&self, x: CowArray<'_, f32, Ix2>) -> Result<(Vec<Tensors>, Vec<usize>), RunError> {
         self.check_width(x.ncols())?;
-        let ranges = ranges(x.nrows(), self.max_batch);
+        let ranges = self.ranges(x.nrows());
         let sizes = ranges.iter().map(Range::len).collect();
         let chunks = match ranges.len() {
             1 => vec![self.inputs(x)?],
@@ -230,7 +234,7 @@ impl Classifier for OnnxClassifier {
         let derived = self.derived(loss)?;
         let graph = &derived.graph;
         let (mut chunks, sizes) = self.chunks(x.into())?;
-        for (chunk, range) in chunks.iter_mut().zip(ranges(n, self.max_batch)) {
+        for (chunk, range) in chunks.iter_mut().zip(self.ranges(n)) {
             chunk.insert(graph.labels.to_string(), indices(&labels[range.clone()]));
             if let (Some(name), Some(targets)) = (&graph.targets, targets) {
                 chunk.insert(name.to_string(), indices(&targets[range]));
@@ -251,11 +255,40 @@ impl fmt::Debug for OnnxClassifier {
     }
 }
 
-/// Rows of runs of at most `most`, for `n` rows.
-fn ranges(n: usize, most: usize) -> Vec<Range<usize>> {
-    (0..n).step_by(most).map(|start| start..n.min(start + most)).collect()
+/// Fewest rows that are worth a run of their own: below, the run's fixed cost outweighs what a second session saves.
+const WORTH_A_RUN: usize = 16;
+
+/// Rows of the runs for `n` rows: as few as hold at most `most` each, but enough to give every session its share, and all of
+/// about the same size.
+fn ranges(n: usize, most: usize, sessions: usize) -> Vec<Range<usize>> {
+    let runs = n.div_ceil(most).max(sessions.min(n / WORTH_A_RUN)).max(usize::from(n > 0));
+    (0..runs).map(|i| i * n / runs..(i + 1) * n / runs).collect()
 }
 
 fn indices(classes: &[Class]) -> Array {
     Array::Int(classes.iter().map(|class| i64::from(class.0)).collect::<Array1<i64>>().into_dyn())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ranges;
+
+    #[test]
+    fn runs_cover_all_rows_in_order_and_keep_the_limit() {
+        for n in [0, 1, 15, 16, 31, 32, 33, 64, 100, 1000] {
+            for (most, sessions) in [(1, 1), (7, 2), (64, 1), (64, 2), (64, 8), (2000, 3)] {
+                let runs = ranges(n, most, sessions);
+                assert!(runs.iter().all(|r| !r.is_empty() && r.len() <= most), "{n} {most} {sessions}: {runs:?}");
+                assert_eq!(runs.into_iter().flatten().collect::<Vec<_>>(), (0..n).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_batch_is_shared_between_the_sessions() {
+        assert_eq!(ranges(64, 64, 2), [0..32, 32..64]);
+        assert_eq!(ranges(100, 64, 2), [0..50, 50..100]);
+        assert_eq!(ranges(16, 64, 2), [0..16]);
+        assert_eq!(ranges(64, 64, 1), [0..64]);
+    }
 }
