@@ -1,2 +1,66 @@
-//! stub
-fn main() {}
+//! `assay`: predict with, attack and audit ONNX classifiers, from a terminal or a CI job.
+//!
+//! Results go to standard output, progress and errors to standard error. The exit code is 0 when the command did what it
+//! was asked, 1 when a gate of an audit failed, 2 for a usage error (flags, files, names, parameters), and 3 when the server
+//! could not be reached or could not evaluate. Start with [`args::Args`] and the folder `commands`.
+
+#![deny(unsafe_code)]
+
+mod args;
+mod commands;
+mod connection;
+mod error;
+mod output;
+mod progress;
+mod samples;
+mod spec;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::error::ClientError;
+use crate::output::Verdict;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(args)),
+        Err(error) => fail(&ClientError::Environment(format!("cannot start the async runtime: {error}"))),
+    }
+}
+
+async fn run(args: Args) -> ExitCode {
+    let outcome = tokio::select! {
+        outcome = dispatch(args) => outcome,
+        // Dropping the command closes its stream, and the server stops working on it.
+        _ = tokio::signal::ctrl_c() => Err(ClientError::Interrupted),
+    };
+    match outcome {
+        Ok(Verdict::Pass) => ExitCode::SUCCESS,
+        Ok(Verdict::Fail) => ExitCode::from(1),
+        Err(error) => fail(&error),
+    }
+}
+
+async fn dispatch(args: Args) -> Result<Verdict, ClientError> {
+    let connection = connection::Connection::open(&args.target).await?;
+    let mut session = commands::Session { client: connection.client(), output: args.output, timeout: args.timeout };
+    let outcome = match args.command {
+        Command::Predict(command) => commands::predict::run(&mut session, &command).await,
+        Command::Attack(command) => commands::attack::run(&mut session, &command).await,
+        Command::Audit(command) => commands::audit::run(&mut session, &command).await,
+        Command::Models(command) => commands::models::run(&mut session, &command).await,
+        Command::Attacks(command) => commands::attacks::run(&mut session, &command).await,
+    };
+    drop(session);
+    connection.close().await;
+    outcome
+}
+
+#[allow(clippy::print_stderr)]
+fn fail(error: &ClientError) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(error.exit_code())
+}

@@ -1,0 +1,213 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+
+use crate::spec::{AttackArg, ThreatArg};
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a gate of the audit failed, 2 usage error, 3 could not reach or evaluate.";
+
+/// Predict with, attack and audit ONNX classifiers.
+#[derive(Debug, Parser)]
+#[command(name = "assay", version, after_help = EXIT_CODES, max_term_width = 120)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// How to print results
+    #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
+    pub(crate) output: Output,
+
+    /// Give up after this many seconds
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Who evaluates.
+#[derive(Debug, Group)]
+pub(crate) struct Target {
+    /// Address of the server
+    #[arg(long, global = true, env = "ASSAY_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    pub(crate) server: String,
+
+    /// Host the model repository DIR in this process instead of calling a server
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) embed: Option<PathBuf>,
+}
+
+/// Format of standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Tables
+    Human,
+    /// One JSON document
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Classify images or a data set
+    Predict(Predict),
+    /// Attack a model with one attack
+    Attack(Attack),
+    /// Measure clean and robust accuracy of one model, or of two on the same samples
+    Audit(Audit),
+    /// List the models, or show one
+    Models(Models),
+    /// List the attacks, or show one with its parameters
+    Attacks(Attacks),
+}
+
+/// Samples of a data set.
+#[derive(Debug, Group)]
+pub(crate) struct Data {
+    /// Data set: a folder or file of IDX (.gz), an .npz file, or a folder of images with one subfolder a class
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Use the first N samples only
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) samples: Option<u64>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Predict {
+    /// Model, as NAME or NAME/VERSION
+    pub(crate) model: String,
+
+    /// Image (PNG, JPEG or NPY); may be given several times
+    #[arg(long = "image", value_name = "FILE", required_unless_present = "data", conflicts_with = "data", num_args = 1..)]
+    pub(crate) images: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) data: Data,
+
+    /// Classes to list for each sample
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) top_k: u32,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Attack {
+    /// Model, as NAME or NAME/VERSION
+    pub(crate) model: String,
+
+    #[command(flatten)]
+    pub(crate) data: Data,
+
+    /// What the adversary may do: NORM:EPS, for example Linf:8/255 or L2:0.5
+    #[arg(long, value_name = "NORM:EPS")]
+    pub(crate) threat: ThreatArg,
+
+    /// Attack and parameters, for example pgd:steps=40,restarts=2 (see `assay attacks`)
+    #[arg(long, value_name = "NAME[:KEY=VALUE,...]", default_value = "pgd")]
+    pub(crate) attack: AttackArg,
+
+    /// Seed of all randomness
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Write the adversarial samples to a NumPy file, [n, sample shape...] f32
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) save: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Audit {
+    /// The model, or the baseline and its variant, as NAME or NAME/VERSION
+    #[arg(required = true, num_args = 1..=2, value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) data: Data,
+
+    /// Data set registered on the server, by name, instead of --data
+    #[arg(long, value_name = "NAME", conflicts_with = "data")]
+    pub(crate) dataset: Option<String>,
+
+    /// What the adversary may do: NORM:EPS; may be given several times
+    #[arg(long = "threat", value_name = "NORM:EPS", required = true)]
+    pub(crate) threats: Vec<ThreatArg>,
+
+    /// Attack and parameters, each attacking what the ones before left; may be given several times
+    #[arg(long = "attack", value_name = "NAME[:KEY=VALUE,...]", default_value = "pgd")]
+    pub(crate) attacks: Vec<AttackArg>,
+
+    /// Seed of all randomness
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Gate: every model's robust accuracy under every threat is at least this (0 to 1)
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) min_robust_accuracy: Option<f64>,
+
+    /// Gate: every model's clean accuracy is at least this (0 to 1)
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) min_clean_accuracy: Option<f64>,
+
+    /// Gate: the second model's robust accuracy is at most this much below the first's (0 to 1)
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) max_drop: Option<f64>,
+
+    /// Write the report; its ending says the format: .json, .md or .html; may be given several times
+    #[arg(long = "report", value_name = "FILE")]
+    pub(crate) reports: Vec<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Models {
+    /// Show this one, as NAME or NAME/VERSION
+    pub(crate) model: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Attacks {
+    /// Show this one
+    pub(crate) attack: Option<String>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(s) if s > 0.0 => Duration::try_from_secs_f64(s).map_err(|error| error.to_string()),
+        _ => Err("expected a number of seconds above 0".to_owned()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
+        _ => Err("expected a number from 0 to 1".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn rates_outside_the_unit_interval_are_refused() {
+        for text in ["-0.1", "1.1", "NaN", "x", ""] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+        assert_eq!(rate("0.85"), Ok(0.85));
+    }
+
+    #[test]
+    fn a_timeout_is_positive() {
+        for text in ["0", "-1", "NaN", "inf", "soon"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
+    }
+}

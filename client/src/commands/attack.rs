@@ -1,0 +1,212 @@
+//! `assay attack`.
+
+use std::ops::Range;
+use std::path::Path;
+
+use assay_proto::v1::attack_response::Event;
+use assay_proto::v1::{AttackRequest, AttackResult, Cost, InputSpec, Outcome, SampleOutcome};
+use ndarray::{ArrayD, IxDyn};
+use serde_json::json;
+
+use super::Session;
+use crate::args::{Attack, Output};
+use crate::error::ClientError;
+use crate::output::{Verdict, print, print_json, rate, table};
+use crate::progress::Progress;
+use crate::samples::Samples;
+use crate::spec;
+
+/// Everything the server said about the data set, over all requests.
+#[derive(Default)]
+struct Attacked {
+    outcomes: Vec<SampleOutcome>,
+    adversarial: Vec<f32>,
+    cost: Cost,
+    seconds: f64,
+}
+
+pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdict, ClientError> {
+    let Some(path) = &command.data.data else {
+        return Err(ClientError::Usage("--data PATH is required: an attack needs samples with their labels".into()));
+    };
+    let model = spec::model(&command.model);
+    let (info, input) = session.model(&model).await?;
+    let samples = Samples::open(path, command.data.samples)?;
+    samples.must_fit(&info.name, &input)?;
+
+    let mut progress = Progress::new();
+    let mut attacked = Attacked::default();
+    for range in samples.chunks(&input) {
+        let request = AttackRequest {
+            model: model.model.clone(),
+            version: info.version.clone(),
+            input: Some(samples.tensor(range.clone(), &input)),
+            labels: samples.labels[range.clone()].to_vec(),
+            threat: Some(command.threat.message()),
+            attack: Some(command.attack.message()),
+            seed: command.seed,
+            sample_ids: range.clone().map(|id| id as u64).collect(),
+            return_adversarial: command.save.is_some(),
+        };
+        let stage = format!("{} {}", command.attack.name(), info.name);
+        let result = one_request(session, request, &range, &samples, &stage, &mut progress, &attacked).await?;
+        attacked.add(result)?;
+    }
+    progress.finish();
+
+    if let Some(file) = &command.save {
+        save(file, &attacked, &samples, &input)?;
+    }
+    match session.output {
+        Output::Json => print_json(&attacked.as_json(&info.name, &info.version))?,
+        Output::Human => attacked.print()?,
+    }
+    Ok(Verdict::Pass)
+}
+
+/// Sends one batch and shows its progress as part of the whole data set's.
+async fn one_request(
+    session: &mut Session,
+    request: AttackRequest,
+    range: &Range<usize>,
+    samples: &Samples,
+    stage: &str,
+    progress: &mut Progress,
+    before: &Attacked,
+) -> Result<AttackResult, ClientError> {
+    let broken_before = before.outcomes.iter().filter(|o| o.outcome() != Outcome::Robust).count() as u64;
+    let request = session.request(request);
+    let mut stream = session.client.attack(request).await?.into_inner();
+    while let Some(answer) = stream.message().await? {
+        match answer.event {
+            Some(Event::Progress(p)) => {
+                // In thousandths of a sample, so that a data set in several requests is one bar.
+                let share = 1000 * p.steps_done * range.len() as u64 / p.steps_total.max(1);
+                let done = 1000 * range.start as u64 + share.max(1000 * p.finished);
+                let gone = broken_before + p.broken;
+                let left = (range.start + range.len()) as u64 - gone;
+                progress.update(stage, done, 1000 * samples.len() as u64, &format!("{left} still correct"));
+            }
+            Some(Event::Result(result)) => {
+                if result.outcomes.len() != range.len() {
+                    return Err(ClientError::Protocol(format!(
+                        "{} outcomes for {} samples",
+                        result.outcomes.len(),
+                        range.len()
+                    )));
+                }
+                return Ok(result);
+            }
+            None => {}
+        }
+    }
+    Err(ClientError::Protocol("the attack ended without a result".into()))
+}
+
+impl Attacked {
+    fn add(&mut self, result: AttackResult) -> Result<(), ClientError> {
+        if let Some(tensor) = result.adversarial {
+            let (elements, rest) = tensor.data.as_chunks::<4>();
+            if !rest.is_empty() {
+                return Err(ClientError::Protocol("the adversarial batch is cut off".into()));
+            }
+            self.adversarial.extend(elements.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+        }
+        let cost = result.cost.unwrap_or_default();
+        self.cost.queries += cost.queries;
+        self.cost.gradients += cost.gradients;
+        self.seconds += result.seconds;
+        self.outcomes.extend(result.outcomes);
+        Ok(())
+    }
+
+    fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes.iter().filter(|o| o.outcome() == outcome).count() as u64
+    }
+
+    fn print(&self) -> Result<(), ClientError> {
+        let of = self.outcomes.len() as u64;
+        let mut rows = table(&["outcome", "samples"], &[1]);
+        for (name, outcome) in [
+            ("misclassified without attack", Outcome::Misclassified),
+            ("broken", Outcome::Broken),
+            ("robust", Outcome::Robust),
+            ("unstable", Outcome::Unstable),
+            ("error", Outcome::Error),
+        ] {
+            rows.add_row([name.to_owned(), rate(self.count(outcome), of)]);
+        }
+        print(&rows)?;
+        let broken: Vec<&SampleOutcome> = self.outcomes.iter().filter(|o| o.outcome() == Outcome::Broken).collect();
+        if !broken.is_empty() {
+            print(&format!(
+                "median distance of the {} adversarial samples: Linf {:.4}, L2 {:.4}",
+                broken.len(),
+                median(broken.iter().map(|o| o.distance_linf)),
+                median(broken.iter().map(|o| o.distance_l2)),
+            ))?;
+        }
+        print(&format!(
+            "{} queries, {} gradients, {:.1} s",
+            self.cost.queries, self.cost.gradients, self.seconds
+        ))
+    }
+
+    fn as_json(&self, model: &str, version: &str) -> serde_json::Value {
+        json!({
+            "model": model,
+            "version": version,
+            "samples": self.outcomes.len(),
+            "misclassified": self.count(Outcome::Misclassified),
+            "broken": self.count(Outcome::Broken),
+            "robust": self.count(Outcome::Robust),
+            "unstable": self.count(Outcome::Unstable),
+            "errors": self.count(Outcome::Error),
+            "queries": self.cost.queries,
+            "gradients": self.cost.gradients,
+            "seconds": self.seconds,
+            "outcomes": self.outcomes.iter().map(|o| json!({
+                "sample": o.sample_id,
+                "outcome": o.outcome().as_str_name().trim_start_matches("OUTCOME_").to_lowercase(),
+                "label": o.label,
+                "clean_prediction": o.clean_prediction,
+                "adversarial_prediction": o.adversarial_prediction,
+                "distance_linf": o.distance_linf,
+                "distance_l2": o.distance_l2,
+                "queries": o.cost.unwrap_or_default().queries,
+                "gradients": o.cost.unwrap_or_default().gradients,
+                "error": (!o.error.is_empty()).then_some(&o.error),
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    match (values.get(values.len() / 2), values.len() % 2) {
+        (Some(&upper), 1) => upper,
+        (Some(&upper), _) => f64::midpoint(values[values.len() / 2 - 1], upper),
+        (None, _) => f64::NAN,
+    }
+}
+
+fn save(file: &Path, attacked: &Attacked, samples: &Samples, input: &InputSpec) -> Result<(), ClientError> {
+    let mut shape = vec![samples.len()];
+    shape.extend(input.shape.iter().map(|&size| usize::try_from(size).unwrap_or(usize::MAX)));
+    let array = ArrayD::from_shape_vec(IxDyn(&shape), attacked.adversarial.clone())
+        .map_err(|error| ClientError::Protocol(format!("the adversarial batch: {error}")))?;
+    ndarray_npy::write_npy(file, &array)
+        .map_err(|error| ClientError::Usage(format!("--save {}: {error}", file.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_the_middle_two() {
+        assert_eq!(median([3.0, 1.0, 2.0, 10.0].into_iter()), 2.5);
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+    }
+}

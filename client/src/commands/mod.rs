@@ -1,0 +1,49 @@
+//! One file a command. Each asks the server, shows progress, and prints one result.
+
+pub(crate) mod attack;
+pub(crate) mod attacks;
+pub(crate) mod audit;
+pub(crate) mod models;
+pub(crate) mod predict;
+
+use std::time::Duration;
+
+use assay_proto::v1::assay_client::AssayClient;
+use assay_proto::v1::{GetModelRequest, GetModelResponse, InputSpec, ModelRef};
+use tonic::Request;
+use tonic::transport::Channel;
+
+use crate::args::Output;
+use crate::error::ClientError;
+
+/// What every command works with.
+pub(crate) struct Session {
+    pub(crate) client: AssayClient<Channel>,
+    pub(crate) output: Output,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Session {
+    /// A request that carries the deadline.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(timeout) = self.timeout {
+            request.set_timeout(timeout);
+        }
+        request
+    }
+
+    /// The model in full, with its input.
+    pub(crate) async fn model(&mut self, model: &ModelRef) -> Result<(GetModelResponse, InputSpec), ClientError> {
+        let request =
+            self.request(GetModelRequest { model: model.model.clone(), version: model.version.clone() });
+        let answer = self.client.get_model(request).await?.into_inner();
+        let input = answer.input.clone().ok_or_else(|| ClientError::Protocol("a model without an input".into()))?;
+        Ok((answer, input))
+    }
+}
+
+/// Class `class` of a model with these labels, for people.
+pub(crate) fn class_name(labels: &[String], class: u32) -> String {
+    labels.get(class as usize).map_or_else(|| class.to_string(), |label| format!("{label} ({class})"))
+}

@@ -1,0 +1,103 @@
+//! `assay models`.
+
+use assay_proto::v1::{GetModelResponse, InputSpec, ListModelsRequest, ModelSummary};
+use serde_json::json;
+
+use super::Session;
+use crate::args::{Models, Output};
+use crate::error::ClientError;
+use crate::output::{Verdict, print, print_json, table};
+use crate::spec;
+
+pub(crate) async fn run(session: &mut Session, command: &Models) -> Result<Verdict, ClientError> {
+    match &command.model {
+        None => list(session).await?,
+        Some(name) => {
+            let (model, input) = session.model(&spec::model(name)).await?;
+            match session.output {
+                Output::Json => print_json(&one_as_json(&model, &input))?,
+                Output::Human => print_one(&model, &input)?,
+            }
+        }
+    }
+    Ok(Verdict::Pass)
+}
+
+async fn list(session: &mut Session) -> Result<(), ClientError> {
+    let request = session.request(ListModelsRequest {});
+    let models = session.client.list_models(request).await?.into_inner().models;
+    match session.output {
+        Output::Json => print_json(&json!({ "models": models.iter().map(summary_as_json).collect::<Vec<_>>() })),
+        Output::Human => {
+            let mut rows = table(&["model", "versions", "kind", "parent", "parameters", "state"], &[4]);
+            for m in &models {
+                let state = if m.ready { "ready".to_owned() } else { format!("not ready: {}", m.reason) };
+                let versions = m.versions.join(", ");
+                rows.add_row([&m.name, &versions, &m.kind, &m.parent, &m.parameters.to_string(), &state]);
+            }
+            print(&rows)
+        }
+    }
+}
+
+fn summary_as_json(m: &ModelSummary) -> serde_json::Value {
+    json!({
+        "name": m.name,
+        "versions": m.versions,
+        "kind": m.kind,
+        "parent": m.parent,
+        "parameters": m.parameters,
+        "ready": m.ready,
+        "reason": m.reason,
+    })
+}
+
+fn print_one(m: &GetModelResponse, input: &InputSpec) -> Result<(), ClientError> {
+    let gradient =
+        if m.gradient_available { "available".to_owned() } else { format!("unavailable: {}", m.gradient_reason) };
+    let mut rows = table(&["property", "value"], &[]);
+    for (name, value) in [
+        ("model", format!("{}/{}", m.name, m.version)),
+        ("description", m.description.clone()),
+        ("kind", m.kind.clone()),
+        ("parent", m.parent.clone()),
+        ("input", format!("{:?} in [{}, {}], at most {} a request", input.shape, input.low, input.high, input.max_batch)),
+        ("classes", m.classes.to_string()),
+        ("labels", m.labels.join(", ")),
+        ("parameters", m.parameters.to_string()),
+        ("opset", m.opset.to_string()),
+        ("provider", m.provider.clone()),
+        ("gradient", gradient),
+        ("sha-256", m.digest.clone()),
+    ] {
+        if !value.is_empty() {
+            rows.add_row([name, &value]);
+        }
+    }
+    let mut metadata: Vec<_> = m.metadata.iter().collect();
+    metadata.sort();
+    for (key, value) in metadata {
+        rows.add_row([&format!("metadata: {key}"), value]);
+    }
+    print(&rows)
+}
+
+fn one_as_json(m: &GetModelResponse, input: &InputSpec) -> serde_json::Value {
+    json!({
+        "name": m.name,
+        "version": m.version,
+        "digest": m.digest,
+        "kind": m.kind,
+        "parent": m.parent,
+        "description": m.description,
+        "input": { "shape": input.shape, "low": input.low, "high": input.high, "max_batch": input.max_batch },
+        "classes": m.classes,
+        "labels": m.labels,
+        "parameters": m.parameters,
+        "opset": m.opset,
+        "provider": m.provider,
+        "gradient_available": m.gradient_available,
+        "gradient_reason": m.gradient_reason,
+        "metadata": m.metadata,
+    })
+}

@@ -1,0 +1,80 @@
+//! The way to whoever evaluates: a server, or a repository hosted in this process.
+
+use std::error::Error;
+use std::time::Duration;
+
+use assay_proto::v1::assay_client::AssayClient;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::args::Target;
+use crate::error::ClientError;
+
+/// How long to wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Largest answer accepted: a report with pictures has a few MiB.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+
+/// A connection that is closed in order.
+pub(crate) struct Connection {
+    channel: Channel,
+    #[cfg(feature = "embedded")]
+    embedded: Option<assay_server::Embedded>,
+}
+
+impl Connection {
+    pub(crate) async fn open(target: &Target) -> Result<Self, ClientError> {
+        match &target.embed {
+            #[cfg(feature = "embedded")]
+            Some(folder) => {
+                let config = assay_server::Config { models: folder.clone(), ..assay_server::Config::default() };
+                let embedded = assay_server::embed(config).await.map_err(|e| ClientError::Environment(e.to_string()))?;
+                Ok(Self { channel: embedded.channel(), embedded: Some(embedded) })
+            }
+            #[cfg(not(feature = "embedded"))]
+            Some(_) => Err(ClientError::Usage(
+                "--embed is not in this build; build assay with the feature \"embedded\", or name a server with --server".into(),
+            )),
+            None => Ok(Self {
+                channel: dial(&target.server).await?,
+                #[cfg(feature = "embedded")]
+                embedded: None,
+            }),
+        }
+    }
+
+    pub(crate) fn client(&self) -> AssayClient<Channel> {
+        AssayClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_ANSWER_BYTES)
+            .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
+    }
+
+    pub(crate) async fn close(self) {
+        #[cfg(feature = "embedded")]
+        if let Some(embedded) = self.embedded {
+            drop(self.channel);
+            embedded.shutdown().await;
+        }
+    }
+}
+
+async fn dial(address: &str) -> Result<Channel, ClientError> {
+    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let endpoint = Endpoint::from_shared(url)
+        .map_err(|error| ClientError::Usage(format!("--server {address}: {error}; expected http://HOST:PORT")))?;
+    endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .connect()
+        .await
+        .map_err(|error| ClientError::Unreachable { address: address.to_owned(), cause: root_cause(&error) })
+}
+
+/// The innermost cause: tonic's own text is only "transport error".
+fn root_cause(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

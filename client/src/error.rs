@@ -1,0 +1,48 @@
+//! What can go wrong in the client, and the exit code of each.
+
+use tonic::{Code, Status};
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// Flags, files or names that make no sense. The text says what was expected.
+    #[error("{0}")]
+    Usage(String),
+    /// Nothing answers at the address.
+    #[error("cannot reach a server at {address}: {cause}. Start one with `assay-server --models DIR`, name another with --server URL, or host the models here with --embed DIR")]
+    Unreachable {
+        /// Where it was looked for.
+        address: String,
+        /// The transport's own words.
+        cause: String,
+    },
+    /// The server's answer to this request.
+    #[error("{} ({:?})", .0.message(), .0.code())]
+    Rpc(Box<Status>),
+    /// The server broke the contract.
+    #[error("the server's answer makes no sense: {0}; are the versions of assay and assay-server the same?")]
+    Protocol(String),
+    /// This machine cannot do it.
+    #[error("{0}")]
+    Environment(String),
+    /// Ctrl-C.
+    #[error("interrupted; the server stops working on the request")]
+    Interrupted,
+}
+
+impl ClientError {
+    /// 2 for what the caller can mend in the command, 3 for what could not be reached or evaluated.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Rpc(status) if matches!(status.code(), Code::InvalidArgument | Code::NotFound) => 2,
+            _ => 3,
+        }
+    }
+}
+
+impl From<Status> for ClientError {
+    fn from(status: Status) -> Self {
+        Self::Rpc(Box::new(status))
+    }
+}

@@ -1,0 +1,63 @@
+//! Tables and JSON on standard output.
+
+use std::io::Write;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+
+use crate::error::ClientError;
+
+/// What the exit code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Pass,
+    Fail,
+}
+
+/// A table with these column heads; columns in `right` hold numbers.
+pub(crate) fn table(heads: &[&str], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(heads);
+    for &column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// Prints `text` and a line end. A closed pipe is not an error: the reader has seen enough.
+pub(crate) fn print(text: &impl std::fmt::Display) -> Result<(), ClientError> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(ClientError::Environment(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a JSON document.
+pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), ClientError> {
+    print(&format!("{value:#}"))
+}
+
+/// `hits / of` as "85.4 % (854/1000)".
+pub(crate) fn rate(hits: u64, of: u64) -> String {
+    if of == 0 {
+        return "none (0/0)".to_owned();
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let percent = 100.0 * hits as f64 / of as f64;
+    format!("{percent:.1} % ({hits}/{of})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_shows_its_denominator() {
+        assert_eq!(rate(854, 1000), "85.4 % (854/1000)");
+        assert_eq!(rate(0, 0), "none (0/0)");
+    }
+}

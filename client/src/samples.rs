@@ -1,0 +1,154 @@
+//! Samples from files, and tensors from samples.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use assay_audit::{DataSource, Dataset};
+use assay_proto::v1::{DataType, InputSpec, Tensor};
+use ndarray::{Array2, Axis, Slice};
+
+use crate::error::ClientError;
+
+/// Samples in [0, 1], and their true classes where they are known.
+#[derive(Debug)]
+pub(crate) struct Samples {
+    /// What the data is called: a path, or "images".
+    pub(crate) name: String,
+    /// What each sample is called; empty: by its number.
+    pub(crate) names: Vec<String>,
+    /// `[n, features]`.
+    pub(crate) values: Array2<f32>,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) labels: Vec<u32>,
+    /// Hexadecimal SHA-256 of the data set's files; empty for single images.
+    pub(crate) digest: String,
+}
+
+impl Samples {
+    /// A data set with its labels.
+    pub(crate) fn open(path: &Path, limit: Option<u64>) -> Result<Self, ClientError> {
+        let limit = limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        let data = Dataset::open(&DataSource::new(path), limit).map_err(|error| ClientError::Usage(error.to_string()))?;
+        Ok(Self {
+            name: data.name().to_owned(),
+            names: Vec::new(),
+            values: data.samples().clone(),
+            shape: data.sample_shape().to_vec(),
+            labels: data.labels().iter().map(|class| class.0).collect(),
+            digest: data.digest().to_owned(),
+        })
+    }
+
+    /// Single images for a model's input, without labels.
+    pub(crate) fn images(paths: &[PathBuf], input: &InputSpec) -> Result<Self, ClientError> {
+        let shape = shape(input);
+        let features = shape.iter().product();
+        let mut values = Vec::with_capacity(paths.len() * features);
+        for path in paths {
+            let name = path.display().to_string();
+            let bytes = std::fs::read(path).map_err(|error| ClientError::Usage(format!("{name}: {error}")))?;
+            let image = assay_audit::decode_image(&name, &bytes, &shape);
+            values.extend(image.map_err(|error| ClientError::Usage(error.to_string()))?);
+        }
+        let values = Array2::from_shape_vec((paths.len(), features), values)
+            .map_err(|error| ClientError::Usage(format!("the images do not fit the model's input: {error}")))?;
+        let names = paths.iter().map(|path| path.display().to_string()).collect();
+        Ok(Self { name: "images".to_owned(), names, values, shape, labels: Vec::new(), digest: String::new() })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.values.nrows()
+    }
+
+    /// What to call sample `i`.
+    pub(crate) fn name_of(&self, i: usize) -> String {
+        self.names.get(i).cloned().unwrap_or_else(|| i.to_string())
+    }
+
+    /// The ranges of samples that the model takes in one request each.
+    pub(crate) fn chunks(&self, input: &InputSpec) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (len, size) = (self.len(), usize::try_from(input.max_batch).unwrap_or(usize::MAX).max(1));
+        (0..len).step_by(size).map(move |start| start..len.min(start + size))
+    }
+
+    /// Samples `range` as a batch for the model: bytes where every value is a pixel k/255, else floats.
+    pub(crate) fn tensor(&self, range: Range<usize>, input: &InputSpec) -> Tensor {
+        let rows = self.values.slice_axis(Axis(0), Slice::from(range));
+        let mut shape = vec![rows.len_of(Axis(0)) as u64];
+        shape.extend(self.shape.iter().map(|&size| size as u64));
+        if let Some(bytes) = rows.iter().map(|&value| pixel(value)).collect::<Option<Vec<u8>>>() {
+            return Tensor { shape, datatype: DataType::Uint8.into(), data: bytes.into() };
+        }
+        let scale = input.high - input.low;
+        let data: Vec<u8> = rows.iter().flat_map(|&value| (input.low + scale * value).to_le_bytes()).collect();
+        Tensor { shape, datatype: DataType::Fp32.into(), data: data.into() }
+    }
+
+    /// Fails unless the samples have the model's shape.
+    pub(crate) fn must_fit(&self, model: &str, input: &InputSpec) -> Result<(), ClientError> {
+        let expected = shape(input);
+        if self.shape == expected {
+            return Ok(());
+        }
+        Err(ClientError::Usage(format!(
+            "{}: samples have shape {:?}, but {model} takes {expected:?}",
+            self.name, self.shape
+        )))
+    }
+}
+
+/// Shape of one sample of the model.
+fn shape(input: &InputSpec) -> Vec<usize> {
+    input.shape.iter().map(|&size| usize::try_from(size).unwrap_or(usize::MAX)).collect()
+}
+
+/// `k` if `value` is exactly the float nearest to `k / 255`.
+fn pixel(value: f32) -> Option<u8> {
+    let k = (value * 255.0).round();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    ((0.0..=255.0).contains(&k) && k / 255.0 == value).then_some(k as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(values: Vec<f32>) -> Samples {
+        let values = Array2::from_shape_vec((values.len() / 2, 2), values).unwrap();
+        Samples { name: "test".into(), names: vec![], values, shape: vec![1, 1, 2], labels: vec![], digest: String::new() }
+    }
+
+    fn input(low: f32, high: f32, max_batch: u64) -> InputSpec {
+        InputSpec { shape: vec![1, 1, 2], low, high, max_batch }
+    }
+
+    #[test]
+    fn pixels_travel_as_bytes() {
+        let all: Vec<f32> = (0..=255u8).map(|k| f32::from(k) / 255.0).collect();
+        let tensor = samples(all).tensor(0..128, &input(0.0, 1.0, 512));
+        assert_eq!(tensor.datatype(), DataType::Uint8);
+        assert_eq!(tensor.shape, [128, 1, 1, 2]);
+        assert_eq!(tensor.data, (0..=255u8).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn other_values_travel_as_floats_in_the_models_range() {
+        let tensor = samples(vec![0.25, 0.501]).tensor(0..1, &input(-1.0, 1.0, 1));
+        assert_eq!(tensor.datatype(), DataType::Fp32);
+        let expected: Vec<u8> = [-0.5f32, -1.0 + 2.0 * 0.501].iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(tensor.data, expected);
+    }
+
+    #[test]
+    fn chunks_cover_every_sample_once() {
+        let samples = samples(vec![0.0; 14]);
+        let chunks: Vec<_> = samples.chunks(&input(0.0, 1.0, 3)).collect();
+        assert_eq!(chunks, [0..3, 3..6, 6..7]);
+    }
+
+    #[test]
+    fn a_wrong_shape_is_refused() {
+        let error = samples(vec![0.0; 2]).must_fit("m", &InputSpec { shape: vec![1, 2, 1], ..input(0.0, 1.0, 1) });
+        assert!(error.unwrap_err().to_string().contains("[1, 1, 2], but m takes [1, 2, 1]"));
+    }
+}

@@ -1,0 +1,120 @@
+//! The short forms in which flags name models, threats and attacks.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use assay_attack::{Eps, Norm};
+use assay_proto::v1;
+
+/// `NAME` or `NAME/VERSION`.
+pub(crate) fn model(text: &str) -> v1::ModelRef {
+    let (name, version) = text.split_once('/').unwrap_or((text, ""));
+    v1::ModelRef { model: name.to_owned(), version: version.to_owned() }
+}
+
+/// `NORM:EPS`, for example `Linf:8/255`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ThreatArg {
+    norm: Norm,
+    eps: Eps,
+}
+
+impl ThreatArg {
+    pub(crate) fn message(&self) -> v1::Threat {
+        let norm = match self.norm {
+            Norm::Linf => v1::Norm::Linf,
+            Norm::L2 => v1::Norm::L2,
+        };
+        v1::Threat { norm: norm.into(), eps: self.eps.to_string() }
+    }
+}
+
+impl FromStr for ThreatArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (norm, eps) =
+            text.split_once(':').ok_or_else(|| "expected NORM:EPS, for example Linf:8/255 or L2:0.5".to_owned())?;
+        Ok(Self {
+            norm: norm.parse().map_err(|error| format!("{error}"))?,
+            eps: eps.parse().map_err(|error| format!("{error}"))?,
+        })
+    }
+}
+
+/// `NAME` or `NAME:KEY=VALUE,...`. Names and ranges are the server's to check: it knows its attacks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AttackArg {
+    name: String,
+    parameters: HashMap<String, String>,
+}
+
+impl AttackArg {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn message(&self) -> v1::AttackSpec {
+        v1::AttackSpec { name: self.name.clone(), parameters: self.parameters.clone() }
+    }
+}
+
+impl FromStr for AttackArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, rest) = text.split_once(':').unwrap_or((text, ""));
+        if name.is_empty() {
+            return Err("expected NAME or NAME:KEY=VALUE,..., for example pgd:steps=40".to_owned());
+        }
+        let mut parameters = HashMap::new();
+        for pair in rest.split(',').filter(|pair| !pair.is_empty()) {
+            let (key, value) =
+                pair.split_once('=').ok_or_else(|| format!("expected KEY=VALUE after \"{name}:\", got \"{pair}\""))?;
+            if parameters.insert(key.to_owned(), value.to_owned()).is_some() {
+                return Err(format!("parameter \"{key}\" is given twice"));
+            }
+        }
+        Ok(Self { name: name.to_owned(), parameters })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threat_keeps_its_fraction() {
+        let threat: ThreatArg = "Linf:8/255".parse().unwrap();
+        assert_eq!(threat.message(), v1::Threat { norm: v1::Norm::Linf.into(), eps: "8/255".into() });
+    }
+
+    #[test]
+    fn bad_threats_say_what_is_expected() {
+        for text in ["Linf", "L7:0.1", "Linf:", "Linf:-1", "Linf:1/0", "L2:x"] {
+            assert!(text.parse::<ThreatArg>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_attack_has_parameters() {
+        let attack: AttackArg = "pgd:steps=40,step=0.01".parse().unwrap();
+        assert_eq!(attack.name(), "pgd");
+        assert_eq!(attack.message().parameters["steps"], "40");
+        assert_eq!(attack.message().parameters["step"], "0.01");
+        assert_eq!("fgsm".parse::<AttackArg>().unwrap().message().parameters.len(), 0);
+    }
+
+    #[test]
+    fn bad_attacks_are_refused() {
+        for text in ["", ":steps=4", "pgd:steps", "pgd:steps=1,steps=2"] {
+            assert!(text.parse::<AttackArg>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_model_may_have_a_version() {
+        assert_eq!(model("a"), v1::ModelRef { model: "a".into(), version: String::new() });
+        assert_eq!(model("a/2"), v1::ModelRef { model: "a".into(), version: "2".into() });
+    }
+}

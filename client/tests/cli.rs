@@ -1,0 +1,209 @@
+//! The built `assay` as its users meet it: output, files and exit codes, without a server (`--embed`) and with one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod server;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::server::Server;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// `assay` in the root of the repository, where the demo's paths are short.
+fn assay(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_assay"))
+        .current_dir(repository())
+        .env_remove("ASSAY_SERVER")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[track_caller]
+fn succeeds(arguments: &[&str]) -> String {
+    let output = assay(arguments);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[track_caller]
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&succeeds(&[&["--output", "json"], arguments].concat())).unwrap()
+}
+
+#[track_caller]
+fn fails(code: i32, says: &str, arguments: &[&str]) {
+    let output = assay(arguments);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+    assert!(message.contains(says), "{arguments:?}: expected \"{says}\" in: {message}");
+}
+
+const EMBED: [&str; 2] = ["--embed", "deploy/models"];
+const DATA: [&str; 2] = ["--data", "deploy/data/fashion-mnist"];
+
+fn embedded<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    [&EMBED, arguments].concat()
+}
+
+#[test]
+fn lists_and_shows_models() {
+    let list = json(&embedded(&["models"]));
+    let names: Vec<&str> = list["models"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["fashion-dense", "fashion-pruned", "fashion-robust", "fashion-robust-pruned"]);
+    assert!(list["models"].as_array().unwrap().iter().all(|m| m["ready"] == true), "{list}");
+
+    let model = json(&embedded(&["models", "fashion-pruned"]));
+    assert_eq!(model["parent"], "fashion-dense");
+    assert_eq!(model["input"]["shape"], serde_json::json!([1, 28, 28]));
+    assert_eq!(model["gradient_available"], true);
+    assert_eq!(model["digest"].as_str().unwrap().len(), 64);
+    assert!(succeeds(&embedded(&["models", "fashion-pruned"])).contains("Ankle boot"));
+}
+
+#[test]
+fn lists_and_shows_attacks() {
+    let table = succeeds(&embedded(&["attacks"]));
+    assert!(table.contains("pgd") && table.contains("fgsm"), "{table}");
+    let pgd = json(&embedded(&["attacks", "pgd"]));
+    let parameters = pgd["attacks"][0]["parameters"].as_array().unwrap();
+    assert!(parameters.iter().any(|p| p["name"] == "steps" && p["default"] == "40"), "{pgd}");
+}
+
+#[test]
+fn predicts_a_data_set_with_its_accuracy() {
+    let answer = json(&embedded(&[&["predict", "fashion-dense"], &DATA[..], &["--samples", "100"]].concat()));
+    assert_eq!(answer["predictions"].as_array().unwrap().len(), 100);
+    let correct = answer["correct"].as_u64().unwrap();
+    assert!(correct >= 80, "{correct} of 100");
+    let probability = answer["predictions"][0]["classes"][0]["probability"].as_f64().unwrap();
+    assert!((0.1..=1.0).contains(&probability));
+}
+
+#[test]
+fn predicts_images_of_every_format_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let pixels: Vec<u8> = (0..784u32).map(|i| (i * 7 % 256) as u8).collect();
+    let png = folder.path().join("a.png");
+    image::save_buffer(&png, &pixels, 28, 28, image::ExtendedColorType::L8).unwrap();
+    let npy = folder.path().join("a.npy");
+    let values = ndarray::Array3::from_shape_vec((1, 28, 28), pixels).unwrap();
+    ndarray_npy::write_npy(&npy, &values).unwrap();
+
+    let (png, npy) = (png.to_str().unwrap(), npy.to_str().unwrap());
+    let answer = json(&embedded(&["predict", "fashion-dense", "--image", png, npy, "--top-k", "10"]));
+    let predictions = answer["predictions"].as_array().unwrap();
+    assert_eq!(predictions[0]["classes"].as_array().unwrap().len(), 10);
+    assert_eq!(predictions[0]["classes"], predictions[1]["classes"]);
+    assert_eq!(predictions[0]["sample"], png);
+}
+
+#[test]
+fn attacks_and_saves_what_it_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("adversarial.npy");
+    let arguments = [
+        &["attack", "fashion-dense"],
+        &DATA[..],
+        &["--samples", "40", "--threat", "Linf:0.1", "--attack", "pgd:steps=10", "--save", file.to_str().unwrap()],
+    ]
+    .concat();
+    let answer = json(&embedded(&arguments));
+    let count = |name: &str| answer[name].as_u64().unwrap();
+    assert_eq!(count("misclassified") + count("broken") + count("robust") + count("unstable") + count("errors"), 40);
+    assert!(count("broken") > 20, "{answer}");
+    let outcomes = answer["outcomes"].as_array().unwrap();
+    for outcome in outcomes.iter().filter(|o| o["outcome"] == "broken") {
+        assert!(outcome["distance_linf"].as_f64().unwrap() <= 0.1);
+        assert_ne!(outcome["adversarial_prediction"], outcome["label"]);
+    }
+    let saved: ndarray::ArrayD<f32> = ndarray_npy::read_npy(&file).unwrap();
+    assert_eq!(saved.shape(), [40, 1, 28, 28]);
+    assert!(saved.iter().all(|v| (0.0..=1.0).contains(v)));
+}
+
+#[test]
+fn an_audit_writes_its_reports_and_its_exit_code_is_the_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (html, markdown, data) = (file("r.html"), file("r.md"), file("r.json"));
+    let arguments = [
+        &["audit", "fashion-robust", "fashion-robust-pruned"],
+        &DATA[..],
+        &["--samples", "50", "--threat", "Linf:0.1", "--attack", "fgsm"],
+        &["--report", &html, "--report", &markdown, "--report", &data],
+    ]
+    .concat();
+    let table = succeeds(&embedded(&[&arguments[..], &["--min-robust-accuracy", "0.5"]].concat()));
+    assert!(table.contains("verdict: pass"), "{table}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&data).unwrap()).unwrap();
+    assert_eq!(report["models"].as_array().unwrap().len(), 2);
+    assert_eq!(report["models"][0]["clean"]["of"], 50);
+    assert!(std::fs::read_to_string(&html).unwrap().starts_with("<!doctype html>"));
+    assert!(std::fs::read_to_string(&markdown).unwrap().contains("fashion-robust-pruned"));
+
+    std::fs::remove_file(&html).unwrap();
+    let output = assay(&embedded(&[&arguments[..], &["--min-robust-accuracy", "1"]].concat()));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(Path::new(&html).exists(), "the report is there when a gate fails");
+}
+
+#[test]
+fn usage_errors_say_what_to_do() {
+    fails(2, "--threat", &embedded(&["attack", "fashion-dense", "--data", "deploy/data/fashion-mnist"]));
+    fails(2, "NORM:EPS", &embedded(&["attack", "fashion-dense", "--data", "x", "--threat", "0.1"]));
+    fails(2, "--data", &embedded(&["attack", "fashion-dense", "--threat", "Linf:0.1"]));
+    fails(2, "no-such-folder", &embedded(&["predict", "fashion-dense", "--data", "no-such-folder"]));
+    fails(2, "fashion-dense", &embedded(&["predict", "fashion-dnse", "--image", "x.png"]));
+    fails(2, ".html", &embedded(&["audit", "fashion-dense", "--threat", "Linf:0", "--report", "r.pdf", "--data", "x"]));
+    fails(2, "steps", &embedded(&[&["attack", "fashion-dense", "--threat", "Linf:0.1"], &DATA[..], &["--attack", "pgd:steps=0"]].concat()));
+    fails(2, "pgd", &embedded(&[&["attack", "fashion-dense", "--threat", "Linf:0.1"], &DATA[..], &["--attack", "pdg"]].concat()));
+    fails(2, "unknown attack", &embedded(&["attacks", "nothing"]));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_error_of_its_own() {
+    fails(3, "cannot reach a server", &["--server", "http://127.0.0.1:9", "models"]);
+    fails(2, "HOST:PORT", &["--server", "http://", "models"]);
+}
+
+#[test]
+fn a_server_gives_the_same_answers_as_an_embedded_one() {
+    let server = Server::start(&repository());
+    let at = ["--server", &server.address];
+    let predict = [&["predict", "fashion-robust"], &DATA[..], &["--samples", "30"]].concat();
+    assert_eq!(json(&[&at, &predict[..]].concat()), json(&embedded(&predict)));
+
+    let attack = [&["attack", "fashion-robust"], &DATA[..], &["--samples", "30", "--threat", "L2:1"]].concat();
+    let (mut remote, mut local) = (json(&[&at, &attack[..]].concat()), json(&embedded(&attack)));
+    for answer in [&mut remote, &mut local] {
+        answer.as_object_mut().unwrap().remove("seconds");
+    }
+    assert_eq!(remote, local);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_deadline_ends_the_work() {
+    fails(
+        3,
+        "DeadlineExceeded",
+        &embedded(
+            &[
+                &["--timeout", "0.3", "attack", "fashion-robust", "--threat", "Linf:0.01"],
+                &DATA[..],
+                &["--attack", "pgd:steps=5000"],
+            ]
+            .concat(),
+        ),
+    );
+}
