@@ -4,12 +4,14 @@
 //! every case: a panic or a failed run is an error to the caller, and what still waits when the engine closes is
 //! [`RunError::Unloaded`].
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use ort::session::Session;
 
@@ -31,6 +33,42 @@ pub struct EngineOptions {
     pub spinning: bool,
     /// Runs that may wait for a session.
     pub queue: NonZeroUsize,
+    /// Told how long each run took. Default: nobody.
+    pub observer: Option<RunObserver>,
+}
+
+/// How long a run took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunTimes {
+    /// Waiting for a session.
+    pub waited: Duration,
+    /// In the model.
+    pub ran: Duration,
+}
+
+/// Called on a session's thread after each run; it should be quick. Clones share it, and are equal.
+#[derive(Clone)]
+pub struct RunObserver(Arc<dyn Fn(RunTimes) + Send + Sync>);
+
+impl RunObserver {
+    /// An observer that calls `observe`.
+    pub fn new(observe: impl Fn(RunTimes) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(observe))
+    }
+}
+
+impl PartialEq for RunObserver {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for RunObserver {}
+
+impl fmt::Debug for RunObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RunObserver")
+    }
 }
 
 impl Default for EngineOptions {
@@ -42,6 +80,7 @@ impl Default for EngineOptions {
             intra_threads: None,
             spinning: false,
             queue: NonZeroUsize::MIN.saturating_add(255),
+            observer: None,
         }
     }
 }
@@ -93,6 +132,7 @@ impl Drop for Ticket {
 
 /// One run that waits for a session.
 struct Job {
+    since: Instant,
     inputs: Tensors,
     cancelled: Arc<AtomicBool>,
     reply: Reply,
@@ -148,10 +188,10 @@ impl Engine {
         let mut engine =
             Self { provider: settings.provider, closed: Arc::default(), queue: Some(queue), threads: Vec::new() };
         for session in sessions {
-            let (jobs, closed) = (Arc::clone(&jobs), Arc::clone(&engine.closed));
+            let (jobs, closed, observer) = (Arc::clone(&jobs), Arc::clone(&engine.closed), options.observer.clone());
             let thread = std::thread::Builder::new()
                 .name("assay-session".into())
-                .spawn(move || serve(session, &jobs, &closed))
+                .spawn(move || serve(session, &jobs, &closed, observer.as_ref()))
                 .map_err(|e| SessionError::Refused(format!("no thread for a session: {e}")))?;
             engine.threads.push(thread);
         }
@@ -198,7 +238,7 @@ impl Engine {
         cancelled: Arc<AtomicBool>,
         reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static,
     ) {
-        let job = Job { inputs, cancelled, reply: Reply(Some(Box::new(reply))) };
+        let job = Job { since: Instant::now(), inputs, cancelled, reply: Reply(Some(Box::new(reply))) };
         // A job that is not sent is dropped, which answers it.
         if let Some(queue) = self.open_queue() {
             drop(queue.send(job));
@@ -211,7 +251,7 @@ impl Engine {
         cancelled: Arc<AtomicBool>,
         reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static,
     ) {
-        let job = Job { inputs, cancelled, reply: Reply(Some(Box::new(reply))) };
+        let job = Job { since: Instant::now(), inputs, cancelled, reply: Reply(Some(Box::new(reply))) };
         if let Some(queue) = self.open_queue()
             && let Err(TrySendError::Full(job)) = queue.try_send(job)
         {
@@ -239,7 +279,7 @@ impl Drop for Engine {
 }
 
 /// The life of a session's thread: until the queue is gone.
-fn serve(mut session: Session, jobs: &Mutex<Receiver<Job>>, closed: &AtomicBool) {
+fn serve(mut session: Session, jobs: &Mutex<Receiver<Job>>, closed: &AtomicBool, observer: Option<&RunObserver>) {
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
@@ -250,8 +290,12 @@ fn serve(mut session: Session, jobs: &Mutex<Receiver<Job>>, closed: &AtomicBool)
             if job.cancelled.load(Ordering::Relaxed) {
                 return job.reply.send(Err(RunError::Cancelled));
             }
+            let (waited, began) = (job.since.elapsed(), Instant::now());
             let result = catch_unwind(AssertUnwindSafe(|| session::run(&mut session, &job.inputs)))
                 .unwrap_or_else(|panic| Err(RunError::Runtime(format!("a run panicked: {}", message(&*panic)))));
+            if let Some(RunObserver(observe)) = observer {
+                observe(RunTimes { waited, ran: began.elapsed() });
+            }
             job.reply.send(result);
         }));
         if let Err(panic) = answered {

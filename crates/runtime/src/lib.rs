@@ -16,7 +16,7 @@ mod provider;
 mod session;
 
 pub use classifier::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, RunError};
-pub use engine::{Engine, EngineOptions, Ticket};
+pub use engine::{Engine, EngineOptions, RunObserver, RunTimes, Ticket};
 pub use library::{Library, LibraryError, OnnxRuntime};
 pub use onnx::OnnxClassifier;
 pub use options::{ClassifierOptions, LoadCause, LoadError, ModelInfo};

@@ -9,7 +9,9 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use assay_runtime::{Array, Engine, EngineOptions, OnnxRuntime, Provider, RunError, SessionError, Tensors};
+use assay_runtime::{
+    Array, Engine, EngineOptions, OnnxRuntime, Provider, RunError, RunObserver, SessionError, Tensors,
+};
 use ndarray::ArrayD;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -103,6 +105,19 @@ fn a_full_queue_is_said_at_once_and_a_cancelled_run_is_not_made() {
     assert_eq!(results.recv_timeout(SOON).unwrap(), ("given up", Err(RunError::Cancelled)));
     assert_eq!(results.recv_timeout(SOON).unwrap(), ("kept", Ok(())));
     drop(kept);
+}
+
+#[test]
+fn each_run_tells_how_long_it_took_before_it_is_answered() {
+    let Some(runtime) = support::runtime() else { return };
+    let (send, times) = channel();
+    let observer = RunObserver::new(move |times| send.send(times).unwrap());
+    let engine = engine(&runtime, &EngineOptions { observer: Some(observer), ..Default::default() });
+    for _ in 0..2 {
+        engine.run(images(1)).unwrap();
+        assert!(!times.try_recv().unwrap().ran.is_zero());
+    }
+    assert!(times.try_recv().is_err());
 }
 
 #[test]
