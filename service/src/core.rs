@@ -66,7 +66,8 @@ impl Core {
     /// Loads the models. Blocks; failures are kept with their model.
     pub(crate) fn load(&self) {
         let runtime = &self.config.runtime;
-        // Every prediction that is let in finds room, the largest one too, which is split.
+        // Every prediction that is let in finds room: each may be split among the sessions, and the largest into more runs.
+        let split = self.config.concurrency.predictions * runtime.sessions;
         let largest = self.config.limits.max_batch.div_ceil(runtime.batch);
         let engine = EngineOptions {
             // Validated with the configuration.
@@ -74,11 +75,11 @@ impl Core {
             fallback: runtime.fallback,
             sessions: at_least_one(runtime.sessions),
             intra_threads: runtime.threads.and_then(NonZeroUsize::new),
-            queue: at_least_one(self.config.concurrency.predictions + largest),
+            queue: at_least_one(split + largest),
             ..EngineOptions::default()
         };
         let options = ClassifierOptions { engine, max_batch: self.batch(), ..ClassifierOptions::default() };
-        self.repository.load(&self.runtime, &options);
+        self.repository.load(&self.runtime, &options, &self.metrics);
         self.metrics.loaded(&self.repository);
         self.lifecycle.set_loaded();
     }

@@ -29,8 +29,8 @@ where
 {
     let (publish, latest) = watch::channel(None);
     let (events, stream) = mpsc::channel(1);
-    let cancel = Cancel::default();
-    let switch = cancel.clone();
+    let cancel = StopOnDrop(Cancel::default());
+    let switch = cancel.0.clone();
     let work = tokio::task::spawn_blocking(move || {
         // The place is taken for as long as the work goes on, even if nobody waits for it any more.
         let _permit = permit;
@@ -38,7 +38,7 @@ where
     });
     tokio::spawn(async move {
         let last = follow(&call, work, latest, &events).await;
-        cancel.cancel();
+        drop(cancel);
         let last = last.map_err(Status::from);
         let taken = events.send(last);
         tokio::select! {
@@ -48,6 +48,15 @@ where
         }
     });
     ReceiverStream::new(stream)
+}
+
+/// Stops the work when whoever follows it ends, in whatever way: a runtime that shuts down drops its tasks.
+struct StopOnDrop(Cancel);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 /// Passes progress on until the work ends or is to stop.

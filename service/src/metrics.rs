@@ -5,6 +5,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use assay_runtime::RunTimes;
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder,
 };
@@ -101,7 +102,8 @@ impl Metrics {
             }
             for name in models.models().keys() {
                 let _ = histogram!("assay_batch_size", "model" => name.clone());
-                let _ = histogram!("assay_inference_duration_seconds", "model" => name.clone());
+                let _ = histogram!("assay_queue_duration_seconds", "model" => name.clone());
+                let _ = histogram!("assay_compute_duration_seconds", "model" => name.clone());
                 for rpc in ["Attack", "Audit"] {
                     counter!("assay_attack_queries_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
                     counter!("assay_attack_gradients_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
@@ -165,10 +167,13 @@ impl Metrics {
         });
     }
 
-    /// A prediction was waited for: its time in the queue and in the model.
-    pub(crate) fn inferred(&self, model: &str, duration: Duration) {
+    /// A model ran once, for a prediction, an attack or an audit.
+    pub(crate) fn ran(&self, model: &str, times: RunTimes) {
         let model = model.to_owned();
-        self.record(|| histogram!("assay_inference_duration_seconds", "model" => model).record(duration));
+        self.record(|| {
+            histogram!("assay_queue_duration_seconds", "model" => model.clone()).record(times.waited);
+            histogram!("assay_compute_duration_seconds", "model" => model).record(times.ran);
+        });
     }
 
     /// An attack or an audit evaluated samples forward only.
@@ -219,9 +224,14 @@ fn describe() {
     describe_gauge!("assay_requests_in_flight", "Calls that are running, by RPC.");
     describe_histogram!("assay_batch_size", "Samples of the batch of a call, by model.");
     describe_histogram!(
-        "assay_inference_duration_seconds",
+        "assay_queue_duration_seconds",
         Unit::Seconds,
-        "Time a Predict waited for its model, in the queue and in the model, by model."
+        "Time that a run of a model waited for a session, by model."
+    );
+    describe_histogram!(
+        "assay_compute_duration_seconds",
+        Unit::Seconds,
+        "Time that a run of a model, forward or with its gradient, took in ONNX Runtime, by model."
     );
     describe_counter!(
         "assay_attack_queries_total",

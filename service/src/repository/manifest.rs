@@ -26,7 +26,8 @@ pub(crate) struct Manifest {
 pub(crate) struct Input {
     /// Range of valid values, low < high. Default [0, 1].
     pub(crate) range: [f32; 2],
-    /// Subtracted from each channel before the file sees it: one value, or one a channel. For files without normalisation.
+    /// Subtracted from each channel (the first dimension of a sample) before the file sees it: one value, or one a channel. For
+    /// files without normalisation.
     pub(crate) mean: Vec<f32>,
     /// Divides each channel after that; as `mean`, each > 0.
     pub(crate) std: Vec<f32>,

@@ -13,12 +13,12 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use assay_runtime::{ClassifierOptions, OnnxRuntime};
+use assay_runtime::{ClassifierOptions, OnnxRuntime, RunObserver};
 
 pub(crate) use hosted::Hosted;
 pub(crate) use manifest::Manifest;
 
-use crate::status::CallError;
+use crate::{metrics::Metrics, status::CallError};
 
 /// The models of one folder.
 #[derive(Debug)]
@@ -50,10 +50,17 @@ impl Repository {
     }
 
     /// Hosts every version, the newest of each model first. Blocks; failures are kept with their model.
-    pub(crate) fn load(&self, runtime: &OnnxRuntime, options: &ClassifierOptions) {
+    pub(crate) fn load(&self, runtime: &OnnxRuntime, options: &ClassifierOptions, metrics: &Metrics) {
         for (name, model) in &self.models {
             for (&number, version) in model.versions.iter().rev() {
-                let loaded = Hosted::load(name, number, &version.file, &model.manifest, runtime, options);
+                let loaded = Hosted::load(
+                    name,
+                    number,
+                    &version.file,
+                    &model.manifest,
+                    runtime,
+                    &observed(options, name, metrics),
+                );
                 match &loaded {
                     Ok(hosted) => tracing::info!(
                         model = name,
@@ -106,6 +113,14 @@ impl Repository {
             None => Err(CallError::Loading(name.to_owned())),
         }
     }
+}
+
+/// The options of a model whose runs are measured under its name.
+fn observed(options: &ClassifierOptions, name: &str, metrics: &Metrics) -> ClassifierOptions {
+    let (name, metrics) = (name.to_owned(), metrics.clone());
+    let mut options = options.clone();
+    options.engine.observer = Some(RunObserver::new(move |times| metrics.ran(&name, times)));
+    options
 }
 
 impl Model {

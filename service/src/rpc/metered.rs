@@ -24,7 +24,7 @@ impl Classifier for Metered {
 
     fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
         self.metrics.queried(self.rpc, &self.hosted.name, x.nrows());
-        self.hosted.logits(x)
+        self.hosted.classifier().logits(x)
     }
 
     fn gradient(
@@ -35,6 +35,6 @@ impl Classifier for Metered {
         targets: Option<&[Class]>,
     ) -> Result<Evaluated, RunError> {
         self.metrics.differentiated(self.rpc, &self.hosted.name, x.nrows());
-        self.hosted.gradient(x, loss, labels, targets)
+        self.hosted.classifier().gradient(x, loss, labels, targets)
     }
 }

@@ -1,6 +1,6 @@
 //! `Predict`.
 
-use std::{cmp::Ordering, time::Instant};
+use std::cmp::Ordering;
 
 use assay_proto::v1::{PredictRequest, PredictResponse, Prediction, ScoredClass};
 use ndarray::ArrayView1;
@@ -19,9 +19,7 @@ pub(super) async fn predict(core: &Core, request: &Request<PredictRequest>) -> R
     let batch =
         tensor::decode("input", request.input.as_ref(), expected(&hosted, limits.max_batch, "limits.max_batch"))?;
     call.samples(batch.nrows());
-    let submitted = Instant::now();
     let logits = hosted.predict(batch).await?;
-    core.metrics.inferred(&hosted.name, submitted.elapsed());
     if let Some(sample) = logits.rows().into_iter().position(|row| row.iter().any(|logit| !logit.is_finite())) {
         return Err(CallError::Precondition(format!(
             "model `{}` gave logits that are not finite for sample {sample}; they have no probabilities",
