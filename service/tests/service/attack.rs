@@ -1,14 +1,5 @@
 //! Attack streams progress and ends with one result.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use crate::harness::{Running, attack_request, floats, images};
 use assay_proto::v1::{AttackProgress, AttackRequest, AttackResult, Outcome, attack_response::Event};
 
@@ -25,7 +16,7 @@ async fn run(server: &Running, request: AttackRequest) -> (Vec<AttackProgress>, 
     (progress, result.expect("no result"))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn progress_never_falls_and_the_result_comes_last() {
     let server = Running::start().await;
     let (progress, result) = run(&server, attack_request(16, &[("steps", "20")])).await;
@@ -39,7 +30,7 @@ async fn progress_never_falls_and_the_result_comes_last() {
     assert!(result.seconds > 0.0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn adversarial_samples_stay_within_the_threat_and_change_the_class() {
     let server = Running::start().await;
     let request = AttackRequest { return_adversarial: true, ..attack_request(64, &[("steps", "10")]) };
@@ -67,7 +58,7 @@ async fn adversarial_samples_stay_within_the_threat_and_change_the_class() {
     assert!(broken > 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_seed_gives_the_same_result_whatever_the_batch() {
     let server = Running::start().await;
     let together = run(&server, attack_request(8, &[("steps", "5")])).await.1;

@@ -1,14 +1,5 @@
 //! Audit streams progress and ends with one report.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use crate::harness::{MODEL, PRUNED, Running, images, linf, pgd, violated};
 use assay_proto::v1::{
     AuditProgress, AuditReport, AuditRequest, Evaluation, Gate, InlineData, ModelRef, RegisteredData, ReportFormat,
@@ -37,7 +28,7 @@ async fn run(server: &Running, request: AuditRequest) -> Result<(Vec<AuditProgre
     Ok((progress, report.expect("no report")))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_models_are_compared_on_registered_data() {
     let server = Running::start().await;
     let mut wanted = request(&[MODEL, PRUNED], 40);
@@ -48,15 +39,16 @@ async fn two_models_are_compared_on_registered_data() {
     assert!(progress.iter().all(|event| event.samples == 40 && event.stages == 4), "{progress:?}");
     assert_eq!(report.verdict(), Verdict::Pass);
     let json: serde_json::Value = serde_json::from_str(&report.json).unwrap();
-    assert_eq!(json["setup"]["data"]["labels"].as_array().unwrap().len(), 40);
+    assert_eq!(json["setup"]["data"]["samples"], 40);
     assert_eq!(json["models"].as_array().unwrap().len(), 2);
+    assert!(json["setup"]["environment"]["date"].as_str().unwrap().ends_with('Z'));
     assert_eq!(report.rendered.len(), 2);
     assert!(report.rendered[0].text.contains(PRUNED));
     assert!(report.rendered[1].text.contains("<html"));
     assert_eq!(server.metric("assay_audits_total{verdict=\"pass\"}"), Some(1.0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gate_that_fails_makes_the_verdict_a_fail() {
     let server = Running::start().await;
     let mut wanted = request(&[MODEL], 20);
@@ -66,7 +58,7 @@ async fn a_gate_that_fails_makes_the_verdict_a_fail() {
     assert_eq!(server.metric("assay_audits_total{verdict=\"fail\"}"), Some(1.0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn samples_may_come_with_the_request() {
     let server = Running::start().await;
     let (input, labels) = images(10);
@@ -77,7 +69,7 @@ async fn samples_may_come_with_the_request() {
     assert_eq!(json["setup"]["data"]["name"], "mine");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_request_is_refused_by_its_field() {
     let server = Running::with(|config| config.limits.max_audit_samples = 50).await;
     let with = |change: fn(&mut AuditRequest)| {

@@ -1,18 +1,9 @@
 //! ListModels, GetModel and ListAttacks tell what there is.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use crate::harness::{MODEL, PRUNED, Running};
 use assay_proto::v1::{GetModelRequest, ListAttacksRequest, ListModelsRequest};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn models_are_listed_with_their_lineage() {
     let server = Running::start().await;
     let models = server.client().await.list_models(ListModelsRequest {}).await.unwrap().into_inner().models;
@@ -24,7 +15,7 @@ async fn models_are_listed_with_their_lineage() {
     assert!(0 < pruned.parameters && pruned.parameters < models[2].parameters);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_model_is_told_in_full() {
     let server = Running::start().await;
     let request = GetModelRequest { model: MODEL.to_owned(), version: "1".to_owned() };
@@ -38,7 +29,7 @@ async fn a_model_is_told_in_full() {
     assert!(model.opset >= 7);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attacks_are_described() {
     let server = Running::start().await;
     let attacks = server.client().await.list_attacks(ListAttacksRequest {}).await.unwrap().into_inner().attacks;

@@ -1,14 +1,5 @@
 //! A deadline that passes is DEADLINE_EXCEEDED, and stops the work.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use std::time::Duration;
 
 use crate::harness::{Running, endless_attack, predict_request};
@@ -30,7 +21,7 @@ async fn outlast(server: &Running, request: Request<assay_proto::v1::AttackReque
 
 const EXCEEDED: &str = "assay_requests_total{rpc=\"Attack\",model=\"fashion-robust\",code=\"DEADLINE_EXCEEDED\"}";
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_header_of_a_client_is_obeyed() {
     let server = Running::start().await;
     let mut request = Request::new(endless_attack());
@@ -42,7 +33,7 @@ async fn the_header_of_a_client_is_obeyed() {
     server.eventually("recorded", |server| server.metric(EXCEEDED) == Some(1.0)).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_deadline_is_shortened_to_the_longest() {
     let server = Running::with(|config| {
         config.limits.max_deadline_seconds = 0.5;
@@ -56,14 +47,14 @@ async fn a_long_deadline_is_shortened_to_the_longest() {
     assert!(status.message().contains("0.500 s"), "{status}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_without_a_deadline_has_the_default() {
     let server = Running::with(|config| config.limits.default_deadline_seconds = 0.5).await;
     let status = outlast(&server, Request::new(endless_attack())).await;
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_header_that_is_none_is_refused() {
     let server = Running::start().await;
     let mut request = Request::new(predict_request(1));

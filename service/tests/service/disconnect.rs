@@ -1,20 +1,11 @@
 //! A client that goes away stops its work.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use crate::harness::{Running, endless_attack};
 
 const GRADIENTS: &str = "assay_attack_gradients_total{rpc=\"Attack\",model=\"fashion-robust\"}";
 const CANCELLED: &str = "assay_requests_total{rpc=\"Attack\",model=\"fashion-robust\",code=\"CANCELLED\"}";
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_the_stream_stops_the_gradients_and_frees_the_place() {
     let server = Running::with(|config| config.concurrency.jobs = 1).await;
     let mut client = server.client().await;

@@ -1,19 +1,10 @@
 //! The first signal drains: what runs may end, or is cancelled at the deadline.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use crate::harness::{Running, attack_request, endless_attack};
 use assay_proto::v1::attack_response::Event;
 use tonic::Code;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_attack_ends_before_the_server_does() {
     let mut server = Running::start().await;
     let mut client = server.client().await;
@@ -29,7 +20,7 @@ async fn a_running_attack_ends_before_the_server_does() {
     server.ended().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_that_outlasts_the_drain_deadline_is_cancelled() {
     let mut server = Running::with(|config| config.shutdown.drain_seconds = 0.3).await;
     let mut client = server.client().await;
@@ -46,7 +37,7 @@ async fn work_that_outlasts_the_drain_deadline_is_cancelled() {
     server.ended().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_drains_takes_no_new_work() {
     let mut server = Running::start().await;
     let mut client = server.client().await;
@@ -56,7 +47,8 @@ async fn a_server_that_drains_takes_no_new_work() {
     server.signal();
     server.eventually("closed", |_| std::net::TcpStream::connect(address).is_err()).await;
     let refused = client.attack(attack_request(1, &[("steps", "1")])).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    // Which of the two depends on whether the client has noticed that its connection takes no more requests.
+    assert!(matches!(refused.code(), Code::Unavailable | Code::Cancelled), "{refused}");
     drop(running);
     drop(client);
     server.ended().await;

@@ -1,19 +1,10 @@
 //! The server without a port.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use crate::harness::{attack_request, config, predict_request};
 use assay_proto::v1::assay_client::AssayClient;
 use assay_server::embed;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_stub_of_a_network_channel_works_in_memory() {
     let embedded = embed(config()).await.unwrap();
     let mut client = AssayClient::new(embedded.channel());
@@ -29,7 +20,7 @@ async fn the_stub_of_a_network_channel_works_in_memory() {
     embedded.shutdown().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_batches_cross_the_buffer() {
     let embedded = embed(config()).await.unwrap();
     let mut client = AssayClient::new(embedded.channel());

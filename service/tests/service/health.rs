@@ -1,14 +1,5 @@
 //! Health and reflection.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use crate::harness::Running;
 use tokio_stream::StreamExt;
 use tonic::transport::Channel;
@@ -25,7 +16,7 @@ async fn channel(server: &Running) -> Channel {
     Channel::from_shared(format!("http://{}", server.addresses.grpc)).unwrap().connect().await.unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ready_server_and_its_service_are_serving() {
     let server = Running::start().await;
     let mut client = HealthClient::new(channel(&server).await);
@@ -37,7 +28,7 @@ async fn a_ready_server_and_its_service_are_serving() {
     assert_eq!(client.check(unknown).await.unwrap_err().code(), tonic::Code::NotFound);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_without_a_model_is_not_serving() {
     let empty = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(empty.path().join("broken/1")).unwrap();
@@ -54,7 +45,7 @@ async fn a_server_without_a_model_is_not_serving() {
     assert_eq!(status, ServingStatus::NotServing);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reflection_lists_the_service_and_gives_its_contract() {
     let server = Running::start().await;
     let mut client = ServerReflectionClient::new(channel(&server).await);
@@ -78,7 +69,7 @@ async fn reflection_lists_the_service_and_gives_its_contract() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn older_clients_reflect_too() {
     let server = Running::start().await;
     let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel(&server).await);

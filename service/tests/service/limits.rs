@@ -1,18 +1,9 @@
 //! Limits of the server are told with their value and their key.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use crate::harness::{Running, attack_request, endless_attack, predict_request};
 use tonic::Code;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_is_too_large_is_refused_with_the_limit() {
     let server = Running::with(|config| config.limits.max_message_bytes = 8192).await;
     let mut client = server.client().await;
@@ -26,7 +17,7 @@ async fn a_message_that_is_too_large_is_refused_with_the_limit() {
     server.eventually("recorded", |server| server.metric(refused) == Some(1.0)).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_beyond_their_places_are_refused_and_do_not_touch_predictions() {
     let server = Running::with(|config| config.concurrency.jobs = 1).await;
     let mut client = server.client().await;

@@ -1,14 +1,5 @@
 //! Metrics start at zero, have bounded labels, and are what Prometheus expects.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use std::{
     io::Write,
     process::{Command, Stdio},
@@ -17,7 +8,7 @@ use std::{
 use crate::harness::{MODEL, Running, predict_request};
 use assay_proto::v1::PredictRequest;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_model_and_code_is_there_at_zero_from_the_start() {
     let server = Running::start().await;
     for model in ["fashion-dense", "fashion-pruned", MODEL, crate::harness::PRUNED, "_unknown"] {
@@ -46,7 +37,7 @@ async fn every_model_and_code_is_there_at_zero_from_the_start() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_is_counted_once_with_its_batch() {
     let server = Running::start().await;
     server.client().await.predict(predict_request(3)).await.unwrap();
@@ -54,7 +45,8 @@ async fn a_call_is_counted_once_with_its_batch() {
     server.eventually("recorded", |server| server.metric(ok) == Some(1.0)).await;
     for (series, value) in [
         ("assay_request_duration_seconds_count{rpc=\"Predict\",model=\"fashion-robust\"}", 1.0),
-        ("assay_inference_duration_seconds_count{model=\"fashion-robust\"}", 1.0),
+        ("assay_queue_duration_seconds_bucket{model=\"fashion-robust\",le=\"+Inf\"}", 1.0),
+        ("assay_compute_duration_seconds_count{model=\"fashion-robust\"}", 1.0),
         ("assay_batch_size_sum{model=\"fashion-robust\"}", 3.0),
         ("assay_batch_size_bucket{model=\"fashion-robust\",le=\"2\"}", 0.0),
         ("assay_batch_size_bucket{model=\"fashion-robust\",le=\"4\"}", 1.0),
@@ -64,7 +56,7 @@ async fn a_call_is_counted_once_with_its_batch() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_that_clients_make_up_do_not_become_labels() {
     let server = Running::start().await;
     let mut client = server.client().await;
@@ -78,7 +70,7 @@ async fn names_that_clients_make_up_do_not_become_labels() {
     assert!(!scraped.contains("made-up") && !scraped.contains("another"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promtool_finds_nothing_to_say() {
     let server = Running::start().await;
     server.client().await.predict(predict_request(1)).await.unwrap();

@@ -1,18 +1,9 @@
 //! Predict answers with logits, classes and labels.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use crate::harness::{MODEL, Running, floats, images, predict_request};
 use assay_proto::v1::{DataType, PredictRequest, Tensor};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_classified_as_its_model_does() {
     let server = Running::start().await;
     let (input, labels) = images(200);
@@ -33,7 +24,7 @@ async fn a_batch_is_classified_as_its_model_does() {
     assert!(correct > 140, "{correct} of 200");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn labels_of_the_model_are_told() {
     let server = Running::start().await;
     let answer = server.client().await.predict(predict_request(1)).await.unwrap().into_inner();
@@ -42,7 +33,7 @@ async fn labels_of_the_model_are_told() {
     assert_eq!((first.class, first.label.as_str()), (9, "Ankle boot"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pixels_give_what_their_floats_give() {
     let server = Running::start().await;
     let (input, _) = images(4);
@@ -58,7 +49,7 @@ async fn pixels_give_what_their_floats_give() {
     assert_eq!(logits[0], logits[1]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sample_is_answered_as_in_any_other_batch() {
     let server = Running::start().await;
     let mut client = server.client().await;

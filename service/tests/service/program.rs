@@ -1,14 +1,5 @@
 //! The built program: start, stop, and what keeps it from starting.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use std::{
     fs,
     io::Read,
@@ -76,7 +67,7 @@ fn fails(command: &mut Command, says: &[&str]) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_serves_and_logs_and_stops_at_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let (child, addresses) = start(folder.path(), &["--set", "log.format=json"]);
@@ -96,7 +87,7 @@ async fn it_serves_and_logs_and_stops_at_a_signal() {
     assert!(call["seconds"].as_f64().unwrap() > 0.0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_exits_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let (child, addresses) = start(folder.path(), &["--set", "shutdown.drain_seconds=3600"]);

@@ -1,14 +1,5 @@
 //! Readiness: what failed is told, and may be required.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use std::{fs, path::Path};
 
 use crate::harness::{MODEL, Running, deploy, get, predict_request};
@@ -47,7 +38,7 @@ async fn serve(models: &Path, require_all: bool) -> Running {
     .await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn models_that_fail_are_listed_with_their_reason_and_do_not_stop_the_others() {
     let root = repository();
     let server = serve(root.path(), false).await;
@@ -71,7 +62,7 @@ async fn models_that_fail_are_listed_with_their_reason_and_do_not_stop_the_other
     assert_eq!(server.metric("assay_models_loaded"), Some(2.0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_newest_version_answers_unless_another_is_asked_for() {
     let root = repository();
     let server = serve(root.path(), false).await;
@@ -84,7 +75,7 @@ async fn the_newest_version_answers_unless_another_is_asked_for() {
     assert_eq!(models.iter().find(|model| model.name == MODEL).unwrap().versions, ["12", "1"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_requires_all_models_says_which_one_is_missing() {
     let root = repository();
     let mut config = crate::harness::config();

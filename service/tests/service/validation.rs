@@ -1,14 +1,5 @@
 //! Bad requests are refused with the field, what was expected, and what to do.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::field_reassign_with_default,
-    missing_docs,
-    unreachable_pub
-)]
-
 use crate::harness::{MODEL, Running, attack_request, fp32, linf, pgd, predict_request, violated};
 use assay_proto::v1::{AttackRequest, DataType, GetModelRequest, Norm, PredictRequest, Tensor, Threat};
 use tonic::{Code, Status};
@@ -41,7 +32,7 @@ fn exhausted(says: &'static [&'static str]) -> Refusal {
     Refusal { code: Code::ResourceExhausted, field: "", says }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn predict_refuses() {
     fn with(change: impl FnOnce(&mut PredictRequest)) -> PredictRequest {
         let mut request = predict_request(2);
@@ -105,7 +96,7 @@ async fn predict_refuses() {
     client.predict(predict_request(4)).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attack_refuses() {
     fn with(change: impl FnOnce(&mut AttackRequest)) -> AttackRequest {
         let mut request = attack_request(3, &[("steps", "1")]);
@@ -153,7 +144,7 @@ async fn attack_refuses() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_sample_id_twice_is_refused() {
     let server = Running::start().await;
     let request = AttackRequest { sample_ids: vec![7, 7], ..attack_request(2, &[("steps", "1")]) };
@@ -162,7 +153,7 @@ async fn the_same_sample_id_twice_is_refused() {
     check("same id", &status, &invalid("attack", &["same id 7"]));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_model_is_not_found_by_get_model() {
     let server = Running::start().await;
     let request = GetModelRequest { model: "nothing".to_owned(), version: String::new() };
