@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -111,12 +111,12 @@ impl Signals {
 }
 
 fn start_log(config: &Config) {
-    // Validated with the configuration.
-    let filter = EnvFilter::new(&config.log.level);
+    // The level is validated with the configuration. ONNX Runtime's binding tells of every session; whoever wants that names it.
+    let filter = EnvFilter::new(format!("ort=warn,{}", config.log.level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match config.log.format {
         LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Text => log.init(),
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
     }
 }
 

@@ -127,7 +127,8 @@ pub struct Shutdown {
 pub struct Log {
     /// One JSON object a line, or text. Default `text`.
     pub format: LogFormat,
-    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,assay_server=debug`. Default `info`.
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,assay_server=debug`. ONNX Runtime's binding
+    /// (`ort`) is at `warn` unless it is named. Default `info`.
     pub level: String,
 }
 
