@@ -2,9 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::text::{
-    Attack, Count, Demand, Fraction, Interval, PValue, Percent, Points, Seen, Spent, outcome, reading, verdict,
-};
+use super::text::{Attack, Count, Fraction, Interval, Percent, outcome};
 use super::{ModelResult, Render, Report};
 use crate::event::{Example, Pictures};
 use crate::gate::Verdict;
@@ -93,7 +91,7 @@ fn head(report: &Report, out: &mut dyn Write) -> fmt::Result {
     writeln!(
         out,
         "<div class=\"verdict {class}\" role=\"status\"><strong>{word}</strong><span>{}</span></div>",
-        verdict(report)
+        report.summary()
     )?;
     for finding in &report.findings {
         let (hits, of, model) = (Count(finding.hits), Count(finding.of), Text(report.model_title(finding.model)));
@@ -158,7 +156,7 @@ fn measure(
         write!(out, "<td>{}</td>", Cell(&estimate))?;
     }
     if let Some(paired) = paired {
-        let tone = match reading(paired) {
+        let tone = match paired.reading() {
             "worse" => "fail",
             "better" => "pass",
             _ => "quiet",
@@ -167,11 +165,11 @@ fn measure(
             out,
             "<td><span class=\"pill {tone}\">{}</span><br>{}<small>{} only by the first, {} only by the second</small>\
              <small>McNemar’s exact test, {}</small></td>",
-            reading(paired),
-            Points(&paired.difference),
+            paired.reading(),
+            &paired.difference,
             Count(paired.only_first),
             Count(paired.only_second),
-            PValue(paired.p_value)
+            paired.significance()
         )?;
     } else if report.comparison.is_some() {
         write!(out, "<td></td>")?;
@@ -190,14 +188,14 @@ fn gates(report: &Report, out: &mut dyn Write) -> fmt::Result {
     )?;
     for result in &report.gates {
         let tone = if result.passed { "pass" } else { "fail" };
-        let (demand, word) = (Demand(&result.gate), outcome(result.passed));
+        let (demand, word) = (&result.gate, outcome(result.passed));
         write!(
             out,
             "<tr><th scope=\"row\">{demand}</th><td><span class=\"pill {tone}\">{word}</span></td><td><ul class=\"checks\">"
         )?;
         for check in &result.checks {
             let failed = if check.passed { "" } else { " <strong>(failed)</strong>" };
-            write!(out, "<li>{}{failed}</li>", Text(&Seen(check).to_string()))?;
+            write!(out, "<li>{}{failed}</li>", Text(&check.to_string()))?;
         }
         if result.checks.is_empty() {
             write!(out, "<li>nothing to compare</li>")?;
@@ -271,7 +269,7 @@ fn attacks(report: &Report, out: &mut dyn Write) -> fmt::Result {
             for attack in &threat.attacks {
                 let [title, threat, name] = [&model.title, &threat.title, &attack.name].map(|text| Text(text));
                 let broken = attack.success.as_ref().map_or_else(|| "none left".to_owned(), stacked);
-                let (robust, cost) = (stacked(&attack.robust), Spent(&attack.cost));
+                let (robust, cost) = (stacked(&attack.robust), &attack.cost);
                 writeln!(
                     out,
                     "<tr><th scope=\"row\">{title}</th><td>{threat}</td><td>{name}</td><td>{broken}</td><td>{robust}</td><td>{cost}</td></tr>"
@@ -351,7 +349,7 @@ fn facts(report: &Report, out: &mut dyn Write) -> fmt::Result {
         row(&format!("Threat {}", threat.title()), &attacks.join("; "), None)?;
     }
     row("Seed", &setup.plan.seed.to_string(), None)?;
-    row("Cost", &Spent(&report.cost).to_string(), None)?;
+    row("Cost", &report.cost.to_string(), None)?;
     let environment = &setup.environment;
     row("Software", &format!("assay {}, ONNX Runtime {}", environment.assay, environment.onnxruntime), None)?;
     row("Date", &environment.date, None)?;

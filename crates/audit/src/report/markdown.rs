@@ -2,9 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::text::{
-    Attack, Count, Demand, Fraction, Interval, PValue, Percent, Points, Rate, Seen, Spent, outcome, reading, verdict,
-};
+use super::text::{Attack, Count, Fraction, Interval, Percent, outcome};
 use super::{Render, Report};
 use crate::gate::Verdict;
 use crate::stats::{Estimate, Paired};
@@ -19,7 +17,7 @@ impl Render for Markdown {
             Verdict::Fail => "FAIL",
         };
         writeln!(out, "# Robustness audit: {}\n", escaped(&report.subjects()))?;
-        writeln!(out, "**{mark}** · {} · {}\n", verdict(report), escaped(&report.setup.environment.date))?;
+        writeln!(out, "**{mark}** · {} · {}\n", report.summary(), escaped(&report.setup.environment.date))?;
         findings(report, out)?;
         accuracy(report, out)?;
         comparison(report, out)?;
@@ -64,9 +62,9 @@ fn comparison(report: &Report, out: &mut dyn Write) -> fmt::Result {
         "| measure | difference | only {first} | only {second} | McNemar | reading |\n|---|---|--:|--:|---|---|"
     )?;
     let mut row = |measure: &str, paired: &Paired| {
-        let (difference, p) = (Points(&paired.difference), PValue(paired.p_value));
+        let (difference, p) = (&paired.difference, paired.significance());
         let (lost, gained) = (Count(paired.only_first), Count(paired.only_second));
-        writeln!(out, "| {} | {difference} | {lost} | {gained} | {p} | {} |", escaped(measure), reading(paired))
+        writeln!(out, "| {} | {difference} | {lost} | {gained} | {p} | {} |", escaped(measure), paired.reading())
     };
     row("clean accuracy", &comparison.clean)?;
     for (threat, paired) in report.setup.threats.iter().zip(&comparison.threats) {
@@ -81,9 +79,9 @@ fn gates(report: &Report, out: &mut dyn Write) -> fmt::Result {
     }
     writeln!(out, "## Gates\n")?;
     for result in &report.gates {
-        writeln!(out, "- **{}**: {}", outcome(result.passed), Demand(&result.gate))?;
+        writeln!(out, "- **{}**: {}", outcome(result.passed), &result.gate)?;
         for check in &result.checks {
-            writeln!(out, "  - {}: {}", outcome(check.passed), escaped(&Seen(check).to_string()))?;
+            writeln!(out, "  - {}: {}", outcome(check.passed), escaped(&check.to_string()))?;
         }
     }
     writeln!(out)
@@ -95,9 +93,9 @@ fn attacks(report: &Report, out: &mut dyn Write) -> fmt::Result {
     for model in &report.models {
         for threat in &model.threats {
             for attack in &threat.attacks {
-                let broken = attack.success.as_ref().map_or_else(|| "none left".to_owned(), |e| Rate(e).to_string());
+                let broken = attack.success.as_ref().map_or_else(|| "none left".to_owned(), |e| e.to_string());
                 let [model, title, name] = [&model.title, &threat.title, &attack.name].map(|text| escaped(text));
-                let (robust, cost) = (Rate(&attack.robust), Spent(&attack.cost));
+                let (robust, cost) = (&attack.robust, &attack.cost);
                 writeln!(out, "| {model} | {title} | {name} | {broken} | {robust} | {cost} |")?;
             }
             if threat.errors + threat.unstable > 0 {
@@ -125,9 +123,9 @@ fn classes(report: &Report, out: &mut dyn Write) -> fmt::Result {
     for model in &report.models {
         for class in &model.classes {
             let name = report.class_name(class.class);
-            write!(out, "| {} | {} | {} |", escaped(&model.title), escaped(&name), Rate(&class.clean))?;
+            write!(out, "| {} | {} | {} |", escaped(&model.title), escaped(&name), &class.clean)?;
             for robust in &class.robust {
-                write!(out, " {} |", Rate(robust))?;
+                write!(out, " {} |", robust)?;
             }
             writeln!(out)?;
         }
@@ -153,7 +151,7 @@ fn setup(report: &Report, out: &mut dyn Write) -> fmt::Result {
         row(&format!("threat {}", threat.title()), &attacks.join("; "))?;
     }
     row("seed", &setup.plan.seed.to_string())?;
-    row("cost", &Spent(&report.cost).to_string())?;
+    row("cost", &report.cost.to_string())?;
     row("assay", &setup.environment.assay)?;
     row("ONNX Runtime", &setup.environment.onnxruntime)
 }

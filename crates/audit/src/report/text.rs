@@ -9,11 +9,9 @@ use crate::gate::{Check, Gate, Observed, Verdict};
 use crate::stats::{Difference, Estimate, Paired};
 
 /// A rate: `87.3 % (873 of 1,000; 95 % CI 85.1 to 89.3 %)`.
-pub(super) struct Rate<'a>(pub(super) &'a Estimate);
-
-impl fmt::Display for Rate<'_> {
+impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}; {})", Percent(self.0.rate()), Fraction(self.0), Interval(self.0))
+        write!(f, "{} ({}; {})", Percent(self.rate()), Fraction(self), Interval(self))
     }
 }
 
@@ -45,12 +43,10 @@ impl fmt::Display for Percent {
 }
 
 /// A difference of two rates: `−2.1 points (95 % CI −4.0 to −0.3)`.
-pub(super) struct Points<'a>(pub(super) &'a Difference);
-
-impl fmt::Display for Points<'_> {
+impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference { value, low, high } = self.0;
-        write!(f, "{} points (95 % CI {} to {})", Signed(*value), Signed(*low), Signed(*high))
+        let Self { value, low, high } = *self;
+        write!(f, "{} points (95 % CI {} to {})", Signed(value), Signed(low), Signed(high))
     }
 }
 
@@ -70,7 +66,7 @@ impl fmt::Display for Signed {
 }
 
 /// A p-value: `p = 0.012`, `p < 0.0001`.
-pub(super) struct PValue(pub(super) f64);
+struct PValue(f64);
 
 impl fmt::Display for PValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,12 +78,21 @@ impl fmt::Display for PValue {
     }
 }
 
-/// What the test says: the words for a difference, or for none that could be shown.
-pub(super) fn reading(paired: &Paired) -> &'static str {
-    match (paired.p_value < 0.05, paired.difference.value < 0.0) {
-        (true, true) => "worse",
-        (true, false) => "better",
-        (false, _) => "no difference shown",
+impl Paired {
+    /// Its p-value for people: `p = 0.012`, `p < 0.0001`.
+    #[must_use]
+    pub fn significance(&self) -> String {
+        PValue(self.p_value).to_string()
+    }
+
+    /// What the test says: the word for a difference, or for none that could be shown.
+    #[must_use]
+    pub fn reading(&self) -> &'static str {
+        match (self.p_value < 0.05, self.difference.value < 0.0) {
+            (true, true) => "worse",
+            (true, false) => "better",
+            (false, _) => "no difference shown",
+        }
     }
 }
 
@@ -108,12 +113,10 @@ impl fmt::Display for Count {
 }
 
 /// `1,000 queries, 40,000 gradients, 12.3 s`.
-pub(super) struct Spent<'a>(pub(super) &'a Cost);
-
-impl fmt::Display for Spent<'_> {
+impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Cost { queries, gradients, seconds } = self.0;
-        write!(f, "{} queries, {} gradients, {seconds:.1} s", Count(*queries), Count(*gradients))
+        let Self { queries, gradients, seconds } = *self;
+        write!(f, "{} queries, {} gradients, {seconds:.1} s", Count(queries), Count(gradients))
     }
 }
 
@@ -129,11 +132,9 @@ impl fmt::Display for Attack<'_> {
 }
 
 /// What a gate demands.
-pub(super) struct Demand<'a>(pub(super) &'a Gate);
-
-impl fmt::Display for Demand<'_> {
+impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        match self {
             Gate::MinRobustAccuracy(least) => write!(f, "robust accuracy of at least {}", Percent(*least)),
             Gate::MaxDrop(most) => write!(f, "robust accuracy at most {:.1} points below the baseline", most * 100.0),
             Gate::MinCleanAccuracy(least) => write!(f, "clean accuracy of at least {}", Percent(*least)),
@@ -142,15 +143,13 @@ impl fmt::Display for Demand<'_> {
 }
 
 /// What a gate saw: `fashion-robust, Linf 0.1: 53.2 % (…)`.
-pub(super) struct Seen<'a>(pub(super) &'a Check);
-
-impl fmt::Display for Seen<'_> {
+impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Check { model, threat, observed, .. } = self.0;
+        let Self { model, threat, observed, .. } = self;
         write!(f, "{model}, {}: ", threat.as_deref().unwrap_or("clean"))?;
         match observed {
-            Observed::Rate(estimate) => Rate(estimate).fmt(f),
-            Observed::Difference(difference) => Points(difference).fmt(f),
+            Observed::Rate(estimate) => estimate.fmt(f),
+            Observed::Difference(difference) => difference.fmt(f),
         }
     }
 }
@@ -160,21 +159,23 @@ pub(super) fn outcome(passed: bool) -> &'static str {
     if passed { "passed" } else { "failed" }
 }
 
-/// The verdict in one sentence.
-pub(super) fn verdict(report: &Report) -> String {
-    let failed = report.gates.iter().filter(|gate| !gate.passed).count();
-    match (report.verdict, report.gates.len()) {
-        (Verdict::Pass, 0) => "No gates were set".to_owned(),
-        (Verdict::Pass, 1) => "The gate passed".to_owned(),
-        (Verdict::Pass, all) => format!("All {all} gates passed"),
-        (Verdict::Fail, 1) => "The gate failed".to_owned(),
-        (Verdict::Fail, all) => format!("{failed} of {all} gates failed"),
-    }
-}
-
 impl Report {
+    /// The verdict in one sentence, without a full stop.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let failed = self.gates.iter().filter(|gate| !gate.passed).count();
+        match (self.verdict, self.gates.len()) {
+            (Verdict::Pass, 0) => "No gates were set".to_owned(),
+            (Verdict::Pass, 1) => "The gate passed".to_owned(),
+            (Verdict::Pass, all) => format!("All {all} gates passed"),
+            (Verdict::Fail, 1) => "The gate failed".to_owned(),
+            (Verdict::Fail, all) => format!("{failed} of {all} gates failed"),
+        }
+    }
+
     /// Title of a model; empty if there is no such model.
-    pub(super) fn model_title(&self, id: ModelId) -> &str {
+    #[must_use]
+    pub fn model_title(&self, id: ModelId) -> &str {
         self.models.get(id.0 as usize).map_or("", |model| &model.title)
     }
 
