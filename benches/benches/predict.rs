@@ -33,7 +33,7 @@ fn predict(c: &mut Criterion) {
     config.grpc.listen = "127.0.0.1:0".parse().unwrap();
     config.admin.listen = "127.0.0.1:0".parse().unwrap();
     config.runtime.sessions = 1;
-    config.runtime.threads = 1;
+    config.runtime.threads = Some(1);
     let server = tokio.block_on(Server::bind(config)).unwrap();
     let address = format!("http://{}", server.addresses().grpc);
     let stop = CancellationToken::new();

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use assay_audit::{DataSource, Dataset};
-use assay_runtime::{ClassifierOptions, Library, OnnxClassifier, OnnxRuntime};
+use assay_runtime::{ClassifierOptions, EngineOptions, Library, OnnxClassifier, OnnxRuntime};
 
 /// Root of the repository.
 #[must_use]
@@ -32,11 +32,12 @@ pub fn runtime() -> OnnxRuntime {
 /// The demo model `name` on one session with `threads` threads.
 #[must_use]
 pub fn classifier(name: &str, threads: usize) -> OnnxClassifier {
-    let options = ClassifierOptions {
+    let engine = EngineOptions {
         sessions: NonZeroUsize::MIN,
         intra_threads: NonZeroUsize::new(threads),
-        ..ClassifierOptions::default()
+        ..EngineOptions::default()
     };
+    let options = ClassifierOptions { engine, ..ClassifierOptions::default() };
     OnnxClassifier::load(&runtime(), &model_file(name), &options).unwrap()
 }
 

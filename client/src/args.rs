@@ -7,7 +7,8 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
 use crate::spec::{AttackArg, ThreatArg};
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 a gate of the audit failed, 2 usage error, 3 could not reach or evaluate.";
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 a gate of the audit failed, 2 usage error, 3 could not reach or evaluate.";
 
 /// Predict with, attack and audit ONNX classifiers.
 #[derive(Debug, Parser)]

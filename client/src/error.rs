@@ -9,7 +9,9 @@ pub(crate) enum ClientError {
     #[error("{0}")]
     Usage(String),
     /// Nothing answers at the address.
-    #[error("cannot reach a server at {address}: {cause}. Start one with `assay-server --models DIR`, name another with --server URL, or host the models here with --embed DIR")]
+    #[error(
+        "cannot reach a server at {address}: {cause}. Start one with `assay-server --models DIR`, name another with --server URL, or host the models here with --embed DIR"
+    )]
     Unreachable {
         /// Where it was looked for.
         address: String,

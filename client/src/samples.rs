@@ -28,7 +28,8 @@ impl Samples {
     /// A data set with its labels.
     pub(crate) fn open(path: &Path, limit: Option<u64>) -> Result<Self, ClientError> {
         let limit = limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-        let data = Dataset::open(&DataSource::new(path), limit).map_err(|error| ClientError::Usage(error.to_string()))?;
+        let data =
+            Dataset::open(&DataSource::new(path), limit).map_err(|error| ClientError::Usage(error.to_string()))?;
         Ok(Self {
             name: data.name().to_owned(),
             names: Vec::new(),
@@ -115,7 +116,14 @@ mod tests {
 
     fn samples(values: Vec<f32>) -> Samples {
         let values = Array2::from_shape_vec((values.len() / 2, 2), values).unwrap();
-        Samples { name: "test".into(), names: vec![], values, shape: vec![1, 1, 2], labels: vec![], digest: String::new() }
+        Samples {
+            name: "test".into(),
+            names: vec![],
+            values,
+            shape: vec![1, 1, 2],
+            labels: vec![],
+            digest: String::new(),
+        }
     }
 
     fn input(low: f32, high: f32, max_batch: u64) -> InputSpec {

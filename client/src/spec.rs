@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use assay_attack::{Eps, Norm};
+use assay_attack::{Eps, EpsError, Norm};
 use assay_proto::v1;
 
 /// `NAME` or `NAME/VERSION`.
@@ -35,10 +35,7 @@ impl FromStr for ThreatArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let (norm, eps) =
             text.split_once(':').ok_or_else(|| "expected NORM:EPS, for example Linf:8/255 or L2:0.5".to_owned())?;
-        Ok(Self {
-            norm: norm.parse().map_err(|error| format!("{error}"))?,
-            eps: eps.parse().map_err(|error| format!("{error}"))?,
-        })
+        Ok(Self { norm: norm.parse()?, eps: eps.parse().map_err(|error: EpsError| error.to_string())? })
     }
 }
 

@@ -165,8 +165,18 @@ fn usage_errors_say_what_to_do() {
     fails(2, "no-such-folder", &embedded(&["predict", "fashion-dense", "--data", "no-such-folder"]));
     fails(2, "fashion-dense", &embedded(&["predict", "fashion-dnse", "--image", "x.png"]));
     fails(2, ".html", &embedded(&["audit", "fashion-dense", "--threat", "Linf:0", "--report", "r.pdf", "--data", "x"]));
-    fails(2, "steps", &embedded(&[&["attack", "fashion-dense", "--threat", "Linf:0.1"], &DATA[..], &["--attack", "pgd:steps=0"]].concat()));
-    fails(2, "pgd", &embedded(&[&["attack", "fashion-dense", "--threat", "Linf:0.1"], &DATA[..], &["--attack", "pdg"]].concat()));
+    fails(
+        2,
+        "steps",
+        &embedded(
+            &[&["attack", "fashion-dense", "--threat", "Linf:0.1"], &DATA[..], &["--attack", "pgd:steps=0"]].concat(),
+        ),
+    );
+    fails(
+        2,
+        "pgd",
+        &embedded(&[&["attack", "fashion-dense", "--threat", "Linf:0.1"], &DATA[..], &["--attack", "pdg"]].concat()),
+    );
     fails(2, "unknown attack", &embedded(&["attacks", "nothing"]));
 }
 

@@ -146,10 +146,7 @@ impl Attacked {
                 median(broken.iter().map(|o| o.distance_l2)),
             ))?;
         }
-        print(&format!(
-            "{} queries, {} gradients, {:.1} s",
-            self.cost.queries, self.cost.gradients, self.seconds
-        ))
+        print(&format!("{} queries, {} gradients, {:.1} s", self.cost.queries, self.cost.gradients, self.seconds))
     }
 
     fn as_json(&self, model: &str, version: &str) -> serde_json::Value {

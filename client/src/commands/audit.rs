@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use assay_audit::{Estimate, Observed, Report};
+use assay_audit::{Estimate, Paired, Report};
 use assay_proto::v1::audit_request::Data;
 use assay_proto::v1::audit_response::Event;
 use assay_proto::v1::gate::Condition;
@@ -79,7 +79,9 @@ async fn data(session: &mut Session, command: &Audit, models: &[ModelRef]) -> Re
                 digest: samples.digest,
             }))
         }
-        (None, None) => Err(ClientError::Usage("name the samples: --data PATH, or --dataset NAME on the server".into())),
+        (None, None) => {
+            Err(ClientError::Usage("name the samples: --data PATH, or --dataset NAME on the server".into()))
+        }
     }
 }
 
@@ -137,9 +139,11 @@ impl<'a> Target<'a> {
     fn write(&self, answer: &AuditReport) -> Result<(), ClientError> {
         let text = match self.format {
             None => &answer.json,
-            Some(format) => answer.rendered.iter().find(|r| r.format() == format).map(|r| &r.text).ok_or_else(|| {
-                ClientError::Protocol(format!("no {} rendering of the report", format.as_str_name()))
-            })?,
+            Some(format) => {
+                answer.rendered.iter().find(|r| r.format() == format).map(|r| &r.text).ok_or_else(|| {
+                    ClientError::Protocol(format!("no {} rendering of the report", format.as_str_name()))
+                })?
+            }
         };
         std::fs::write(self.path, text)
             .map_err(|error| ClientError::Environment(format!("cannot write {}: {error}", self.path.display())))
@@ -151,64 +155,54 @@ fn show(report: &Report, files: &[PathBuf]) -> Result<(), ClientError> {
     let mut heads = vec!["accuracy"];
     heads.extend(report.models.iter().map(|m| m.title.as_str()));
     if report.comparison.is_some() {
-        heads.extend(["difference (95 %)", "p"]);
+        heads.push("difference on the same samples");
     }
     let mut rows = table(&heads, &[]);
     let mut clean = vec!["clean".to_owned()];
-    clean.extend(report.models.iter().map(|m| estimate(&m.clean)));
-    clean.extend(report.comparison.iter().flat_map(|c| paired(&c.clean)));
+    clean.extend(report.models.iter().map(|m| cell(&m.clean)));
+    clean.extend(report.comparison.iter().map(|c| difference(&c.clean)));
     rows.add_row(clean);
     let threats = report.models.first().map_or(&[][..], |m| &m.threats);
     for (i, threat) in threats.iter().enumerate() {
         let mut row = vec![format!("robust, {}", threat.title)];
-        row.extend(report.models.iter().filter_map(|m| m.threats.get(i)).map(|t| estimate(&t.robust)));
-        row.extend(report.comparison.iter().filter_map(|c| c.threats.get(i)).flat_map(paired));
+        row.extend(report.models.iter().filter_map(|m| m.threats.get(i)).map(|t| cell(&t.robust)));
+        row.extend(report.comparison.iter().filter_map(|c| c.threats.get(i)).map(difference));
         rows.add_row(row);
     }
     print(&rows)?;
 
     for finding in &report.findings {
-        let model = report.models.get(finding.model.0 as usize).map_or("", |m| &m.title);
-        print(&format!("note: {model}, {} of {}: {}", finding.hits, finding.of, finding.kind.advice()))?;
+        let (model, advice) = (report.model_title(finding.model), finding.kind.advice());
+        print(&format!("warning: {model}, {} of {} samples: {advice}", finding.hits, finding.of))?;
     }
     for result in &report.gates {
+        print(&format!("{} {}", mark(result.passed), result.gate))?;
         for check in &result.checks {
-            let mark = if check.passed { "pass" } else { "FAIL" };
-            let observed = match &check.observed {
-                Observed::Rate(rate) => estimate(rate),
-                Observed::Difference(d) => format!("{:+.1} points", 100.0 * d.value),
-            };
-            let threat = check.threat.as_deref().map(|t| format!(", {t}")).unwrap_or_default();
-            let (gate, threshold) = (result.gate.name(), result.gate.threshold());
-            print(&format!("{mark}  {gate} {threshold}: {}{threat}: {observed}", check.model))?;
-        }
-        if result.checks.is_empty() {
-            print(&format!("FAIL  {} {}: there is nothing to check", result.gate.name(), result.gate.threshold()))?;
+            print(&format!("     {} {check}", mark(check.passed)))?;
         }
     }
-    let cost = &report.cost;
-    print(&format!("{} queries, {} gradients, {:.1} s", cost.queries, cost.gradients, cost.seconds))?;
+    print(&format!("cost: {}", report.cost))?;
     if !files.is_empty() {
         let files: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
         print(&format!("report: {}", files.join(", ")))?;
     }
-    print(&format!(
-        "verdict: {}",
-        match report.verdict {
-            assay_audit::Verdict::Pass => "pass",
-            assay_audit::Verdict::Fail => "fail",
-        }
-    ))
+    let verdict = match report.verdict {
+        assay_audit::Verdict::Pass => "pass",
+        assay_audit::Verdict::Fail => "fail",
+    };
+    print(&format!("verdict: {verdict}. {}.", report.summary()))
 }
 
-/// "76.6 % (766/1000), 73.9 to 79.2".
-fn estimate(e: &Estimate) -> String {
-    let (rate, low, high) = (100.0 * e.rate(), 100.0 * e.low(), 100.0 * e.high());
-    format!("{rate:.1} % ({}/{}), {low:.1} to {high:.1}", e.hits(), e.of())
+fn mark(passed: bool) -> &'static str {
+    if passed { "pass" } else { "FAIL" }
 }
 
-/// Difference in points with its interval, and p.
-fn paired(p: &assay_audit::Paired) -> [String; 2] {
-    let d = &p.difference;
-    [format!("{:+.1} ({:+.1} to {:+.1})", 100.0 * d.value, 100.0 * d.low, 100.0 * d.high), format!("{:.3}", p.p_value)]
+/// A rate on two lines: the number, and below it what stands behind it.
+fn cell(estimate: &Estimate) -> String {
+    let (rate, low, high) = (100.0 * estimate.rate(), 100.0 * estimate.low(), 100.0 * estimate.high());
+    format!("{rate:.1} %\n{}/{}, {low:.1} to {high:.1} %", estimate.hits(), estimate.of())
+}
+
+fn difference(paired: &Paired) -> String {
+    format!("{}\n{}, {}", paired.difference, paired.reading(), paired.significance())
 }

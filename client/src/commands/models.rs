@@ -61,7 +61,10 @@ fn print_one(m: &GetModelResponse, input: &InputSpec) -> Result<(), ClientError>
         ("description", m.description.clone()),
         ("kind", m.kind.clone()),
         ("parent", m.parent.clone()),
-        ("input", format!("{:?} in [{}, {}], at most {} a request", input.shape, input.low, input.high, input.max_batch)),
+        (
+            "input",
+            format!("{:?} in [{}, {}], at most {} a request", input.shape, input.low, input.high, input.max_batch),
+        ),
         ("classes", m.classes.to_string()),
         ("labels", m.labels.join(", ")),
         ("parameters", m.parameters.to_string()),

@@ -205,11 +205,8 @@ mod tests {
 
     #[test]
     fn a_step_is_absolute_relative_to_eps_or_the_rule() {
-        let threat = |eps: &str| Threat {
-            norm: Norm::L2,
-            eps: eps.parse().unwrap(),
-            bounds: Bounds::new(0.0, 1.0).unwrap(),
-        };
+        let threat =
+            |eps: &str| Threat { norm: Norm::L2, eps: eps.parse().unwrap(), bounds: Bounds::new(0.0, 1.0).unwrap() };
         let step = |text: &str, eps: &str| {
             let step = StepSize::parse(text).unwrap();
             assert_eq!(step.to_string(), text);

@@ -76,7 +76,9 @@ impl OnnxRuntime {
         &self.inner.path
     }
 
-    pub(crate) fn environment(&self) -> &Environment {
+    /// The environment that sessions are opened in, for callers that open sessions of their own.
+    #[must_use]
+    pub fn environment(&self) -> &Environment {
         &self.inner.environment
     }
 }
