@@ -19,7 +19,7 @@ async fn run(server: &Running, request: AttackRequest) -> (Vec<AttackProgress>, 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn progress_never_falls_and_the_result_comes_last() {
     let server = Running::start().await;
-    let (progress, result) = run(&server, attack_request(16, &[("steps", "20")])).await;
+    let (progress, result) = run(&server, attack_request(16, &[("steps", "200")])).await;
     assert!(!progress.is_empty());
     assert!(progress.is_sorted_by(|a, b| a.steps_done <= b.steps_done && a.broken <= b.broken));
     assert!(progress.iter().all(|event| event.samples == 16 && event.steps_done <= event.steps_total));
