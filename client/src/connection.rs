@@ -44,9 +44,7 @@ impl Connection {
     }
 
     pub(crate) fn client(&self) -> AssayClient<Channel> {
-        AssayClient::new(self.channel.clone())
-            .max_decoding_message_size(MAX_ANSWER_BYTES)
-            .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
+        AssayClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) async fn close(self) {

@@ -112,7 +112,7 @@ impl Model {
     ///
     /// # Errors
     /// The bytes are no ONNX model, exceed `limits`, keep tensors in other files (use [`Model::load`]), or the graph fails
-    /// [`check`](crate::check).
+    /// [`check`](crate::check()).
     pub fn from_bytes(file: Bytes, limits: &Limits) -> Result<Self, LoadError> {
         read(file, None, limits)
     }
