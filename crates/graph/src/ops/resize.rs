@@ -10,7 +10,10 @@ use indexmap::IndexMap;
 use super::class::output;
 use super::inputs::{axis, floats, int, size};
 use super::{Class, Operator};
-use crate::{Cause, Dim, Emit, Node, Rule, Tensor, Value};
+use crate::{Cause, DataType, Dim, Emit, Node, Rule, Tensor, Value};
+
+/// Longest axis that is resized with a matrix: its identity has the square of that many elements.
+const LONGEST: usize = 4096;
 
 /// Inputs: data, region of interest, scales, sizes.
 #[derive(Debug)]
@@ -108,8 +111,14 @@ impl Resized {
     }
 
     /// `[input, output]`: row `i` holds what input element `i` gives to each output element.
-    fn matrix(&self, node: &Node, dtype: crate::DataType, e: &mut Emit<'_>) -> Rule<Value> {
+    ///
+    /// # Errors
+    /// The matrix would be huge.
+    fn matrix(&self, node: &Node, dtype: DataType, e: &mut Emit<'_>) -> Rule<Value> {
         let n = self.input;
+        if n > LONGEST {
+            return Err(Cause::Unsupported(format!("an axis of {n} elements; at most {LONGEST} are resized")));
+        }
         let mut identity = vec![0.0; n * n];
         identity.iter_mut().step_by(n + 1).for_each(|v| *v = 1.0);
         let identity = e.tensor(Tensor::rounded(dtype, &[n, n], &identity));
@@ -179,7 +188,7 @@ fn blocks(node: &Node, x: &[Dim], y: &[Dim], resized: &[Resized]) -> Rule<Option
 }
 
 /// The sum of each block: its mean, which has a fast kernel, times its size.
-fn sum_blocks(y: &Value, blocks: &[usize], dtype: crate::DataType, e: &mut Emit<'_>) -> Value {
+fn sum_blocks(y: &Value, blocks: &[usize], dtype: DataType, e: &mut Emit<'_>) -> Value {
     let block: Vec<i64> = blocks.iter().map(|&b| int(b)).collect();
     let mean = e.op_with("AveragePool", &[y], [("kernel_shape", block.clone().into()), ("strides", block.into())]);
     #[allow(clippy::cast_precision_loss)]
@@ -213,6 +222,12 @@ mod tests {
         Mul.1 = Mul(AveragePool.0, 6)
         x' = Mul.1
         ");
+    }
+
+    #[test]
+    fn refuses_an_axis_whose_matrix_would_be_huge() {
+        let text = vjp_text("Resize", "x[n,1,5000] _ s=[1.0,1.0,1.5] -> y[n,1,7500]", &[("mode", "linear".into())]);
+        assert_snapshot!(text, @r#"vjp: node "node" (Resize): unsupported: an axis of 5000 elements; at most 4096 are resized"#);
     }
 
     #[test]
