@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
 
-use crate::order::{reads, subgraphs};
+use crate::names::Names;
+use crate::order::reads;
 use crate::{
     Attribute, Cause, DataType, Dim, Dimension, Facts, Graph, Model, Node, Rule, Shaped, Tensor, Value, ValueInfo,
 };
@@ -29,7 +30,8 @@ pub struct Emit<'m> {
     interned: HashMap<(DataType, Vec<usize>, Vec<u8>), Value>,
     /// Outputs that rules ask forward nodes for, by the node's first output and the position.
     extra_outputs: IndexMap<(Value, usize), Value>,
-    taken: HashSet<Value>,
+    /// Of the source model and of what was added.
+    names: Names,
     counter: usize,
 }
 
@@ -46,7 +48,7 @@ impl<'m> Emit<'m> {
             constants: IndexMap::new(),
             interned: HashMap::new(),
             extra_outputs: IndexMap::new(),
-            taken: names(graph).into_iter().cloned().collect(),
+            names: Names::of(graph),
             counter: 0,
         }
     }
@@ -63,7 +65,7 @@ impl<'m> Emit<'m> {
 
     /// A new input of the model, called `wish` or like it.
     pub(crate) fn input(&mut self, wish: &str, dtype: DataType, dims: &[Dim]) -> Value {
-        let value = self.fresh(wish);
+        let value = self.names.fresh(wish);
         self.inputs.push(info(value.clone(), dtype, dims));
         value
     }
@@ -157,8 +159,9 @@ impl<'m> Emit<'m> {
         outputs: usize,
     ) -> Vec<Value> {
         let name = format!("{}/{operator}.{}", self.scope, self.counter);
-        let values: Vec<Value> =
-            (0..outputs).map(|i| self.fresh(&if i == 0 { name.clone() } else { format!("{name}:{i}") })).collect();
+        let values: Vec<Value> = (0..outputs)
+            .map(|i| self.names.fresh(&if i == 0 { name.clone() } else { format!("{name}:{i}") }))
+            .collect();
         self.counter += 1;
         let outputs = values.iter().cloned().map(Some).collect();
         self.nodes.push(Node { name, attributes, ..Node::new(operator, inputs, outputs) });
@@ -180,7 +183,7 @@ impl<'m> Emit<'m> {
     }
 
     fn constant_value(&mut self, tensor: Tensor) -> Value {
-        let value = self.fresh(&format!("constant.{}", self.constants.len()));
+        let value = self.names.fresh(&format!("constant.{}", self.constants.len()));
         self.constants.insert(value.clone(), tensor);
         value
     }
@@ -214,7 +217,7 @@ impl<'m> Emit<'m> {
         if let Some(value) = self.extra_outputs.get(&key) {
             return value.clone();
         }
-        let value = self.fresh(&format!("{first}:{index}"));
+        let value = self.names.fresh(&format!("{first}:{index}"));
         self.extra_outputs.insert(key, value.clone());
         value
     }
@@ -266,17 +269,6 @@ impl<'m> Emit<'m> {
         let axes = self.ints(&axes);
         let summed = self.op_with("ReduceSum", &[value, &axes], [("keepdims", 1.into())]);
         if lead == 0 { Ok(summed) } else { self.reshape(&summed, to) }
-    }
-
-    /// A name that no value of the model or of this builder has.
-    fn fresh(&mut self, wish: &str) -> Value {
-        let mut value = Value::new(wish);
-        let mut n = 1;
-        while !self.taken.insert(value.clone()) {
-            value = Value::new(format!("{wish}~{n}"));
-            n += 1;
-        }
-        value
     }
 
     /// Repeats `value`, of shape `from`, to the shape of `like`, a value of the source model. Both have the same rank.
@@ -332,14 +324,6 @@ fn info(value: Value, dtype: DataType, dims: &[Dim]) -> ValueInfo {
         Dim::Batch(_) => Dimension::Unknown,
     });
     ValueInfo::new(value, dtype, shape.collect())
-}
-
-/// Every name that a graph defines, its subgraphs included.
-fn names(graph: &Graph) -> Vec<&Value> {
-    let infos = graph.inputs.iter().chain(&graph.outputs).map(|i| &i.value);
-    let produced = graph.nodes.iter().flat_map(|n| n.outputs.iter().flatten());
-    let inner = graph.nodes.iter().flat_map(subgraphs).flat_map(names);
-    infos.chain(graph.initializers.keys()).chain(produced).chain(inner).collect()
 }
 
 /// Removes nodes and constants that no output depends on.

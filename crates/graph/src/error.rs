@@ -86,8 +86,3 @@ impl TransformError {
         &self.operator
     }
 }
-
-/// The error of an operator without a rule.
-pub(crate) fn no_rule(_node: &Node) -> Cause {
-    Cause::NoRule
-}

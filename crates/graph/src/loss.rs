@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Cause, DataType, Emit, Rule, Tensor, Value};
+use crate::{Cause, DataType, Emit, Rule, Value};
 
 /// A loss on the logits `z` of one sample with label `y`; larger means further from the label.
 ///
@@ -190,7 +190,7 @@ impl<'a, 'm> Logits<'a, 'm> {
 
     /// The `N` largest logits in falling order; of equal ones the lower class first, as `TopK` promises.
     fn top<const N: usize>(&mut self) -> [Ranked; N] {
-        let k = self.e.tensor(Tensor::ints(&[i64::try_from(N).unwrap_or(i64::MAX)]));
+        let k = self.e.ints(&[i64::try_from(N).unwrap_or(i64::MAX)]);
         let inputs = vec![Some(self.z.clone()), Some(k)];
         let sorted = self.e.node("TopK", inputs, [("axis".to_owned(), 1.into())].into_iter().collect(), 2);
         let mut rank = 0;

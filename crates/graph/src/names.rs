@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::order::subgraphs;
+use crate::order::{defined, subgraphs};
 use crate::{Graph, Value};
 
 /// The names that are taken.
@@ -18,12 +18,9 @@ impl Names {
     }
 
     fn add(&mut self, graph: &Graph) {
-        self.0.extend(graph.inputs.iter().map(|i| &i.value).chain(graph.initializers.keys()).cloned());
-        for node in &graph.nodes {
-            self.0.extend(node.outputs.iter().flatten().cloned());
-            for inner in subgraphs(node) {
-                self.add(inner);
-            }
+        self.0.extend(defined(graph).cloned());
+        for inner in graph.nodes.iter().flat_map(subgraphs) {
+            self.add(inner);
         }
     }
 

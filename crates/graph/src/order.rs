@@ -10,17 +10,17 @@ use crate::{Attribute, Graph, Node, Value};
 pub(crate) fn reads(node: &Node) -> Vec<&Value> {
     let mut reads: Vec<&Value> = node.inputs.iter().flatten().collect();
     for graph in subgraphs(node) {
-        let own: HashSet<&Value> = graph
-            .inputs
-            .iter()
-            .map(|i| &i.value)
-            .chain(graph.initializers.keys())
-            .chain(graph.nodes.iter().flat_map(|n| n.outputs.iter().flatten()))
-            .collect();
+        let own: HashSet<&Value> = defined(graph).collect();
         let inner = graph.nodes.iter().flat_map(self::reads).chain(graph.outputs.iter().map(|o| &o.value));
         reads.extend(inner.filter(|v| !own.contains(v)));
     }
     reads
+}
+
+/// Every value that `graph` itself gives: inputs, initializers and what its nodes compute.
+pub(crate) fn defined(graph: &Graph) -> impl Iterator<Item = &Value> {
+    let computed = graph.nodes.iter().flat_map(|n| n.outputs.iter().flatten());
+    graph.inputs.iter().map(|i| &i.value).chain(graph.initializers.keys()).chain(computed)
 }
 
 /// The graphs within a node, as in `If` and `Loop`.
@@ -90,8 +90,7 @@ pub(crate) fn rename_reads(node: &mut Node, from: &Value, to: &Value) {
     for attribute in node.attributes.values_mut() {
         let Attribute::Graph(graph) = attribute else { continue };
         // A value of the same name inside is another one.
-        let shadowed = graph.inputs.iter().any(|i| i.value == *from) || graph.initializers.contains_key(from);
-        if !shadowed {
+        if !defined(graph).any(|value| value == from) {
             graph.nodes.iter_mut().for_each(|inner| rename_reads(inner, from, to));
         }
     }

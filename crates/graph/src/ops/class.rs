@@ -1,7 +1,6 @@
 //! The rules that follow from an operator's class alone.
 
 use super::{Class, Operator};
-use crate::error::no_rule;
 use crate::{Cause, DataType, Emit, Node, Rule, Value};
 
 /// The gradient of an operator that is linear in each input: its transpose, input by input.
@@ -13,7 +12,7 @@ pub(super) fn vjp<O: Operator + ?Sized>(
     e: &mut Emit<'_>,
 ) -> Rule<Vec<Option<Value>>> {
     if !matches!(operator.class(), Class::ShapeOnly | Class::Linear | Class::Bilinear) {
-        return Err(no_rule(node));
+        return Err(Cause::NoRule);
     }
     let Some(y) = cotangents.first().and_then(Option::as_ref) else {
         return Ok(vec![None; wanted.len()]);

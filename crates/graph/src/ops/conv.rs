@@ -5,7 +5,6 @@ use super::convolve::{Kernel, correlate, spread};
 use super::inputs::int;
 use super::window::{Stated, Window};
 use super::{Class, Operator};
-use crate::error::no_rule;
 use crate::{Cause, Emit, Node, Rule, Value};
 
 /// Inputs: data `[n, c, …]`, kernel `[m, c / group, k…]`, bias `[m]`.
@@ -31,7 +30,7 @@ impl Operator for Conv {
                 correlate(x, y, dims, &windows(node, e)?, group, e)
             }
             2 => Ok(sum_per_channel(y, e.dims(x)?.len(), e)),
-            _ => Err(no_rule(node)),
+            _ => Err(Cause::NoRule),
         }
     }
 }

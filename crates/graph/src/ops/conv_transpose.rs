@@ -6,7 +6,6 @@ use super::convolve::{correlate, gather};
 use super::inputs::int;
 use super::window::{Stated, Window};
 use super::{Class, Operator};
-use crate::error::no_rule;
 use crate::{Cause, Emit, Node, Rule, Value};
 
 /// Inputs: data `[n, c, …]`, kernel `[c, m / group, k…]`, bias `[m]`.
@@ -30,7 +29,7 @@ impl Operator for ConvTranspose {
             0 => Ok(gather(y, kernel, &windows(node, output, e)?, group, e)),
             1 => correlate(y, x, e.dims(output)?, &windows(node, output, e)?, group, e),
             2 => Ok(sum_per_channel(y, e.dims(x)?.len(), e)),
-            _ => Err(no_rule(node)),
+            _ => Err(Cause::NoRule),
         }
     }
 }

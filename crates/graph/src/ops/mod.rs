@@ -100,8 +100,7 @@ mod transpose;
 mod unsqueeze;
 mod where_;
 
-use crate::error::no_rule;
-use crate::{Emit, Node, Rule, Value};
+use crate::{Cause, Emit, Node, Rule, Value};
 
 /// What kind of function an operator is in its differentiable inputs. It decides which rules have provable defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,8 +135,8 @@ pub trait Operator: Sync {
     /// # Errors
     /// An attribute without a rule.
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
-        let _ = (input, y, e);
-        Err(no_rule(node))
+        let _ = (node, input, y, e);
+        Err(Cause::NoRule)
     }
 
     /// The vector–Jacobian product: from the cotangents of the outputs (`None`: zero) those of the inputs.
