@@ -138,6 +138,17 @@ struct Job {
     reply: Reply,
 }
 
+impl Job {
+    /// Waiting from now on.
+    fn new(
+        inputs: Tensors,
+        cancelled: Arc<AtomicBool>,
+        reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static,
+    ) -> Self {
+        Self { since: Instant::now(), inputs, cancelled, reply: Reply(Some(Box::new(reply))) }
+    }
+}
+
 /// Calls back exactly once: a run that is dropped unanswered answers that the model was unloaded.
 struct Reply(Option<Callback>);
 
@@ -220,7 +231,7 @@ impl Engine {
     pub fn submit(&self, inputs: Tensors, reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static) -> Ticket {
         let cancelled = Arc::default();
         self.try_push(inputs, Arc::clone(&cancelled), reply);
-        Ticket { cancelled }
+        Ticket::new(cancelled)
     }
 
     /// Refuses what waits and what comes, as [`RunError::Unloaded`]. Runs that have begun end normally.
@@ -238,8 +249,8 @@ impl Engine {
         cancelled: Arc<AtomicBool>,
         reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static,
     ) {
-        let job = Job { since: Instant::now(), inputs, cancelled, reply: Reply(Some(Box::new(reply))) };
         // A job that is not sent is dropped, which answers it.
+        let job = Job::new(inputs, cancelled, reply);
         if let Some(queue) = self.open_queue() {
             drop(queue.send(job));
         }
@@ -251,7 +262,7 @@ impl Engine {
         cancelled: Arc<AtomicBool>,
         reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static,
     ) {
-        let job = Job { since: Instant::now(), inputs, cancelled, reply: Reply(Some(Box::new(reply))) };
+        let job = Job::new(inputs, cancelled, reply);
         if let Some(queue) = self.open_queue()
             && let Err(TrySendError::Full(job)) = queue.try_send(job)
         {

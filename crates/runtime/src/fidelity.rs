@@ -31,7 +31,7 @@ pub(crate) fn check(
     let mut ours = session::open(runtime, Source::Bytes(&rewritten.to_bytes()), &settings)?;
     let stated = file.graph.inputs.iter().find(|i| i.value == *input).and_then(|i| i.shape.as_ref()?.first());
     let batch = if let Some(Dimension::Known(batch)) = stated { *batch } else { 2 };
-    let x = probe::scattered(&[&[batch], sample_shape].concat());
+    let x = probe::scattered(input, &[&[batch], sample_shape].concat())?;
     let inputs: Tensors = [(input.to_string(), Array::Float(x))].into();
     let expected = session::run_for(&mut theirs, &inputs, logits.as_str())?;
     let again = session::run_for(&mut theirs, &inputs, logits.as_str())?;

@@ -15,6 +15,9 @@ use crate::{OnnxRuntime, RunError};
 /// The batch sizes of the two runs. Neither is 1, which broadcasts, and no dimension `k * n` is the same for both.
 const BATCHES: [usize; 2] = [2, 3];
 
+/// Most numbers of a batch that a model is looked at with: a file may state any size.
+const MOST_ELEMENTS: usize = 1 << 28;
+
 /// A model whose shapes could not be found out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -36,6 +39,16 @@ pub enum ProbeError {
         declared: String,
         /// What was given.
         given: Vec<usize>,
+    },
+    /// A batch of the stated shape would fill the memory.
+    #[error(
+        "input \"{input}\": a batch of shape {shape:?} has more than {MOST_ELEMENTS} numbers, the most that a model is tried with"
+    )]
+    TooLarge {
+        /// The input.
+        input: String,
+        /// Shape of the batch.
+        shape: Vec<usize>,
     },
     /// An input is not a tensor of floating-point numbers.
     #[error("input \"{input}\" has the type {dtype:?}: a classifier's input holds floating-point numbers")]
@@ -91,8 +104,8 @@ fn observe(
             .ok_or_else(|| ProbeError::Type { input: input.value.to_string(), dtype: input.dtype })?;
         let mut dims = vec![batch];
         dims.extend(sample_dims(input, sample_shape)?);
-        values.insert(input.value.clone(), Probed { dtype, dims: dims.clone(), content: None });
-        inputs.insert(input.value.to_string(), Array::Float(scattered(&dims)));
+        inputs.insert(input.value.to_string(), Array::Float(scattered(&input.value, &dims)?));
+        values.insert(input.value.clone(), Probed { dtype, dims, content: None });
     }
     let outputs = session::outputs(session, &inputs).map_err(|cause| ProbeError::Run { batch, cause })?;
     for (name, value) in &outputs {
@@ -134,15 +147,23 @@ fn declared(input: &ValueInfo) -> String {
     format!("[{}]", dims.collect::<Vec<_>>().join(", "))
 }
 
-/// A batch for looking at a model: numbers in `[0, 1]`, which is inside the range of every image model, scattered so that
+/// A batch of shape `dims` for looking at a model through its `input`: numbers in `[0, 1]`, which is inside the range of every image model, scattered so that
 /// no two neighbours are alike, and the same on every call.
-pub(crate) fn scattered(dims: &[usize]) -> ArrayD<f32> {
+///
+/// # Errors
+/// It would be too large.
+pub(crate) fn scattered(input: &Value, dims: &[usize]) -> Result<ArrayD<f32>, ProbeError> {
+    // As ndarray counts: a dimension of size 0 does not make the others free.
+    let elements = dims.iter().filter(|&&d| d != 0).try_fold(1_usize, |product, &d| product.checked_mul(d));
+    if elements.is_none_or(|elements| elements > MOST_ELEMENTS) {
+        return Err(ProbeError::TooLarge { input: input.to_string(), shape: dims.to_vec() });
+    }
     let mut state = 0_u32;
-    ArrayD::from_shape_simple_fn(dims, || {
+    Ok(ArrayD::from_shape_simple_fn(dims, || {
         // Multiples of the golden ratio, modulo 1.
         state = state.wrapping_add(0x9e37_79b9);
         f32::from((state >> 16) as u16) / f32::from(u16::MAX)
-    })
+    }))
 }
 
 /// What is seen of one value; `None` if it is not a tensor or of a type that is not read.

@@ -259,6 +259,30 @@ fn an_open_sample_shape_must_be_given_and_must_fit() {
 }
 
 #[test]
+fn a_size_that_would_fill_the_memory_is_refused() {
+    let Some(runtime) = support::runtime() else { return };
+    let mut model = linear(&[&[1.0, 0.0], &[0.0, 1.0]], Vec::new());
+    let refused = |model: &Model| {
+        let error = OnnxClassifier::from_bytes(&runtime, &model.to_bytes(), &ClassifierOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("has more than 268435456 numbers"), "{error}");
+    };
+    // A batch of a size that cannot be.
+    model.graph.inputs[0].shape = Some(vec![Dimension::Known(usize::MAX >> 1), Dimension::Known(2)]);
+    model.graph.outputs[0].shape = None;
+    refused(&model);
+    // A sample of a size that cannot be.
+    let mut largest = node("ReduceMax", &["picture"], "x");
+    largest.attributes.extend([("axes".to_owned(), vec![2, 3].into()), ("keepdims".to_owned(), 0.into())]);
+    model.graph.nodes.insert(0, largest);
+    model.graph.inputs[0] = ValueInfo::new(
+        "picture",
+        DataType::Float,
+        vec![Dimension::Symbol("n".into()), Dimension::Known(2), Dimension::Known(1 << 40), Dimension::Known(1 << 40)],
+    );
+    refused(&model);
+}
+
+#[test]
 fn a_file_that_is_no_classifier_is_refused_by_name() {
     let Some(runtime) = support::runtime() else { return };
     let folder = tempfile::tempdir().unwrap();
