@@ -202,14 +202,19 @@ fn a_deadline_ends_the_attack_and_keeps_what_was_verified() {
     assert_eq!((attacked.stopped, attacked.cost.queries), (Some(Reason::Deadline), 0));
     assert_eq!(attacked.count(Outcome::Error), 20);
 
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let calls = AtomicUsize::new(0);
     let mut slow = Altered::new(&net);
     slow.gradient = Box::new(|_, e| {
-        std::thread::sleep(Duration::from_millis(20));
+        // However fast the machine is, the deadline passes within the same call.
+        if calls.fetch_add(1, Ordering::Relaxed) == 15 {
+            std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        }
         Ok(e)
     });
     let pgd = Pgd { steps: 10_000, step: StepSize::Fixed(0.02), ..Pgd::default() };
     let mut job = samples.job(&slow, &pgd, &threat);
-    job.budget.deadline = Some(Instant::now() + Duration::from_millis(400));
+    job.budget.deadline = Some(deadline);
     let attacked = run(&job, &mut |_| {}, &Cancel::default()).unwrap();
     assert_eq!(attacked.stopped, Some(Reason::Deadline));
     assert!(attacked.count(Outcome::Broken) > 0 && attacked.count(Outcome::Error) > 0);
