@@ -106,7 +106,7 @@ pub struct AttackFacts {
     pub parameters: Vec<(String, String)>,
 }
 
-/// Where and when an audit ran. Passed in by the caller: the audit itself reads neither clock nor environment.
+/// Where and when an audit ran. Passed in by the caller: the audit itself only measures how long its work takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// Version of assay.

@@ -149,8 +149,12 @@ impl Dataset {
     /// size 1 are left out, or the model takes a flat vector of as many elements. Channels are never reordered.
     #[must_use]
     pub fn fits(&self, shape: &[usize]) -> bool {
-        let squeezed = |shape: &[usize]| shape.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
         let (ours, theirs) = (squeezed(&self.sample_shape), squeezed(shape));
         ours == theirs || (theirs.len() <= 1 && shape.iter().product::<usize>() == self.samples.ncols())
     }
+}
+
+/// A shape without its dimensions of size 1.
+fn squeezed(shape: &[usize]) -> Vec<usize> {
+    shape.iter().copied().filter(|&d| d != 1).collect()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::{ColorType, DynamicImage, ImageError, ImageReader, Limits};
 
-use super::{DataError, npy};
+use super::{DataError, npy, squeezed};
 
 /// Longest side of an image, in pixels.
 const MAX_SIDE: u32 = 16_384;
@@ -60,7 +60,6 @@ pub fn decode_image(name: &str, bytes: &[u8], shape: &[usize]) -> Result<Vec<f32
 fn decode_npy(name: &str, bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, DataError> {
     let path = Path::new(name);
     let mut array = npy::read(path, Cursor::new(bytes), usize::MAX)?;
-    let squeezed = |shape: &[usize]| shape.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
     if squeezed(&array.shape) != squeezed(shape) {
         let reason = format!("shape {:?}; the model takes {shape:?}", array.shape);
         return Err(DataError::Image { what: name.to_owned(), reason });
@@ -113,7 +112,7 @@ impl Pixels {
             (1, want) => Ok(values.cycle().take(want * area).collect()),
             _ => {
                 let (first, rest) = self.bytes.split_at(area);
-                if rest.chunks(area).any(|plane| plane != first) {
+                if rest.chunks(area.max(1)).any(|plane| plane != first) {
                     return Err("is coloured, but the model takes one channel; convert it to grey first".into());
                 }
                 Ok(values.take(area).collect())
