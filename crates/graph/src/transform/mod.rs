@@ -1,7 +1,7 @@
-//! Transformations: new models from a shaped one.
+//! Transformations: new models from a given one.
 //!
-//! Each is a function from a [`Shaped`](crate::Shaped) model to a new [`Model`] in its own file. They share the
-//! walk in `reverse`, which knows no operator by name: it looks rules up in the table of operators.
+//! Each is a function to a new [`Model`] in its own file, from a [`Shaped`](crate::Shaped) one, or from a canonical one where
+//! no shapes are needed. The derivatives share the walk in `reverse`, which looks rules up in the table of operators.
 
 mod gradient;
 mod preprocess;
