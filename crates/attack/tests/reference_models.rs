@@ -84,6 +84,31 @@ fn cifar(material: &Material) -> Data {
     Data { images: Array2::from_shape_vec((100, 3072), pixels).unwrap(), labels }
 }
 
+/// Instances of a verification benchmark: clean images with their labels, and the boxes that the perturbed ones must lie in.
+struct Instances {
+    data: Data,
+    lower: Array2<f32>,
+    upper: Array2<f32>,
+}
+
+fn instances(material: &Material, benchmark: &str, rows: &[usize]) -> Instances {
+    let npz = material.npz(&format!("vnncomp/{benchmark}/instances.npz"));
+    let matrix = |name: &str, scale: f32, rows: &[usize]| {
+        let numbers = npz.get(name).to_tensor().to_f64().unwrap();
+        let features = numbers.len() / npz.get(name).dims()[0];
+        let row = |&i: &usize| numbers[i * features..(i + 1) * features].iter().map(move |v| *v as f32 / scale);
+        Array2::from_shape_vec((rows.len(), features), rows.iter().flat_map(row).collect()).unwrap()
+    };
+    let of = |name: &str| npz.get(name).i64s();
+    let images: Vec<_> = rows.iter().map(|&i| of("image_index")[i] as usize).collect();
+    let labels = rows.iter().map(|&i| Class(of("label")[i] as u32)).collect();
+    Instances {
+        data: Data { images: matrix("pixels_u8", 255.0, &images), labels },
+        lower: matrix("lower", 1.0, rows),
+        upper: matrix("upper", 1.0, rows),
+    }
+}
+
 const FASHION: [&str; 4] = ["fashion-dense", "fashion-pruned", "fashion-robust", "fashion-robust-pruned"];
 
 /// PGD-40 as the reference ran it: one random start and steps of eps / 10 for the maximum norm, from the image for the other.
@@ -156,6 +181,40 @@ fn models_of_the_verification_competition_are_as_robust_as_in_the_reference() {
             println!("{name} {eps}: {robust} robust of 100; reference PGD-40 {pgd}, AutoAttack {autoattack}");
             assert_eq!(correct(&attacked), expected(&run["clean_correct"]), "{name}");
             assert!(robust <= pgd + 1 && robust >= autoattack, "{name} {eps}");
+        }
+    }
+}
+
+/// What a complete verifier proved robust is never broken; of the rest, as much as the reference breaks.
+#[test]
+fn instances_of_the_verification_competition_are_broken_only_where_that_is_possible() {
+    let (Some(runtime), Some(material)) = (runtime(), material()) else { return };
+    let reference = material.json("attacks.json");
+    for (benchmark, key, model, eps) in [
+        ("mnistfc", "mnistfc_2022seed", "mnist-net_256x2.onnx", "0.03"),
+        ("mnistfc", "mnistfc_2022seed", "mnist-net_256x2.onnx", "0.05"),
+        ("verivital", "verivital", "Convnet_avgpool.onnx", "0.02"),
+        ("verivital", "verivital", "Convnet_avgpool.onnx", "0.04"),
+        ("verivital", "verivital", "Convnet_maxpool.onnx", "0.004"),
+    ] {
+        let run = &reference["runs"][format!("{benchmark}/{key}|{model}|eps{eps}")];
+        let expected = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
+        let rows: Vec<_> = run["instances"].as_array().unwrap().iter().map(expected).collect();
+        let proved: Vec<_> = run["truth"].as_array().unwrap().iter().map(|truth| truth == "unsat").collect();
+        let Instances { data, lower, upper } = instances(&material, benchmark, &rows);
+        let file = material.path(&format!("vnncomp/{benchmark}/{model}"));
+        let classifier = OnnxClassifier::load(&runtime, &file, &ClassifierOptions::default()).unwrap();
+        let attacked = data.attack(&classifier, &Pgd::default(), Norm::Linf, eps);
+        let robust = attacked.count(Outcome::Robust);
+        let (pgd, least) = (expected(&run["pgd40_ce"]["robust"]), proved.iter().filter(|p| **p).count());
+        println!("{model} {eps}: {robust} robust of {}; reference PGD-40 {pgd}, proved {least}", rows.len());
+        assert_eq!(correct(&attacked), expected(&run["clean_correct"]), "{model} {eps}");
+        assert!(robust <= pgd + 1 && attacked.count(Outcome::Unstable) == 0, "{model} {eps}");
+        for (i, outcome) in attacked.outcomes.iter().enumerate().filter(|(_, o)| o.outcome == Outcome::Broken) {
+            assert!(!proved[i], "{model} {eps}: instance {i} {outcome:?}");
+            // The instances' files write the same box with fewer digits.
+            let inside = |(&x, (&low, &high)): (&f32, (&f32, &f32))| x >= low - 1e-7 && x <= high + 1e-7;
+            assert!(attacked.adversarial.row(i).iter().zip(lower.row(i).iter().zip(upper.row(i))).all(inside));
         }
     }
 }
