@@ -222,9 +222,24 @@ fn progress_reaches_its_end_in_every_stage() {
         assert_eq!((last.steps_done, last.stages), (last.steps_total, 6), "{last:?}");
         assert!(steps.is_sorted_by_key(|p| p.steps_done));
     }
-    let last: Vec<_> =
-        (1..=6).map(|s| recorded.progress.iter().rfind(|p| p.stage_number == s).unwrap().correct).collect();
-    assert_eq!(last, [20, 16, 16, 16, 14, 14]);
+    assert_eq!(last_correct(&recorded, 6), [20, 16, 16, 16, 14, 14]);
+}
+
+/// Samples that the last progress of each stage calls correct.
+fn last_correct(recorded: &Recorded, stages: u32) -> Vec<u64> {
+    let last = |stage| recorded.progress.iter().rfind(|p| p.stage_number == stage).unwrap();
+    (1..=stages).map(|stage| last(stage).correct).collect()
+}
+
+#[test]
+fn the_last_progress_of_a_stage_says_what_the_report_says() {
+    // FGSM moves 0.425 and 0.475 up to where the model fails: they are neither broken nor robust.
+    let model = Hyperplane { finite_below: 0.52, ..Hyperplane::new(0.9) };
+    let (report, recorded) = audit(&plan(&["failing"], ""), &[("failing", &model)]);
+    let result = &report.models[0];
+    let last = last_correct(&recorded, 3);
+    assert_eq!((last[0], last[2]), (result.clean.hits(), result.threats[0].robust.hits()));
+    assert_eq!(last, [10, 8, 8]);
 }
 
 #[test]

@@ -134,6 +134,19 @@ pub enum AuditError {
         /// What does not fit, what was expected, and what to do.
         reason: String,
     },
+    /// An attack of the plan needs a gradient and the model has none.
+    #[error(
+        "model \"{model}\" has no gradient ({reason}), which attack \"{attack}\" needs; use an attack that needs none, or a \
+         model without that operator"
+    )]
+    NoGradient {
+        /// Name of the model.
+        model: String,
+        /// The attack.
+        attack: &'static str,
+        /// The operator and node that stand in the way.
+        reason: String,
+    },
     /// The model could not be evaluated.
     #[error("model \"{model}\": {source}")]
     Model {
@@ -208,9 +221,8 @@ fn fit(
         for attack in attacks.iter().flatten() {
             let name = attack.description().name;
             if let (Gradients::Unavailable(reason), true) = (&spec.gradients, attack.description().needs_gradient) {
-                return fail(format!(
-                    "has no gradient ({reason}), which attack \"{name}\" needs; choose another attack"
-                ));
+                let (model, reason) = (subject.name.clone(), reason.clone());
+                return Err(AuditError::NoGradient { model, attack: name, reason });
             }
             if spec.classes < attack.min_classes() {
                 let (classes, least) = (spec.classes, attack.min_classes());

@@ -149,6 +149,10 @@ impl<'a> Model<'a> {
                 }
             }
         }
+        // What was found is verified by now, and some samples may have failed: the last word on a stage is what the report says.
+        progress.steps_done = progress.steps_total;
+        progress.correct = correct.iter().filter(|&&i| self.fates.get(i) == Some(&Fate::Held)).count() as u64;
+        log.observer.progress(&progress);
         outcomes.sort_unstable_by_key(|(sample, _)| *sample);
         cost.seconds = start.elapsed().as_secs_f64();
         tracing::debug!(model = self.subject.name, stage = progress.stage, correct = progress.correct, "attack ended");
