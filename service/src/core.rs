@@ -85,8 +85,14 @@ impl Core {
     }
 
     /// Samples of one run of a model.
-    pub(crate) fn batch(&self) -> NonZeroUsize {
+    fn batch(&self) -> NonZeroUsize {
         at_least_one(self.config.runtime.batch)
+    }
+
+    /// Samples that an attack or an audit evaluates at once. It waits for each batch before it asks for the next, and the
+    /// model shares a batch between its sessions: with a full run for every session, none is idle while the job goes on.
+    pub(crate) fn job_batch(&self) -> NonZeroUsize {
+        self.batch().saturating_mul(at_least_one(self.config.runtime.sessions))
     }
 
     /// Why the server takes no traffic; empty when it does.

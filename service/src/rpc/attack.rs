@@ -38,7 +38,7 @@ pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Ev
         ids: sample_ids(&request.sample_ids, n)?,
         threat: threat("threat", request.threat.as_ref(), &hosted)?,
         seed: request.seed,
-        batch: core.batch(),
+        batch: core.job_batch(),
         return_adversarial: request.return_adversarial,
         version: hosted.version.to_string(),
         classifier: Metered { hosted, metrics: core.metrics.clone(), rpc: "Attack" },

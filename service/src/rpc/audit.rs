@@ -94,7 +94,7 @@ impl Work {
             parameters: hosted.info().parameters,
             bounds: bounds(hosted)?,
             labels: hosted.manifest.labels.clone(),
-            batch: self.core.batch(),
+            batch: self.core.job_batch(),
             classifier: model,
         })
     }
