@@ -1,13 +1,18 @@
 //! A job: long work on a thread of its own, whose progress and result are streamed.
 //!
-//! The stream takes the latest progress when its reader is ready for it, so a slow reader never holds up the work and never
-//! misses the result. The work is told to stop when the reader goes away, the deadline passes or the server is cut off.
+//! Progress is kept until the stream's reader is ready for it, so a slow reader never holds up the work: the end of each stage
+//! is kept, anything between only until there is newer. The reader misses no end of a stage and never the result. The work is
+//! told to stop when the reader goes away, the deadline passes or the server is cut off.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use assay_attack::Cancel;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc},
     task::JoinHandle,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,23 +26,23 @@ pub(crate) type Events<T> = ReceiverStream<Result<T, Status>>;
 /// How long a reader has to take the news that its work was stopped.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Starts `work` in the place of `permit`. It is given a function that publishes progress, and a switch to obey.
+/// Starts `work` in the place of `permit`. It is given where to publish its progress, and a switch to obey.
 pub(crate) fn start<T, W>(call: Arc<Call>, permit: Permit, work: W) -> Events<T>
 where
-    T: Clone + Send + Sync + 'static,
-    W: FnOnce(&dyn Fn(T), &Cancel) -> Result<T, CallError> + Send + 'static,
+    T: Send + 'static,
+    W: FnOnce(&Progress<T>, &Cancel) -> Result<T, CallError> + Send + 'static,
 {
-    let (publish, latest) = watch::channel(None);
+    let progress = Arc::new(Progress::default());
     let (events, stream) = mpsc::channel(1);
     let cancel = StopOnDrop(Cancel::default());
-    let switch = cancel.0.clone();
+    let (published, switch) = (Arc::clone(&progress), cancel.0.clone());
     let work = tokio::task::spawn_blocking(move || {
         // The place is taken for as long as the work goes on, even if nobody waits for it any more.
         let _permit = permit;
-        work(&|progress| drop(publish.send_replace(Some(progress))), &switch)
+        work(&published, &switch)
     });
     tokio::spawn(async move {
-        let last = follow(&call, work, latest, &events).await;
+        let last = follow(&call, work, &progress, &events).await;
         drop(cancel);
         let last = last.map_err(Status::from);
         let taken = events.send(last);
@@ -50,6 +55,59 @@ where
     ReceiverStream::new(stream)
 }
 
+/// Progress that waits for its reader: at most one event for each stage that ended, and one more.
+#[derive(Debug)]
+pub(crate) struct Progress<T> {
+    waiting: Mutex<Waiting<T>>,
+    news: Notify,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    /// How stages ended, oldest first.
+    ends: VecDeque<T>,
+    /// What happened since.
+    latest: Option<T>,
+}
+
+impl<T> Default for Progress<T> {
+    fn default() -> Self {
+        Self { waiting: Mutex::new(Waiting { ends: VecDeque::new(), latest: None }), news: Notify::new() }
+    }
+}
+
+impl<T> Progress<T> {
+    /// Work goes on; `event` replaces what was not read since the last end of a stage.
+    pub(crate) fn update(&self, event: T) {
+        self.waiting().latest = Some(event);
+        self.news.notify_one();
+    }
+
+    /// A stage ended with `event`, which is kept until it is read.
+    pub(crate) fn end_stage(&self, event: T) {
+        let mut waiting = self.waiting();
+        waiting.latest = None;
+        waiting.ends.push_back(event);
+        drop(waiting);
+        self.news.notify_one();
+    }
+
+    /// The oldest event that waits.
+    fn take(&self) -> Option<T> {
+        let mut waiting = self.waiting();
+        waiting.ends.pop_front().or_else(|| waiting.latest.take())
+    }
+
+    fn is_empty(&self) -> bool {
+        let waiting = self.waiting();
+        waiting.ends.is_empty() && waiting.latest.is_none()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Stops the work when whoever follows it ends, in whatever way: a runtime that shuts down drops its tasks.
 struct StopOnDrop(Cancel);
 
@@ -59,33 +117,66 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Passes progress on until the work ends or is to stop.
-async fn follow<T: Clone>(
+/// Passes progress on until the work ends or is to stop. What waits when the work ends is passed on before the result.
+async fn follow<T>(
     call: &Call,
     mut work: JoinHandle<Result<T, CallError>>,
-    mut latest: watch::Receiver<Option<T>>,
+    progress: &Progress<T>,
     events: &mpsc::Sender<Result<T, Status>>,
 ) -> Result<T, CallError> {
-    let (mut news, mut working) = (false, true);
-    loop {
+    let result = loop {
+        let news = !progress.is_empty();
         tokio::select! {
             biased;
             () = call.stop().cancelled() => return Err(call.why_stopped()),
             () = tokio::time::sleep_until(call.deadline()) => return Err(call.why_stopped()),
             result = &mut work => {
-                return result.unwrap_or_else(|e| Err(CallError::Internal(format!("the work ended early: {e}"))));
+                break result.unwrap_or_else(|e| Err(CallError::Internal(format!("the work ended early: {e}"))))?;
             }
             slot = events.reserve(), if news => {
                 let Ok(slot) = slot else { return Err(call.why_stopped()) };
-                if let Some(progress) = latest.borrow_and_update().clone() {
-                    slot.send(Ok(progress));
+                if let Some(event) = progress.take() {
+                    slot.send(Ok(event));
                 }
-                news = false;
             }
-            changed = latest.changed(), if working && !news => match changed {
-                Ok(()) => news = true,
-                Err(_) => working = false,
-            },
+            () = progress.news.notified(), if !news => {}
         }
+    };
+    while let Some(event) = progress.take() {
+        tokio::select! {
+            biased;
+            () = call.stop().cancelled() => break,
+            taken = events.send(Ok(event)) => if taken.is_err() { break },
+        }
+    }
+    Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T>(progress: &Progress<T>) -> Vec<T> {
+        std::iter::from_fn(|| progress.take()).collect()
+    }
+
+    #[test]
+    fn the_end_of_every_stage_waits_for_its_reader_and_only_the_latest_besides() {
+        let progress = Progress::default();
+        for stage in ["clean", "pgd"] {
+            (0..1000).for_each(|step| progress.update((stage, step)));
+            progress.end_stage((stage, 1000));
+        }
+        (0..7).for_each(|step| progress.update(("fgsm", step)));
+        assert_eq!(read(&progress), [("clean", 1000), ("pgd", 1000), ("fgsm", 6)]);
+        assert!(progress.is_empty());
+    }
+
+    #[test]
+    fn what_a_stage_said_before_its_end_is_not_read_after_it() {
+        let progress = Progress::default();
+        progress.update(1);
+        progress.end_stage(2);
+        assert_eq!(read(&progress), [2]);
     }
 }

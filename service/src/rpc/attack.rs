@@ -2,9 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
-use assay_attack::{
-    Attack, AttackError, Attacked, Budget, Cancel, Job, Outcome, Progress, SampleId, SampleOutcome, Threat,
-};
+use assay_attack::{Attack, AttackError, Attacked, Budget, Cancel, Job, Outcome, SampleId, SampleOutcome, Threat};
 use assay_proto::v1::{self, AttackProgress, AttackRequest, AttackResponse, AttackResult, attack_response::Event};
 use assay_runtime::{Class, Classifier};
 use ndarray::Array2;
@@ -17,7 +15,7 @@ use super::{
 use crate::{
     call::Call,
     core::Core,
-    job::{self, Events},
+    job::{self, Events, Progress},
     status::CallError,
     tensor,
 };
@@ -47,7 +45,7 @@ pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Ev
     };
     let permit = core.admission.job()?;
     let stopped = Arc::clone(&call);
-    Ok(job::start(call, permit, move |publish, cancel| work.run(publish, cancel, &stopped)))
+    Ok(job::start(call, permit, move |progress, cancel| work.run(progress, cancel, &stopped)))
 }
 
 /// An attack that was understood.
@@ -65,7 +63,12 @@ struct Work {
 }
 
 impl Work {
-    fn run(&self, publish: &dyn Fn(AttackResponse), cancel: &Cancel, call: &Call) -> Result<AttackResponse, CallError> {
+    fn run(
+        &self,
+        progress: &Progress<AttackResponse>,
+        cancel: &Cancel,
+        call: &Call,
+    ) -> Result<AttackResponse, CallError> {
         let job = Job {
             classifier: &self.classifier,
             attack: self.attack.as_ref(),
@@ -78,7 +81,7 @@ impl Work {
             budget: Budget::default(),
         };
         let started = Instant::now();
-        let mut observer = |progress| publish(AttackResponse { event: Some(Event::Progress(wire_progress(progress))) });
+        let mut observer = |now| progress.update(AttackResponse { event: Some(Event::Progress(wire_progress(now))) });
         let attacked = assay_attack::run(&job, &mut observer, cancel).map_err(refused)?;
         if attacked.stopped.is_some() {
             return Err(call.why_stopped());
@@ -120,7 +123,8 @@ fn sample_ids(given: &[u64], n: usize) -> Result<Vec<SampleId>, CallError> {
     Ok(given.iter().copied().map(SampleId).collect())
 }
 
-fn refused(error: AttackError) -> CallError {
+/// Why an attack was not run.
+pub(super) fn refused(error: AttackError) -> CallError {
     match error {
         AttackError::Model(error) => error.into(),
         AttackError::NoGradient { .. } => CallError::Precondition(error.to_string()),
@@ -128,8 +132,8 @@ fn refused(error: AttackError) -> CallError {
     }
 }
 
-fn wire_progress(progress: Progress) -> AttackProgress {
-    let Progress { steps_done, steps_total, samples, finished, broken } = progress;
+fn wire_progress(progress: assay_attack::Progress) -> AttackProgress {
+    let assay_attack::Progress { steps_done, steps_total, samples, finished, broken } = progress;
     AttackProgress { steps_done, steps_total, samples, finished, broken }
 }
 

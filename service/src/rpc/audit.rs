@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 use assay_attack::Cancel;
 use assay_audit::{
     AttackSpec, AuditError, DataSource, Dataset, Environment, Gate, Html, Json, Markdown, ModelRef, Observer, Parts,
-    Plan, PlanError, Progress, Render, Report, Subject, Verdict,
+    Plan, PlanError, Render, Report, Subject, Verdict,
 };
 use assay_proto::v1::{
     self, AuditProgress, AuditReport, AuditRequest, AuditResponse, RenderedReport, ReportFormat,
@@ -14,13 +14,14 @@ use assay_proto::v1::{
 use tonic::Request;
 
 use super::{
+    attack::refused as attack_refused,
     metered::Metered,
     request::{attack, bounds, check_steps, expected, labels, norm_and_eps, sorted},
 };
 use crate::{
     call::Call,
     core::Core,
-    job::{self, Events},
+    job::{self, Events, Progress},
     repository::Hosted,
     status::CallError,
     tensor,
@@ -41,7 +42,7 @@ pub(super) fn audit(core: &Arc<Core>, request: Request<AuditRequest>) -> Result<
     }
     let permit = core.admission.job()?;
     let work = Work { core: Arc::clone(core), models, plan, formats, call: Arc::clone(&call) };
-    Ok(job::start(call, permit, move |publish, cancel| work.run(data, publish, cancel)))
+    Ok(job::start(call, permit, move |progress, cancel| work.run(data, progress, cancel)))
 }
 
 /// An audit that was understood.
@@ -60,7 +61,7 @@ enum Data {
 }
 
 impl Work {
-    fn run(&self, data: Data, publish: &dyn Fn(AuditResponse), cancel: &Cancel) -> Result<AuditResponse, CallError> {
+    fn run(&self, data: Data, progress: &Progress<AuditResponse>, cancel: &Cancel) -> Result<AuditResponse, CallError> {
         let data = data.open(self.core.config.limits.max_audit_samples)?;
         self.call.samples(data.len());
         let metrics = &self.core.metrics;
@@ -75,7 +76,7 @@ impl Work {
             onnxruntime: self.core.runtime.version().to_owned(),
             date: rfc3339(SystemTime::now()),
         };
-        let mut follower = Follower { models: &self.models, publish };
+        let mut follower = Follower { models: &self.models, progress, last: None };
         let report = assay_audit::run(&self.plan, &subjects, &data, environment, &mut follower, cancel)
             .map_err(|error| refused(error, &self.call))?;
         metrics.audited(match report.verdict {
@@ -118,11 +119,21 @@ impl Data {
 /// Passes an audit's progress on.
 struct Follower<'a> {
     models: &'a [Arc<Hosted>],
-    publish: &'a dyn Fn(AuditResponse),
+    progress: &'a Progress<AuditResponse>,
+    last: Option<AuditResponse>,
 }
 
 impl Observer for Follower<'_> {
-    fn progress(&mut self, progress: &Progress) {
+    fn event(&mut self, event: &assay_audit::Event) {
+        use assay_audit::Event::{Attacked, Clean};
+        if matches!(event, Clean(_) | Attacked(_))
+            && let Some(last) = self.last.take()
+        {
+            self.progress.end_stage(last);
+        }
+    }
+
+    fn progress(&mut self, progress: &assay_audit::Progress) {
         let model = usize::try_from(progress.model.0).ok().and_then(|at| self.models.get(at));
         let progress = AuditProgress {
             model: model.map(|hosted| hosted.name.clone()).unwrap_or_default(),
@@ -134,7 +145,9 @@ impl Observer for Follower<'_> {
             steps_done: progress.steps_done,
             steps_total: progress.steps_total,
         };
-        (self.publish)(AuditResponse { event: Some(Event::Progress(progress)) });
+        let event = AuditResponse { event: Some(Event::Progress(progress)) };
+        self.last = Some(event.clone());
+        self.progress.update(event);
     }
 }
 
@@ -254,7 +267,9 @@ fn refused(error: AuditError, call: &Call) -> CallError {
         AuditError::Plan(error) => wrong_plan(error),
         AuditError::Data(error) => CallError::field("data", error.to_string()),
         AuditError::Subject { .. } => CallError::field("models", error.to_string()),
+        AuditError::NoGradient { .. } => CallError::Precondition(error.to_string()),
         AuditError::Model { source, .. } => source.into(),
+        AuditError::Attack { source, .. } => attack_refused(source),
         AuditError::Stopped => call.why_stopped(),
         other => CallError::Internal(other.to_string()),
     }

@@ -23,6 +23,8 @@ async fn progress_never_falls_and_the_result_comes_last() {
     assert!(!progress.is_empty());
     assert!(progress.is_sorted_by(|a, b| a.steps_done <= b.steps_done && a.broken <= b.broken));
     assert!(progress.iter().all(|event| event.samples == 16 && event.steps_done <= event.steps_total));
+    let last = progress.last().unwrap();
+    assert_eq!((last.finished, last.steps_done), (16, last.steps_total));
     assert_eq!(result.outcomes.len(), 16);
     assert_eq!(result.version, "1");
     let cost = result.cost.unwrap();

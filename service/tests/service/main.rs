@@ -13,6 +13,7 @@ mod harness;
 mod health;
 mod limits;
 mod metrics;
+mod opaque;
 mod predict;
 mod program;
 mod readiness;

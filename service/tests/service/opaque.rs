@@ -1,0 +1,63 @@
+//! A model with an operator that has no gradient rule predicts, and says what it cannot do.
+
+use std::fs;
+
+use crate::harness::{Running, attack_request, deploy, linf, pgd, predict_request};
+use assay_graph::{Limits, Model};
+use assay_proto::v1::{
+    AttackRequest, AttackSpec, AuditRequest, Evaluation, GetModelRequest, ModelRef, PredictRequest, RegisteredData,
+    audit_request::Data,
+};
+use tonic::{Code, Status};
+
+const NAME: &str = "opaque";
+
+/// The demo's robust model with its last `Relu` made a `Sign`, which has no rule. Returns the node's name too.
+fn repository() -> (tempfile::TempDir, String) {
+    let mut model = Model::load(&deploy("models/fashion-robust/1/model.onnx"), &Limits::default()).unwrap();
+    let node = model.graph.nodes.iter_mut().rfind(|node| node.operator == "Relu").unwrap();
+    node.operator = "Sign".to_owned();
+    let node = node.label().to_owned();
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join(NAME).join("1");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("model.onnx"), model.to_bytes()).unwrap();
+    (root, node)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_predicts_and_its_attack_is_refused_with_operator_and_node() {
+    let (root, node) = repository();
+    let models = root.path().to_owned();
+    let server = Running::with(move |config| config.models = models).await;
+    let mut client = server.client().await;
+    let request = PredictRequest { model: NAME.to_owned(), ..predict_request(2) };
+    assert_eq!(client.predict(request).await.unwrap().into_inner().predictions.len(), 2);
+
+    let model = client.get_model(GetModelRequest { model: NAME.to_owned(), ..Default::default() }).await.unwrap();
+    let model = model.into_inner();
+    assert!(!model.gradient_available);
+    assert!(model.gradient_reason.contains("Sign") && model.gradient_reason.contains(&node), "{model:?}");
+
+    let refused = |status: Status| {
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+        assert!(status.message().contains(&model.gradient_reason), "{status}");
+    };
+    let attack = |name: &str| AttackRequest {
+        model: NAME.to_owned(),
+        attack: Some(AttackSpec { name: name.to_owned(), ..Default::default() }),
+        ..attack_request(4, &[])
+    };
+    for name in ["fgsm", "pgd"] {
+        let mut events = client.attack(attack(name)).await.unwrap().into_inner();
+        refused(events.message().await.unwrap_err());
+    }
+    let audit = AuditRequest {
+        models: vec![ModelRef { model: NAME.to_owned(), version: String::new() }],
+        data: Some(Data::Registered(RegisteredData { name: "fashion-mnist".to_owned(), samples: 8 })),
+        evaluations: vec![Evaluation { threat: Some(linf("0.1")), attacks: vec![pgd(&[])] }],
+        ..Default::default()
+    };
+    let mut events = client.audit(audit).await.unwrap().into_inner();
+    refused(events.message().await.unwrap_err());
+}
