@@ -82,7 +82,7 @@ pub(crate) struct Predict {
     pub(crate) model: String,
 
     /// Image (PNG, JPEG or NPY); may be given several times
-    #[arg(long = "image", value_name = "FILE", required_unless_present = "data", conflicts_with = "data", num_args = 1..)]
+    #[arg(long = "image", value_name = "FILE", conflicts_with = "data", num_args = 1..)]
     pub(crate) images: Vec<PathBuf>,
 
     #[command(flatten)]

@@ -1,13 +1,12 @@
 //! The way to whoever evaluates: a server, or a repository hosted in this process.
 
-use std::error::Error;
 use std::time::Duration;
 
 use assay_proto::v1::assay_client::AssayClient;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::args::Target;
-use crate::error::ClientError;
+use crate::error::{ClientError, root_cause};
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,7 +27,13 @@ impl Connection {
             #[cfg(feature = "embedded")]
             Some(folder) => {
                 let config = assay_server::Config { models: folder.clone(), ..assay_server::Config::default() };
-                let embedded = assay_server::embed(config).await.map_err(|e| ClientError::Environment(e.to_string()))?;
+                let embedded = assay_server::embed(config).await.map_err(|error| match error {
+                    assay_server::ServerError::Repository { path, reason } => ClientError::Usage(format!(
+                        "--embed {}: {reason}; expected a folder of models, each NAME/VERSION/model.onnx",
+                        path.display()
+                    )),
+                    other => ClientError::Environment(other.to_string()),
+                })?;
                 Ok(Self { channel: embedded.channel(), embedded: Some(embedded) })
             }
             #[cfg(not(feature = "embedded"))]
@@ -66,13 +71,4 @@ async fn dial(address: &str) -> Result<Channel, ClientError> {
         .connect()
         .await
         .map_err(|error| ClientError::Unreachable { address: address.to_owned(), cause: root_cause(&error) })
-}
-
-/// The innermost cause: tonic's own text is only "transport error".
-fn root_cause(error: &dyn Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }

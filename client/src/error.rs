@@ -18,6 +18,9 @@ pub(crate) enum ClientError {
         /// The transport's own words.
         cause: String,
     },
+    /// The connection broke while the server was at work.
+    #[error("the connection to the server was lost ({0}); its log may say why. Run the command again once it is back")]
+    Lost(String),
     /// The server's answer to this request.
     #[error("{} ({:?})", .0.message(), .0.code())]
     Rpc(Box<Status>),
@@ -45,6 +48,19 @@ impl ClientError {
 
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
-        Self::Rpc(Box::new(status))
+        // What the server says has no cause on this side.
+        match std::error::Error::source(&status) {
+            Some(cause) => Self::Lost(root_cause(cause)),
+            None => Self::Rpc(Box::new(status)),
+        }
     }
+}
+
+/// The innermost cause: what is around it is only "transport error".
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }

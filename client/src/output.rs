@@ -1,6 +1,7 @@
 //! Tables and JSON on standard output.
 
 use std::io::Write;
+use std::path::Path;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
@@ -12,6 +13,19 @@ use crate::error::ClientError;
 pub(crate) enum Verdict {
     Pass,
     Fail,
+}
+
+/// Fails where the file that `flag` names cannot be written. Asked before the evaluation: afterwards its work would be lost.
+pub(crate) fn must_be_writable(flag: &str, file: &Path) -> Result<(), ClientError> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let problem = if file.is_dir() {
+        "is a folder; name a file".to_owned()
+    } else if !folder.is_dir() {
+        format!("there is no folder {}; create it first", folder.display())
+    } else {
+        return Ok(());
+    };
+    Err(ClientError::Usage(format!("{flag} {}: {problem}", file.display())))
 }
 
 /// A table with these column heads; columns in `right` hold numbers.
@@ -27,7 +41,7 @@ pub(crate) fn table(heads: &[&str], right: &[usize]) -> Table {
 }
 
 /// Prints `text` and a line end. A closed pipe is not an error: the reader has seen enough.
-pub(crate) fn print(text: &impl std::fmt::Display) -> Result<(), ClientError> {
+pub(crate) fn print(text: &(impl std::fmt::Display + ?Sized)) -> Result<(), ClientError> {
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(ClientError::Environment(format!("cannot write to standard output: {error}")))

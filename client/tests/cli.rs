@@ -4,7 +4,7 @@
 mod server;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -178,6 +178,42 @@ fn usage_errors_say_what_to_do() {
         &embedded(&[&["attack", "fashion-dense", "--threat", "Linf:0.1"], &DATA[..], &["--attack", "pdg"]].concat()),
     );
     fails(2, "unknown attack", &embedded(&["attacks", "nothing"]));
+    fails(2, "--image FILE, or --data PATH", &embedded(&["predict", "fashion-dense"]));
+    fails(2, "NAME/VERSION/model.onnx", &["--embed", "no/such/folder", "models"]);
+}
+
+#[test]
+fn files_that_cannot_be_written_are_refused_before_the_work() {
+    let threat = [&DATA[..], &["--threat", "Linf:0.1", "--attack", "pgd:steps=10000"]].concat();
+    let audit = [&["audit", "fashion-dense"], &threat[..]].concat();
+    let attack = [&["attack", "fashion-dense"], &threat[..]].concat();
+    fails(2, "no folder no/such", &embedded(&[&audit[..], &["--report", "no/such/r.html"]].concat()));
+    fails(2, "no folder no/such", &embedded(&[&attack[..], &["--save", "no/such/x.npy"]].concat()));
+    fails(2, "name a file", &embedded(&[&attack[..], &["--save", "deploy"]].concat()));
+}
+
+#[test]
+fn a_repository_without_models_and_one_with_a_broken_model_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    assert!(succeeds(&["--embed", root, "models"]).contains("NAME/VERSION/model.onnx"));
+    let version = folder.path().join("broken/1");
+    std::fs::create_dir_all(&version).unwrap();
+    std::fs::write(version.join("model.onnx"), "no model").unwrap();
+    assert!(succeeds(&["--embed", root, "models"]).contains("not an ONNX model"));
+    fails(3, "not an ONNX model", &[&["--embed", root, "predict", "broken"], &DATA[..]].concat());
+}
+
+#[test]
+fn a_missing_library_is_told_with_the_remedy() {
+    let output = Command::new(env!("CARGO_BIN_EXE_assay"))
+        .env("ORT_DYLIB_PATH", "/no/such/libonnxruntime.so")
+        .args(["--embed", "deploy/models", "models"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("make setup"), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -200,6 +236,50 @@ fn a_server_gives_the_same_answers_as_an_embedded_one() {
     }
     assert_eq!(remote, local);
     assert_eq!(server.stop(), Some(0));
+}
+
+/// An audit at `server` that outlasts every test, once it has begun to attack.
+fn endless_audit(server: &Server) -> std::process::Child {
+    let arguments = [
+        &["--server", &server.address, "audit", "fashion-robust"],
+        &DATA[..],
+        &["--samples", "64", "--threat", "Linf:0.1", "--attack", "pgd:steps=10000"],
+    ]
+    .concat();
+    let audit = Command::new(env!("CARGO_BIN_EXE_assay"))
+        .current_dir(repository())
+        .args(arguments)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    server.wait_until("assay_attack_gradients_total{rpc=\"Audit\",model=\"fashion-robust\"}", |count| count > 0.0);
+    audit
+}
+
+#[test]
+fn an_interrupt_ends_the_audit_and_the_work_of_the_server() {
+    let server = Server::start(&repository());
+    let audit = endless_audit(&server);
+    assert!(Command::new("kill").args(["-INT", &audit.id().to_string()]).status().unwrap().success());
+    let output = audit.wait_with_output().unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert!(message.contains("interrupted"), "{message}");
+    let cancelled = "assay_requests_total{rpc=\"Audit\",model=\"fashion-robust\",code=\"CANCELLED\"}";
+    server.wait_until(cancelled, |count| count == 1.0);
+    // It has nothing left to drain.
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_server_that_dies_is_told_in_words() {
+    let server = Server::start(&repository());
+    let audit = endless_audit(&server);
+    drop(server);
+    let output = audit.wait_with_output().unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert!(message.contains("the connection to the server was lost"), "{message}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Session;
 use crate::args::{Attack, Output};
 use crate::error::ClientError;
-use crate::output::{Verdict, print, print_json, rate, table};
+use crate::output::{Verdict, must_be_writable, print, print_json, rate, table};
 use crate::progress::Progress;
 use crate::samples::Samples;
 use crate::spec;
@@ -29,6 +29,9 @@ pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdi
     let Some(path) = &command.data.data else {
         return Err(ClientError::Usage("--data PATH is required: an attack needs samples with their labels".into()));
     };
+    if let Some(file) = &command.save {
+        must_be_writable("--save", file)?;
+    }
     let model = spec::model(&command.model);
     let (info, input) = session.model(&model).await?;
     let samples = Samples::open(path, command.data.samples)?;
@@ -194,7 +197,7 @@ fn save(file: &Path, attacked: &Attacked, samples: &Samples, input: &InputSpec) 
     let array = ArrayD::from_shape_vec(IxDyn(&shape), attacked.adversarial.clone())
         .map_err(|error| ClientError::Protocol(format!("the adversarial batch: {error}")))?;
     ndarray_npy::write_npy(file, &array)
-        .map_err(|error| ClientError::Usage(format!("--save {}: {error}", file.display())))
+        .map_err(|error| ClientError::Environment(format!("cannot write {}: {error}", file.display())))
 }
 
 #[cfg(test)]

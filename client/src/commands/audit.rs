@@ -13,7 +13,7 @@ use assay_proto::v1::{
 use super::Session;
 use crate::args::{Audit, Output};
 use crate::error::ClientError;
-use crate::output::{Verdict, print, table};
+use crate::output::{Verdict, must_be_writable, print, table};
 use crate::progress::Progress;
 use crate::samples::Samples;
 use crate::spec;
@@ -46,14 +46,13 @@ pub(crate) async fn run(session: &mut Session, command: &Audit) -> Result<Verdic
     let report: Report = serde_json::from_str(&answer.json)
         .map_err(|error| ClientError::Protocol(format!("the report's JSON: {error}")))?;
 
-    // Files first: they must be there even when the gates fail.
-    for target in &targets {
-        target.write(&answer)?;
-    }
+    // Files first: they must be there even when the gates fail. One that cannot be written does not hide the result.
+    let written = targets.iter().try_for_each(|target| target.write(&answer));
     match session.output {
         Output::Json => print(&answer.json)?,
-        Output::Human => show(&report, &command.reports)?,
+        Output::Human => show(&report, if written.is_ok() { &command.reports } else { &[] })?,
     }
+    written?;
     Ok(match report.verdict {
         assay_audit::Verdict::Pass => Verdict::Pass,
         assay_audit::Verdict::Fail => Verdict::Fail,
@@ -133,6 +132,7 @@ impl<'a> Target<'a> {
                 )));
             }
         };
+        must_be_writable("--report", path)?;
         Ok(Self { path, format })
     }
 

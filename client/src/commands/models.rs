@@ -28,6 +28,9 @@ async fn list(session: &mut Session) -> Result<(), ClientError> {
     let models = session.client.list_models(request).await?.into_inner().models;
     match session.output {
         Output::Json => print_json(&json!({ "models": models.iter().map(summary_as_json).collect::<Vec<_>>() })),
+        Output::Human if models.is_empty() => {
+            print("there are no models; a model is a file NAME/VERSION/model.onnx in the repository, VERSION a number")
+        }
         Output::Human => {
             let mut rows = table(&["model", "versions", "kind", "parent", "parameters", "state"], &[4]);
             for m in &models {

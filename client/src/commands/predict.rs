@@ -15,6 +15,9 @@ use crate::spec;
 const ROWS: usize = 20;
 
 pub(crate) async fn run(session: &mut Session, command: &Predict) -> Result<Verdict, ClientError> {
+    if command.data.data.is_none() && command.images.is_empty() {
+        return Err(ClientError::Usage("name the samples: --image FILE, or --data PATH".into()));
+    }
     let model = spec::model(&command.model);
     let (info, input) = session.model(&model).await?;
     let samples = match &command.data.data {

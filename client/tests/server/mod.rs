@@ -1,7 +1,7 @@
 //! The built `assay-server`, started for one test.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Server {
     process: Child,
     pub(crate) address: String,
+    admin: SocketAddr,
 }
 
 impl Server {
@@ -31,7 +32,22 @@ impl Server {
             assert!(Instant::now() < deadline, "the server did not start within a minute");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Self { process, address: format!("http://{grpc}") }
+        Self { process, address: format!("http://{grpc}"), admin }
+    }
+
+    /// Waits until the metric with exactly these labels satisfies a condition.
+    #[track_caller]
+    pub(crate) fn wait_until(&self, series: &str, holds: impl Fn(f64) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let scraped = get(self.admin, "/metrics").unwrap_or_default();
+            let value = scraped.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+            if value.is_some_and(&holds) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{series} is {value:?} after a minute");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Asks it to stop and returns its exit code.
@@ -43,13 +59,17 @@ impl Server {
 }
 
 /// Whether `/readyz` answers 200.
-fn is_ready(admin: std::net::SocketAddr) -> bool {
-    let Ok(mut stream) = TcpStream::connect(admin) else { return false };
+fn is_ready(admin: SocketAddr) -> bool {
+    get(admin, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// The answer with its head; `None`: nobody answers.
+fn get(admin: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(admin).ok()?;
     let mut answer = String::new();
-    let request = format!("GET /readyz HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).is_ok()
-        && stream.read_to_string(&mut answer).is_ok()
-        && answer.starts_with("HTTP/1.1 200")
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").ok()?;
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }
 
 impl Drop for Server {
