@@ -10,6 +10,9 @@ use crate::spec::{AttackArg, ThreatArg};
 const EXIT_CODES: &str =
     "Exit codes: 0 done, 1 a gate of the audit failed, 2 usage error, 3 could not reach or evaluate.";
 
+/// Heading of the options that every command has, so that they do not hide its own.
+const COMMON: &str = "Options of every command";
+
 /// Predict with, attack and audit ONNX classifiers.
 #[derive(Debug, Parser)]
 #[command(name = "assay", version, after_help = EXIT_CODES, max_term_width = 120)]
@@ -18,11 +21,11 @@ pub(crate) struct Args {
     pub(crate) target: Target,
 
     /// How to print results
-    #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
+    #[arg(long, global = true, help_heading = COMMON, value_enum, default_value_t = Output::Human)]
     pub(crate) output: Output,
 
     /// Give up after this many seconds
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
 
     #[command(subcommand)]
@@ -33,11 +36,11 @@ pub(crate) struct Args {
 #[derive(Debug, Group)]
 pub(crate) struct Target {
     /// Address of the server
-    #[arg(long, global = true, env = "ASSAY_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    #[arg(long, global = true, help_heading = COMMON, env = "ASSAY_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8081")]
     pub(crate) server: String,
 
     /// Host the model repository DIR in this process instead of calling a server
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "DIR")]
     pub(crate) embed: Option<PathBuf>,
 }
 

@@ -303,7 +303,7 @@ fn what_does_not_fit_is_refused_before_anything_is_spent() {
     assert!(refusal(&one, &[subject("a", &single)]).contains("tells 1 classes apart; sample 10"));
     let mut opaque = Hyperplane::new(0.5);
     opaque.spec.gradients = Gradients::Unavailable("NonZero at \"n\"".into());
-    assert!(refusal(&one, &[subject("a", &opaque)]).contains("NonZero at \"n\"), which attack \"fgsm\" needs"));
+    assert!(refusal(&one, &[subject("a", &opaque)]).contains("which attack \"fgsm\" needs: NonZero at \"n\""));
     let scaled = Subject { bounds: Bounds::new(0.0, 255.0).unwrap(), ..subject("b", &model) };
     assert!(refusal(&plan(&["a", "b"], ""), &[subject("a", &model), scaled]).contains("the same eps means two things"));
 }

@@ -135,10 +135,7 @@ pub enum AuditError {
         reason: String,
     },
     /// An attack of the plan needs a gradient and the model has none.
-    #[error(
-        "model \"{model}\" has no gradient ({reason}), which attack \"{attack}\" needs; use an attack that needs none, or a \
-         model without that operator"
-    )]
+    #[error("model \"{model}\" has no gradient, which attack \"{attack}\" needs: {reason}")]
     NoGradient {
         /// Name of the model.
         model: String,
