@@ -4,6 +4,7 @@
 //! are further outputs of the forward node.
 
 use super::class::{output, unbroadcast};
+use super::inputs::{axis, int};
 use super::{Class, Operator};
 use crate::{Cause, DataType, Emit, Node, Rule, Value};
 
@@ -72,9 +73,8 @@ fn statistics(node: &Node, x: &Value, e: &mut Emit<'_>) -> Rule<Statistics> {
 }
 
 fn of_input(node: &Node, w: &Value, s: &Statistics, e: &mut Emit<'_>) -> Rule<Value> {
-    let rank = i64::try_from(e.dims(node.required(0)?)?.len()).unwrap_or(i64::MAX);
-    let axis = node.int("axis", -1)?;
-    let axes: Vec<i64> = (if axis < 0 { axis + rank } else { axis }..rank).collect();
+    let rank = e.dims(node.required(0)?)?.len();
+    let axes: Vec<i64> = (axis(node.int("axis", -1)?, rank)?..rank).map(int).collect();
     let axes = e.ints(&axes);
     let g = e.op("Mul", &[w, node.required(1)?]);
     let mean = e.op("ReduceMean", &[&g, &axes]);

@@ -1,5 +1,6 @@
 //! What the reductions have in common: their axes, and the shape before and after.
 
+use super::inputs::{axis, int};
 use crate::{Cause, Dim, Emit, Node, Rule, Value};
 
 /// The axes of a reduction.
@@ -16,7 +17,6 @@ impl Reduction {
     /// That of `node`: input 1 holds the axes, absent or empty for all of them, or for none if the node says so.
     pub(super) fn of(node: &Node, e: &Emit<'_>) -> Rule<Self> {
         let dims = e.dims(node.required(0)?)?;
-        let rank = i64::try_from(dims.len()).unwrap_or(i64::MAX);
         let given = match node.input(1) {
             None => Vec::new(),
             Some(axes) => e.constant(axes).and_then(crate::Tensor::to_i64).ok_or_else(|| {
@@ -24,15 +24,12 @@ impl Reduction {
             })?,
         };
         let axes = if given.is_empty() && node.int("noop_with_empty_axes", 0)? == 0 {
-            (0..rank).collect()
+            (0..int(dims.len())).collect()
         } else {
-            given.iter().map(|&a| if a < 0 { a + rank } else { a }).collect::<Vec<_>>()
+            given.iter().map(|&a| axis(a, dims.len()).map(int)).collect::<Rule<Vec<_>>>()?
         };
-        if let Some(axis) = axes.iter().find(|a| !(0..rank).contains(*a)) {
-            return Err(Cause::Malformed(format!("axis {axis} of a tensor with {rank} dimensions")));
-        }
         let size = |(i, d): (i64, &Dim)| if axes.contains(&i) { Dim::Fixed(1) } else { *d };
-        let kept = (0..rank).zip(dims).map(size).collect();
+        let kept = (0..).zip(dims).map(size).collect();
         Ok(Self { dropped: node.int("keepdims", 1)? == 0 && !axes.is_empty(), axes, kept })
     }
 
