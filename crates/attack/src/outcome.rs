@@ -73,7 +73,7 @@ pub struct SampleOutcome {
     pub clean_prediction: Option<Class>,
     /// What became of it.
     pub outcome: Outcome,
-    /// Class that the attack's last word was given, where the outcome is broken or unstable.
+    /// Class predicted for the adversarial sample on its own, where the outcome is broken or unstable.
     pub adversarial_prediction: Option<Class>,
     /// Distance of the adversarial sample; 0 unless broken or unstable.
     pub distance: Distance,

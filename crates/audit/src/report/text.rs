@@ -196,7 +196,7 @@ impl Report {
         names.get(class as usize).cloned().unwrap_or_else(|| format!("class {class}"))
     }
 
-    /// `fashion-robust against fashion-robust-pruned`.
+    /// Titles of the models: `fashion-robust and fashion-robust-pruned`.
     pub(super) fn subjects(&self) -> String {
         let titles: Vec<_> = self.models.iter().map(|model| model.title.as_str()).collect();
         titles.join(" and ")
