@@ -26,7 +26,7 @@ impl fmt::Display for SampleId {
 pub enum Outcome {
     /// Misclassified without any attack; not attacked.
     Misclassified,
-    /// Correct, and the attack ended without an adversarial sample.
+    /// Correct, and the attack ended, or spent its budget, without an adversarial sample.
     Robust,
     /// A verified adversarial sample was found.
     Broken,

@@ -167,6 +167,7 @@ impl Report {
         match (self.verdict, self.gates.len()) {
             (Verdict::Pass, 0) => "No gates were set".to_owned(),
             (Verdict::Pass, 1) => "The gate passed".to_owned(),
+            (Verdict::Pass, 2) => "Both gates passed".to_owned(),
             (Verdict::Pass, all) => format!("All {all} gates passed"),
             (Verdict::Fail, 1) => "The gate failed".to_owned(),
             (Verdict::Fail, all) => format!("{failed} of {all} gates failed"),
