@@ -23,19 +23,19 @@ demo: setup build ## Serve, predict, attack and audit real models, and write a r
 	@$(PYTHON) deploy/demo/demo.py --bin $(TARGET)/release --out $(TARGET)/demo
 
 test: setup ## Run all tests but the slow ones
+	$(CARGO) test --workspace --locked --doc
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --workspace --locked --no-fail-fast
 else
 	@echo "notice: cargo-nextest is not installed; using cargo test"
-	$(CARGO) test --workspace --locked --all-targets --no-fail-fast
+	$(CARGO) test --workspace --locked --lib --bins --tests --no-fail-fast
 endif
-	$(CARGO) test --workspace --locked --doc
 
 test-all: test ## Run the slow tests too, in release
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --workspace --locked --release --run-ignored only
 else
-	$(CARGO) test --workspace --locked --release --all-targets -- --ignored
+	$(CARGO) test --workspace --locked --release --lib --bins --tests -- --ignored
 endif
 
 test-peers: setup build $(TARGET)/peers/.ready ## Check against Python clients and libraries, in a virtual environment
