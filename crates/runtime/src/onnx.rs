@@ -255,7 +255,7 @@ impl fmt::Debug for OnnxClassifier {
     }
 }
 
-/// Fewest rows that are worth a run of their own: below, the run's fixed cost outweighs what a second session saves.
+/// Fewest rows that are given a run of their own, because every run has a fixed cost. Chosen, not measured.
 const WORTH_A_RUN: usize = 16;
 
 /// Rows of the runs for `n` rows: as few as hold at most `most` each, but enough to give every session its share, and all of
