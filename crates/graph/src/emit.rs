@@ -1,6 +1,7 @@
 //! The builder that transformations write nodes with.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use indexmap::IndexMap;
 
@@ -12,6 +13,22 @@ use crate::{
 
 /// Constants up to this size are written once, however often they are asked for.
 const INTERNED_BYTES: usize = 1024;
+
+/// A node of the source model whose derivative is an estimator: the operator rounds, so that its own derivative is zero almost
+/// everywhere, and the rule passes the cotangent on as if it did not (a straight-through estimator).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Estimator {
+    /// Name of the node, or of its first output.
+    pub node: String,
+    /// Its operator.
+    pub operator: String,
+}
+
+impl fmt::Display for Estimator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node \"{}\" ({})", self.node, self.operator)
+    }
+}
 
 /// Adds inputs, nodes, constants and outputs to a copy of a model.
 ///
@@ -30,6 +47,8 @@ pub struct Emit<'m> {
     interned: HashMap<(DataType, Vec<usize>, Vec<u8>), Value>,
     /// Outputs that rules ask forward nodes for, by the node's first output and the position.
     extra_outputs: IndexMap<(Value, usize), Value>,
+    /// Nodes whose rule said that it is an estimator, last first.
+    estimators: Vec<Estimator>,
     /// Of the source model and of what was added.
     names: Names,
     counter: usize,
@@ -48,6 +67,7 @@ impl<'m> Emit<'m> {
             constants: IndexMap::new(),
             interned: HashMap::new(),
             extra_outputs: IndexMap::new(),
+            estimators: Vec::new(),
             names: Names::of(graph),
             counter: 0,
         }
@@ -220,6 +240,16 @@ impl<'m> Emit<'m> {
         let value = self.names.fresh(&format!("{first}:{index}"));
         self.extra_outputs.insert(key, value.clone());
         value
+    }
+
+    /// Notes that what the rule gives for `node` is an estimator and not the derivative, so that the result says so.
+    pub fn estimates(&mut self, node: &Node) {
+        self.estimators.push(Estimator { node: node.label().to_owned(), operator: node.operator.clone() });
+    }
+
+    /// The nodes that [`Emit::estimates`] was called for, in the model's order.
+    pub(crate) fn estimators(&self) -> Vec<Estimator> {
+        self.estimators.iter().rev().cloned().collect()
     }
 
     /// `value` in the shape `dims`. At most one dimension may depend on the batch.

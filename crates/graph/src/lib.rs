@@ -30,7 +30,7 @@ mod transform;
 pub use attribute::Attribute;
 pub use canonical::{Canonical, CanonicalError};
 pub use check::{Defect, check};
-pub use emit::Emit;
+pub use emit::{Emit, Estimator};
 pub use error::{Cause, Kind, Rule, TransformError};
 pub use load::{Limits, LoadError};
 pub use loss::Loss;

@@ -25,12 +25,17 @@ impl fmt::Display for Class {
     }
 }
 
-/// Whether the derivative of a model is known.
+/// What the gradients of a model are, found out when it is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gradients {
     /// Exact, but for the stated conventions at kinks.
     Exact,
-    /// Not available: the operator and node that stand in the way.
+    /// Estimates: the model rounds on the way (quantisation, integer pixels), where the derivative is zero almost everywhere.
+    /// Each node in the list passes the derivative on as if it did not round, and stops it where it saturates (a clipped
+    /// straight-through estimator: Bengio et al., 2013). What an attack finds with them is verified by the rounding model
+    /// itself; what it does not find says less than with exact gradients.
+    StraightThrough(Vec<String>),
+    /// Not available: the operator and node that stand in the way, and why. Logits and black-box attacks need none.
     Unavailable(String),
 }
 

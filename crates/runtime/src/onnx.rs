@@ -60,7 +60,10 @@ impl OnnxClassifier {
     fn host(runtime: &OnnxRuntime, source: Source<'_>, options: &ClassifierOptions) -> Result<Self, LoadCause> {
         let Prepared { digest, info, model, sample_shape, classes } = prepare(runtime, source, options)?;
         let gradients = match gradient(&model, Loss::CrossEntropy) {
-            Ok(_) => Gradients::Exact,
+            Ok(Gradient { straight_through, .. }) if straight_through.is_empty() => Gradients::Exact,
+            Ok(Gradient { straight_through, .. }) => {
+                Gradients::StraightThrough(straight_through.iter().map(ToString::to_string).collect())
+            }
             Err(e) => Gradients::Unavailable(e.to_string()),
         };
         let forward = Engine::start(runtime, &model.model().to_bytes(), &options.engine)?;

@@ -116,6 +116,7 @@ fn verification_networks_classify_the_images_of_their_instances() {
             Gradients::Exact => {}
             // Binary networks are flat almost everywhere: they have no gradient to attack with, and the operator is named.
             Gradients::Unavailable(why) => assert!(why.contains("(Sign)"), "{}: {why}", file.display()),
+            Gradients::StraightThrough(nodes) => panic!("{}: nothing is quantised: {nodes:?}", file.display()),
         }
         #[allow(clippy::cast_possible_truncation)]
         let images = data.get("images").f64().mapv(|v| v as f32);

@@ -45,7 +45,7 @@ pub(super) fn model(core: &Core, request: &Request<GetModelRequest>) -> Result<G
     let (spec, info, manifest) = (hosted.spec(), hosted.info(), &hosted.manifest);
     let [low, high] = manifest.input.range;
     let (gradient_available, gradient_reason) = match &spec.gradients {
-        Gradients::Exact => (true, String::new()),
+        Gradients::Exact | Gradients::StraightThrough(_) => (true, String::new()),
         Gradients::Unavailable(reason) => (false, reason.clone()),
     };
     Ok(GetModelResponse {

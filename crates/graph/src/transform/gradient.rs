@@ -4,7 +4,7 @@
 
 use super::checked;
 use super::reverse::reverse;
-use crate::{Cause, DataType, Emit, Loss, Model, ShapeError, Shaped, TransformError, Value};
+use crate::{Cause, DataType, Emit, Estimator, Loss, Model, ShapeError, Shaped, TransformError, Value};
 
 /// A model with its vector–Jacobian products: see [`vjp`].
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Vjp {
     pub cotangents: Vec<Value>,
     /// The outputs that give `Jᵀ w`, one per chosen input and of its shape and type.
     pub products: Vec<Value>,
+    /// The nodes on the way whose derivative is an estimator, in the model's order; empty if the products are exact.
+    pub straight_through: Vec<Estimator>,
 }
 
 /// The vector–Jacobian products of `outputs` with respect to `inputs`, each any floating-point value of the model.
@@ -38,7 +40,8 @@ pub fn vjp(source: &Shaped, outputs: &[Value], inputs: &[Value]) -> Result<Vjp, 
         let facts = e.facts(input).map_err(|cause| TransformError::of_model(PASS, cause))?;
         products.push(e.output(&product, facts.dtype, &facts.dims));
     }
-    Ok(Vjp { model: checked(PASS, e.finish())?, cotangents, products })
+    let straight_through = e.estimators();
+    Ok(Vjp { model: checked(PASS, e.finish())?, cotangents, products, straight_through })
 }
 
 /// A classifier with a loss and its gradient: see [`gradient`].
@@ -60,6 +63,8 @@ pub struct Gradient {
     pub gradient: Value,
     /// Number of classes.
     pub classes: usize,
+    /// The nodes on the way whose derivative is an estimator, in the model's order; empty if the gradient is exact.
+    pub straight_through: Vec<Estimator>,
 }
 
 /// The gradient of `loss` on the logits with respect to the input, of a classifier: a model with one input and
@@ -94,7 +99,9 @@ pub fn gradient(source: &Shaped, loss: Loss) -> Result<Gradient, TransformError>
     let logits = e.output(&logits, DataType::Float, &z.dims);
     let loss = e.output(&seed.loss, DataType::Float, n);
     let gradient = e.output(&found, x.dtype, &x.dims);
-    Ok(Gradient { model: checked(PASS, e.finish())?, input, labels, targets, logits, loss, gradient, classes })
+    let straight_through = e.estimators();
+    let model = checked(PASS, e.finish())?;
+    Ok(Gradient { model, input, labels, targets, logits, loss, gradient, classes, straight_through })
 }
 
 fn no_path(pass: &'static str, input: &Value) -> TransformError {
