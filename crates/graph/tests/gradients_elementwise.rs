@@ -151,7 +151,13 @@ fn bounds_of_clip() {
     check_vjp(&x().absent().scalar(1.5).named("high"));
     check_vjp(&x().named("unbounded"));
     check_vjp(&x().scalar(1.5).scalar(-1.0).named("bounds crossed"));
-    check_refused(&x().fixed(&[], Values::uniform(-2.0, 2.0)), &["Clip", "bound"]);
+    // Bounds that are computed, crossed for one of the batches.
+    for high in [0.1, -1.7] {
+        let bound = |number| Values::uniform(number, number + 0.001);
+        check_vjp(&x().fixed(&[], bound(-1.0)).named("low is an input"));
+        check_vjp(&x().absent().fixed(&[], bound(high)).named("high is an input"));
+        check_vjp(&x().fixed(&[], bound(-1.0)).fixed(&[], bound(high)).named("both are inputs"));
+    }
 }
 
 #[test]

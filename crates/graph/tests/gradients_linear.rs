@@ -72,13 +72,12 @@ fn sums_and_means_over_axes() {
             check_vjp(&case().absent().set("noop_with_empty_axes", 1i64).named("nothing reduced, axes absent"));
         }
     }
-    for keepdims in [0i64, 1] {
-        let sum = || Case::op("ReduceSum").opset(18).set("keepdims", keepdims).batched(&[3], anywhere());
-        check_vjp(&sum().named("all axes, the batch included"));
-        check_vjp(&sum().ints(&[]).named("all axes, empty list"));
-        check_vjp(&sum().ints(&[0]).named("batch"));
+    for (operator, keepdims) in [("ReduceSum", 0i64), ("ReduceSum", 1), ("ReduceMean", 0), ("ReduceMean", 1)] {
+        let case = || Case::op(operator).opset(18).set("keepdims", keepdims).batched(&[3], anywhere());
+        check_vjp(&case().named("all axes, the batch included"));
+        check_vjp(&case().ints(&[]).named("all axes, empty list"));
+        check_vjp(&case().ints(&[0]).named("batch"));
     }
-    check_refused(&Case::op("ReduceMean").opset(18).batched(&[3], anywhere()), &["ReduceMean", "batch"]);
 }
 
 #[test]
@@ -137,7 +136,59 @@ fn layer_normalization() {
     let x = || Case::op("LayerNormalization").batched(&[2, 3], anywhere());
     check_vjp(&x().weights(&[3], &anywhere()).named("default axis"));
     check_vjp(&x().set("axis", 1i64).scalar(1.5).scalar(0.5).named("scalar scale and bias"));
-    check_refused(&x().weights(&[3], &anywhere()).outputs(3), &["LayerNormalization", "statistics"]);
+    check_vjp(&x().weights(&[3], &anywhere()).outputs(3).named("statistics"));
+    check_vjp(&x().set("axis", 1i64).fixed(&[2, 3], anywhere()).outputs(3).named("statistics over two axes"));
     let stash = x().set("stash_type", 11i64).weights(&[3], &anywhere());
     check_refused(&stash, &["LayerNormalization", "stash_type"]);
+}
+
+#[test]
+fn sums_of_products_by_equation() {
+    let dims = |label: char| match label {
+        'i' | 'a' => 2,
+        'j' | 'b' => 3,
+        'k' => 4,
+        _ => 1,
+    };
+    let fixed = |equation: &str| {
+        let (left, _) = equation.split_once("->").unwrap_or((equation, ""));
+        left.split(',').fold(Case::op("Einsum").set("equation", equation), |case, term| {
+            let dims: Vec<usize> = term.trim().chars().map(dims).collect();
+            case.fixed(&dims, anywhere())
+        })
+    };
+    for equation in [
+        "ij,jk->ik",
+        "ij,jk->ki",
+        "ij , jk -> ik",
+        "ij,jk",
+        "ij,kj->ik",
+        "ij,j->i",
+        "i,j->ij",
+        "i,i->",
+        "ij,ij->ij",
+        "ijk,ij->",
+        "ij,k->k",
+        "ij,k->i",
+        "ij,jk,ka->ia",
+        "ba,b",
+        ",ij->ji",
+        "ij,->j",
+    ] {
+        check_vjp(&fixed(equation));
+    }
+    let batched = |equation: &str| Case::op("Einsum").set("equation", equation);
+    check_vjp(&batched("nij->nji").batched(&[2, 3], anywhere()));
+    check_vjp(&batched("nij->n").batched(&[2, 3], anywhere()));
+    check_vjp(&batched("nij").batched(&[2, 3], anywhere()));
+    check_vjp(&batched("nhqd,nhkd->nhqk").batched(&[2, 3, 4], anywhere()).batched(&[2, 5, 4], anywhere()));
+    check_vjp(&batched("nhqk,nhkd->nqhd").batched(&[2, 3, 5], anywhere()).batched(&[2, 5, 4], anywhere()));
+    check_vjp(&batched("ncij,ij->nc").batched(&[2, 3, 4], anywhere()).weights(&[3, 4], &anywhere()));
+    check_vjp(&batched("...ij,jk->...ik").batched(&[2, 5, 3], anywhere()).fixed(&[3, 4], anywhere()));
+    check_vjp(&batched("...i,...i->...").batched(&[2, 3], anywhere()).fixed(&[2, 3], anywhere()));
+    check_vjp(&batched("...i->...").batched(&[2, 3], anywhere()));
+    check_vjp(&batched("...,...->...").batched(&[2, 3], anywhere()).batched(&[1, 3], anywhere()));
+    check_vjp(&batched("nj,jk->nk").batched(&[1], anywhere()).fixed(&[3, 4], anywhere()).named("1 repeated"));
+    check_refused(&batched("nii->ni").batched(&[3, 3], anywhere()), &["Einsum", "'i' twice in one term"]);
+    check_refused(&batched("nB").batched(&[3], anywhere()), &["order of upper-"]);
 }

@@ -166,8 +166,19 @@ fn gathers() {
             .set("axis", axis);
         check_vjp(&case);
     }
-    let computed = Case::op("Gather").batched(&[4], data()).fixed(&[2], Values::integers(0, 4)).set("axis", 1);
-    check_refused(&computed, &["(Gather)", "input 1 (indices, \"x1\") must be a constant"]);
+    for (axis, dims, indices) in [
+        (0, &[4, 3][..], &[5][..]), // an embedding
+        (1, &[4, 3], &[]),
+        (-1, &[4, 3], &[2, 2]),
+    ] {
+        let low = if axis == 1 { 0 } else { -3 };
+        let table = || Case::op("Gather").set("axis", axis).fixed(dims, data());
+        check_vjp(&table().fixed(indices, Values::integers(low, 3)).named(&format!("computed {indices:?}")));
+        check_vjp(&table().batched(indices, Values::integers(low, 3)).named(&format!("for each sample {indices:?}")));
+    }
+    let picture = || Case::op("Gather").batched(&[4, 2], data()).fixed(&[2, 1], Values::integers(-2, 2));
+    check_vjp(&picture().set("axis", 1).named("of a picture"));
+    check_vjp(&picture().set("axis", 2).named("of a picture"));
 
     for axis in [1, -1] {
         let case = Case::op("GatherElements")

@@ -246,7 +246,7 @@ impl Case {
 }
 
 /// Whether the first dimension of an input is the batch.
-pub(crate) fn is_batched(info: &ValueInfo) -> bool {
+fn is_batched(info: &ValueInfo) -> bool {
     let first = info.shape.as_ref().and_then(|shape| shape.first());
     matches!(first, Some(Dimension::Symbol(_) | Dimension::Unknown))
 }

@@ -8,13 +8,14 @@ use crate::case::Case;
 use crate::interpret::run;
 use crate::probe::probe;
 use crate::random::Random;
+use crate::second::check_second;
 
 /// Step of the difference quotients, relative to the size of the element.
-const STEP: f64 = 1e-6;
+pub(crate) const STEP: f64 = 1e-6;
 
 /// Largest difference, relative to the largest derivative or 1. The quotients are right to about 1e-9; constants that a rule
 /// writes are rounded to f32, to 6e-8 of their size.
-const TOLERANCE: f64 = 1e-6;
+pub(crate) const TOLERANCE: f64 = 1e-6;
 
 /// Checks the vector–Jacobian product of every floating-point input of `case`, for random cotangents of all floating-point
 /// outputs:
@@ -22,12 +23,24 @@ const TOLERANCE: f64 = 1e-6;
 /// - for a batch of 2, each element against the central difference quotient of the interpreted model as it was given;
 /// - for a batch of 5, which is none of those that the shapes were learned from, the dot-product test `⟨w, J v⟩ = ⟨Jᵀ w, v⟩`
 ///   along a random direction `v`;
-/// - the derived model passes [`check`], and still gives the outputs of the model.
+/// - the derived model passes [`check`], and still gives the outputs of the model;
+/// - it has derivatives itself: every operator that the rules wrote has a rule, and the dot-product test holds for the
+///   derivative of the products by inputs and cotangents.
 ///
 /// # Panics
 /// If a check fails; the message names the case, the input, and the worst element with both values.
 #[track_caller]
 pub fn check_vjp(case: &Case) {
+    check_first(case);
+    check_second(case);
+}
+
+/// [`check_vjp`] without second derivatives, for operators that have none.
+///
+/// # Panics
+/// As [`check_vjp`].
+#[track_caller]
+pub fn check_first(case: &Case) {
     let model = case.model();
     for batch in [2, 5] {
         let inputs = case.inputs(batch);
@@ -111,7 +124,11 @@ pub fn check_refused(case: &Case, parts: &[&str]) {
 
 /// The shaped model, its floating-point outputs and its floating-point inputs.
 #[track_caller]
-fn prepare(name: &str, model: &Model, inputs: &[(&str, Array)]) -> (assay_graph::Shaped, Vec<Value>, Vec<Value>) {
+pub(crate) fn prepare(
+    name: &str,
+    model: &Model,
+    inputs: &[(&str, Array)],
+) -> (assay_graph::Shaped, Vec<Value>, Vec<Value>) {
     let canonical = Canonical::new(model.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
     let source = probe(canonical, inputs);
     let is_float = |value: &Value| source.facts(value).is_some_and(|facts| facts.dtype.is_float());

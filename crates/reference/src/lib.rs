@@ -16,10 +16,11 @@ mod material;
 mod ops;
 mod probe;
 mod random;
+mod second;
 
 pub use array::{Array, Data};
 pub use case::Case;
-pub use gradient::{check_refused, check_vjp, compare, relative_error, vjp_at};
+pub use gradient::{check_first, check_refused, check_vjp, compare, relative_error, vjp_at};
 pub use interpret::{InterpretError, run};
 pub use material::{Material, Npz, material, skip};
 pub use probe::probe;

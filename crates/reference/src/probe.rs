@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use assay_graph::{Canonical, Model, Probe, Probed, Shaped, Shapes, Value};
+use assay_graph::{Canonical, Dimension, Model, Probe, Probed, Shaped, Shapes, Value};
 
 use crate::array::{Array, Data};
-use crate::case::is_batched;
 use crate::interpret::run;
-use crate::random::with_rows;
+use crate::random;
 
 /// `canonical` with its shapes, learned as the runtime learns them: from runs with two batch sizes.
 ///
@@ -28,12 +27,21 @@ pub fn probe(canonical: Canonical, inputs: &[(&str, Array)]) -> Shaped {
     Shaped::new(canonical, shapes).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// `inputs` with `batch` samples in each input that has a batch dimension.
+/// `inputs` for a batch of `batch` samples: every dimension that the graph leaves open is the batch, or a multiple of it.
 fn resized<'a>(model: &Model, inputs: &[(&'a str, Array)], batch: usize) -> Vec<(&'a str, Array)> {
-    let batched = |name: &str| model.graph.inputs.iter().any(|info| info.value.as_str() == name && is_batched(info));
-    let resize = |(name, array): &(&'a str, Array)| match batched(name) {
-        true => (*name, with_rows(array, batch)),
-        false => (*name, array.clone()),
+    let open = |name: &str| -> Vec<usize> {
+        let info = model.graph.inputs.iter().find(|info| info.value.as_str() == name);
+        let shape = info.and_then(|info| info.shape.as_deref()).unwrap_or_default();
+        (0..shape.len()).filter(|&axis| !matches!(shape[axis], Dimension::Known(_))).collect()
+    };
+    let sizes = inputs.iter().flat_map(|(name, array)| open(name).into_iter().map(|axis| array.dims()[axis]));
+    let given = sizes.filter(|&size| size > 0).min().unwrap_or(1);
+    let resize = |(name, array): &(&'a str, Array)| {
+        let mut dims = array.dims().to_vec();
+        for axis in open(name) {
+            dims[axis] = dims[axis] / given * batch;
+        }
+        (*name, random::resized(array, &dims))
     };
     inputs.iter().map(resize).collect()
 }

@@ -143,20 +143,20 @@ impl Values {
     }
 }
 
-/// `array` with `rows` along its first dimension: repeated or cut.
-pub(crate) fn with_rows(array: &Array, rows: usize) -> Array {
-    fn cycle<T: Clone>(a: &ArrayD<T>, rows: usize) -> ArrayD<T> {
-        let mut dims = a.shape().to_vec();
-        dims[0] = rows;
-        ArrayD::from_shape_fn(IxDyn(&dims), |mut at| {
-            at[0] %= a.shape()[0];
+/// `array` in the shape `dims`, each dimension repeated or cut.
+pub(crate) fn resized(array: &Array, dims: &[usize]) -> Array {
+    fn cycle<T: Clone>(a: &ArrayD<T>, dims: &[usize]) -> ArrayD<T> {
+        ArrayD::from_shape_fn(IxDyn(dims), |mut at| {
+            for (axis, &size) in a.shape().iter().enumerate() {
+                at[axis] %= size;
+            }
             a[&at].clone()
         })
     }
     let data = match &array.data {
-        Data::Float(a) => Data::Float(cycle(a, rows)),
-        Data::Int(a) => Data::Int(cycle(a, rows)),
-        Data::Bool(a) => Data::Bool(cycle(a, rows)),
+        Data::Float(a) => Data::Float(cycle(a, dims)),
+        Data::Int(a) => Data::Int(cycle(a, dims)),
+        Data::Bool(a) => Data::Bool(cycle(a, dims)),
     };
     Array::of(array.dtype, data)
 }

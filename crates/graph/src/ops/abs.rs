@@ -1,6 +1,6 @@
 //! `|x|`. At 0 the derivative is 0.
 
-use super::class::unary;
+use super::class::{sign, unary};
 use super::{Class, Operator};
 use crate::{Emit, Node, Rule, Value};
 
@@ -24,7 +24,7 @@ impl Operator for Abs {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         unary(node, cotangents, wanted, |x, _, w| {
-            let sign = e.op("Sign", &[x]);
+            let sign = sign(x, e.dtype(x)?, e);
             Ok(e.op("Mul", &[w, &sign]))
         })
     }
@@ -40,9 +40,12 @@ mod tests {
     fn its_sign() {
         let text = vjp_text("Abs", "x[n,3] -> y[n,3]", &[]);
         assert_snapshot!(text, @"
-        Sign.0 = Sign(x)
-        Mul.1 = Mul(w, Sign.0)
-        x' = Mul.1
+        HardSigmoid.0 = HardSigmoid(x) alpha=MAX beta=0
+        Neg.1 = Neg(x)
+        HardSigmoid.2 = HardSigmoid(Neg.1) alpha=MAX beta=0
+        Sub.3 = Sub(HardSigmoid.0, HardSigmoid.2)
+        Mul.4 = Mul(w, Sub.3)
+        x' = Mul.4
         ");
     }
 }

@@ -84,3 +84,20 @@ pub(super) fn positive(x: &Value, dtype: DataType, e: &mut Emit<'_>) -> Value {
     let mask = e.op("Greater", &[x, &zero]);
     e.cast(&mask, DataType::Bool, dtype)
 }
+
+/// 1 where `x > 0`, -1 where `x < 0`, else 0, in the type of `x`. Unlike the operator `Sign` it has a derivative, of 0.
+pub(super) fn sign(x: &Value, dtype: DataType, e: &mut Emit<'_>) -> Value {
+    let above = positive(x, dtype, e);
+    let minus = e.op("Neg", &[x]);
+    let below = positive(&minus, dtype, e);
+    e.op("Sub", &[&above, &below])
+}
+
+/// `a / b`, and 0 where `b` is 0, both of one shape.
+pub(super) fn divided_where_not_zero(a: &Value, b: &Value, dtype: DataType, e: &mut Emit<'_>) -> Value {
+    let (zero, one) = (e.scalar(0.0, dtype), e.scalar(1.0, dtype));
+    let is_zero = e.op("Equal", &[b, &zero]);
+    let divisor = e.op("Where", &[&is_zero, &one, b]);
+    let dividend = e.op("Where", &[&is_zero, &zero, a]);
+    e.op("Div", &[&dividend, &divisor])
+}

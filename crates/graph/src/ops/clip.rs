@@ -1,8 +1,10 @@
 //! `min(max(x, low), high)`, either bound absent. At a bound the derivative is 1.
+//!
+//! A bound gets the cotangents of the elements that it stopped. Where the bounds cross, the upper one stops all.
 
-use super::class::unary;
+use super::class::{output, unbroadcast};
 use super::{Class, Operator};
-use crate::{Cause, DataType, Emit, Node, Rule, Value};
+use crate::{DataType, Emit, Node, Rule, Value};
 
 /// The operator `Clip`.
 pub(super) struct Clip;
@@ -23,16 +25,37 @@ impl Operator for Clip {
         wanted: &[bool],
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
-        if wanted.iter().skip(1).any(|&w| w) {
-            return Err(Cause::Unsupported("a bound that depends on the input; bounds must be constants".into()));
+        let mut products = vec![None; wanted.len()];
+        let Some(w) = cotangents.first().and_then(Option::as_ref) else { return Ok(products) };
+        let (x, y) = (node.required(0)?, output(node)?);
+        for (input, product) in products.iter_mut().enumerate().filter(|(input, _)| wanted[*input]) {
+            let stopped = match input {
+                // What is not clipped comes out as it went in.
+                0 => e.op("Equal", &[x, y]),
+                1 => at_low(node, x, e)?,
+                _ => {
+                    let raised = match node.input(1) {
+                        Some(low) => e.op("Max", &[x, low]),
+                        None => x.clone(),
+                    };
+                    e.op("Less", &[node.required(2)?, &raised])
+                }
+            };
+            let mask = e.cast(&stopped, DataType::Bool, e.dtype(x)?);
+            let all = e.op("Mul", &[w, &mask]);
+            *product = Some(if input == 0 { all } else { unbroadcast(node, input, &all, e)? });
         }
-        unary(node, cotangents, wanted, |x, y, w| {
-            // What is not clipped comes out as it went in.
-            let kept = e.op("Equal", &[x, y]);
-            let mask = e.cast(&kept, DataType::Bool, e.dtype(x)?);
-            Ok(e.op("Mul", &[w, &mask]))
-        })
+        Ok(products)
     }
+}
+
+/// Where the lower bound is what comes out.
+fn at_low(node: &Node, x: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+    let low = node.required(1)?;
+    let below = e.op("Less", &[x, low]);
+    let Some(high) = node.input(2) else { return Ok(below) };
+    let ordered = e.op("LessOrEqual", &[low, high]);
+    Ok(e.op("And", &[&below, &ordered]))
 }
 
 #[cfg(test)]
@@ -53,8 +76,19 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_bound_that_is_computed() {
+    fn sums_what_a_computed_bound_stopped() {
         let text = vjp_text("Clip", "x[n,3] _ high[] -> y[n,3]", &[]);
-        assert_snapshot!(text, @r#"vjp: node "node" (Clip): unsupported: a bound that depends on the input; bounds must be constants"#);
+        assert_snapshot!(text, @"
+        Equal.0 = Equal(x, y)
+        Cast.1 = Cast(Equal.0) to=1
+        Mul.2 = Mul(w, Cast.1)
+        Less.3 = Less(high, x)
+        Cast.4 = Cast(Less.3) to=1
+        Mul.5 = Mul(w, Cast.4)
+        ReduceSum.6 = ReduceSum(Mul.5, [0, 1]) keepdims=1
+        Reshape.7 = Reshape(ReduceSum.6, []) allowzero=0
+        x' = Mul.2
+        high' = Reshape.7
+        ");
     }
 }

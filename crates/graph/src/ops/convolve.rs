@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use indexmap::IndexMap;
 
-use super::inputs::{int, pad, size};
+use super::inputs::{int, pad, product};
 use super::window::Window;
 use crate::{Attribute, Cause, Dim, Emit, Rule, Tensor, Value};
 
@@ -66,10 +66,10 @@ pub(super) fn gather(y: &Value, kernel: &Value, windows: &[Window], group: usize
 /// From both sides to the kernel: `kernel[k] = Σ narrow[n] wide[n * stride + k * dilation - begin]`, summed over the batch.
 ///
 /// A convolution in which the batch takes the place of the channels, and strides and dilations change places. `dims` is the
-/// shape of the wide side.
+/// shape of the wide side; where it is such a convolution itself, its channels depend on the batch and its batch does not.
 ///
 /// # Errors
-/// A dimension other than the first depends on the batch.
+/// Several dimensions depend on the batch, or the channels do not fit the groups.
 pub(super) fn correlate(
     wide: &Value,
     narrow: &Value,
@@ -78,13 +78,14 @@ pub(super) fn correlate(
     group: usize,
     e: &mut Emit<'_>,
 ) -> Rule<Value> {
-    let (&[batch, _], spatial) =
+    let (&[batch, channels], spatial) =
         dims.split_first_chunk().ok_or_else(|| Cause::Malformed("the data has at least two dimensions".into()))?;
-    let grouped_batch = match batch {
-        Dim::Fixed(n) => Dim::Fixed(n * group),
-        Dim::Batch(k) => Dim::Batch(k * group),
+    let grouped_batch = product(&[batch, Dim::Fixed(group)])?;
+    let per_group = match channels {
+        Dim::Fixed(c) if c % group == 0 => Dim::Fixed(c / group),
+        Dim::Batch(k) if k % group == 0 => Dim::Batch(k / group),
+        other => return Err(Cause::Malformed(format!("{other:?} channels in {group} groups"))),
     };
-    let per_group = Dim::Fixed(size(dims, 1)? / group);
     // [n, g·c, …] → [c, g·n, …]: each group keeps its own channels, the batch becomes the channels to sum over.
     let split: Vec<Dim> = [batch, Dim::Fixed(group), per_group].iter().chain(spatial).copied().collect();
     let merged: Vec<Dim> = [per_group, grouped_batch].iter().chain(spatial).copied().collect();

@@ -97,3 +97,17 @@ pub(super) fn restore_shape(node: &Node, y: &Value, e: &mut Emit<'_>) -> Rule<Va
     let dims = e.dims(x)?;
     e.reshape(y, dims)
 }
+
+/// The product of dimensions, of which one may depend on the batch.
+///
+/// # Errors
+/// More than one does.
+pub(super) fn product(dims: &[Dim]) -> Rule<Dim> {
+    dims.iter().try_fold(Dim::Fixed(1), |product, &dim| match (product, dim) {
+        (Dim::Fixed(a), Dim::Fixed(b)) => Ok(Dim::Fixed(a * b)),
+        (Dim::Fixed(a), Dim::Batch(b)) | (Dim::Batch(a), Dim::Fixed(b)) => Ok(Dim::Batch(a * b)),
+        (Dim::Batch(_), Dim::Batch(_)) => {
+            Err(Cause::Unsupported("two dimensions that depend on the batch size".into()))
+        }
+    })
+}

@@ -4,7 +4,7 @@
 //! are further outputs of the forward node.
 
 use super::class::{output, unbroadcast};
-use super::inputs::{axis, int};
+use super::inputs::{axis, int, zeros_like};
 use super::{Class, Operator};
 use crate::{Cause, DataType, Emit, Node, Rule, Value};
 
@@ -27,24 +27,20 @@ impl Operator for LayerNormalization {
         wanted: &[bool],
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
-        let (Some(w), x) = (cotangents.first().and_then(Option::as_ref), node.required(0)?) else {
-            return Ok(vec![None; wanted.len()]);
-        };
-        if cotangents.iter().skip(1).any(Option::is_some) {
-            return Err(Cause::Unsupported(
-                "an output that depends on the statistics; only the first output may be used".into(),
-            ));
-        }
-        let statistics = statistics(node, x, e)?;
         let mut products = vec![None; wanted.len()];
-        if wanted[0] {
-            products[0] = Some(of_input(node, w, &statistics, e)?);
+        if cotangents.iter().all(Option::is_none) {
+            return Ok(products);
         }
-        if wanted.get(1) == Some(&true) {
+        let statistics = Statistics::of(node, e)?;
+        let w = cotangents.first().and_then(Option::as_ref);
+        if wanted[0] {
+            products[0] = of_input(node, cotangents, &statistics, e)?;
+        }
+        if let (Some(w), Some(true)) = (w, wanted.get(1)) {
             let product = e.op("Mul", &[w, &statistics.normal]);
             products[1] = Some(unbroadcast(node, 1, &product, e)?);
         }
-        if wanted.get(2) == Some(&true) {
+        if let (Some(w), Some(true)) = (w, wanted.get(2)) {
             products[2] = Some(unbroadcast(node, 2, w, e)?);
         }
         Ok(products)
@@ -56,34 +52,64 @@ struct Statistics {
     rate: Value,
     /// `x̂`.
     normal: Value,
+    /// The normalised axes.
+    axes: Value,
 }
 
-fn statistics(node: &Node, x: &Value, e: &mut Emit<'_>) -> Rule<Statistics> {
-    if node.int("stash_type", 1)? != 1 {
-        return Err(Cause::Unsupported("attribute \"stash_type\" other than 1 (f32)".into()));
+impl Statistics {
+    fn of(node: &Node, e: &mut Emit<'_>) -> Rule<Self> {
+        if node.int("stash_type", 1)? != 1 {
+            return Err(Cause::Unsupported("attribute \"stash_type\" other than 1 (f32)".into()));
+        }
+        let x = node.required(0)?;
+        let (rank, dtype) = (e.dims(x)?.len(), e.dtype(x)?);
+        let axes: Vec<i64> = (axis(node.int("axis", -1)?, rank)?..rank).map(int).collect();
+        let [mean, rate] = [1, 2].map(|index| {
+            let value = e.forward_output(output(node)?, index);
+            Ok(e.cast(&value, DataType::Float, dtype))
+        });
+        let (mean, rate) = (mean?, rate?);
+        let centred = e.op("Sub", &[x, &mean]);
+        Ok(Self { normal: e.op("Mul", &[&centred, &rate]), rate, axes: e.ints(&axes) })
+    }
+}
+
+/// From the three outputs: `(g - mean(g) - x̂ mean(g x̂)) / σ`, and in each of `D` normalised elements `w_mean / D` and
+/// `-w_rate x̂ / (σ² D)`.
+fn of_input(node: &Node, cotangents: &[Option<Value>], s: &Statistics, e: &mut Emit<'_>) -> Rule<Option<Value>> {
+    let x = node.required(0)?;
+    let mut parts = Vec::new();
+    if let Some(w) = cotangents.first().and_then(Option::as_ref) {
+        let g = e.op("Mul", &[w, node.required(1)?]);
+        let mean = e.op("ReduceMean", &[&g, &s.axes]);
+        let weighted = e.op("Mul", &[&g, &s.normal]);
+        let weighted_mean = e.op("ReduceMean", &[&weighted, &s.axes]);
+        let along = e.op("Mul", &[&s.normal, &weighted_mean]);
+        let centred = e.op("Sub", &[&g, &mean]);
+        let rest = e.op("Sub", &[&centred, &along]);
+        parts.push(e.op("Mul", &[&rest, &s.rate]));
     }
     let dtype = e.dtype(x)?;
-    let [mean, rate] = [1, 2].map(|index| {
-        let value = e.forward_output(output(node)?, index);
-        Ok(e.cast(&value, DataType::Float, dtype))
-    });
-    let (mean, rate) = (mean?, rate?);
-    let centred = e.op("Sub", &[x, &mean]);
-    Ok(Statistics { normal: e.op("Mul", &[&centred, &rate]), rate })
-}
-
-fn of_input(node: &Node, w: &Value, s: &Statistics, e: &mut Emit<'_>) -> Rule<Value> {
-    let rank = e.dims(node.required(0)?)?.len();
-    let axes: Vec<i64> = (axis(node.int("axis", -1)?, rank)?..rank).map(int).collect();
-    let axes = e.ints(&axes);
-    let g = e.op("Mul", &[w, node.required(1)?]);
-    let mean = e.op("ReduceMean", &[&g, &axes]);
-    let weighted = e.op("Mul", &[&g, &s.normal]);
-    let weighted_mean = e.op("ReduceMean", &[&weighted, &axes]);
-    let along = e.op("Mul", &[&s.normal, &weighted_mean]);
-    let centred = e.op("Sub", &[&g, &mean]);
-    let rest = e.op("Sub", &[&centred, &along]);
-    Ok(e.op("Mul", &[&rest, &s.rate]))
+    for (index, w) in cotangents.iter().enumerate().skip(1) {
+        let Some(w) = w else { continue };
+        let w = e.cast(w, DataType::Float, dtype);
+        let first = axis(node.int("axis", -1)?, e.dims(x)?.len())?;
+        #[allow(clippy::cast_precision_loss)]
+        let share = e.scalar(1.0 / e.fixed(x, first)?.iter().product::<usize>() as f64, dtype);
+        let mut part = e.op("Mul", &[&w, &share]);
+        part = if index == 1 {
+            let zeros = zeros_like(x, e)?;
+            e.op("Add", &[&zeros, &part])
+        } else {
+            let square = e.op("Mul", &[&s.rate, &s.rate]);
+            let scaled = e.op("Mul", &[&part, &square]);
+            let minus = e.op("Neg", &[&scaled]);
+            e.op("Mul", &[&s.normal, &minus])
+        };
+        parts.push(part);
+    }
+    let sum = parts.into_iter().reduce(|sum, part| e.op("Add", &[&sum, &part]));
+    Ok(sum)
 }
 
 #[cfg(test)]

@@ -15,14 +15,23 @@
 //! | `HardSigmoid` | both bends | 0 |
 //! | `HardSwish` | both bends | that of the straight piece outside: 0 at -3, 1 at 3 |
 //! | `Clip` | a bound | 1, as of `torch.clamp`; `torch.nn.ReLU6` has 0 there, but a file does not tell them apart |
+//! | `ThresholdedRelu`, `Shrink` | a threshold | 0 |
 //! | `Max`, `Min` | several inputs equal | shared evenly, as of `torch.maximum` |
 //! | `MaxPool`, `GlobalMaxPool` | several elements equal | to the first in row-major order |
+//! | `TopK` | several elements equal | to the one that was taken |
 //! | `ReduceMax`, `ReduceMin` | several elements equal | shared evenly, as of `torch.amax` |
 //! | `Pow` | exponent 0, or base 0 and exponent not negative | 0 for the base, or for the exponent |
-//! | `Sqrt`, `Log`, `Reciprocal`, … | 0 | infinite, as the limit is |
+//! | `ReduceL1`, `ReduceL2`, `LpPool`, `GlobalLpPool`, `LpNormalization` | all elements 0 | 0, as of `torch.norm` |
+//! | `ScatterElements`, `ScatterND` | two updates for one place, without a reduction | undefined, as the output is |
+//! | `Sqrt`, `Log`, `Reciprocal`, `Asin`, … | ends of the domain | infinite, as the limit is |
 //!
 //! An operator that is constant almost everywhere, such as `Round` or `Sign`, has no rule: its gradient of zeros would make
 //! any model look robust.
+//!
+//! # Second derivatives
+//!
+//! Rules write only operators that have rules, so the graph of a gradient has a gradient itself. It is that of the formulas
+//! that were written: at a kink the second derivative is that of the chosen branch.
 
 mod class;
 mod convolve;
@@ -34,7 +43,13 @@ mod sketch;
 mod window;
 
 mod abs;
+mod acos;
+mod acosh;
 mod add;
+mod asin;
+mod asinh;
+mod atan;
+mod atanh;
 mod average_pool;
 mod batch_normalization;
 mod cast;
@@ -43,8 +58,12 @@ mod clip;
 mod concat;
 mod conv;
 mod conv_transpose;
+mod cos;
+mod cosh;
+mod cum_sum;
 mod depth_to_space;
 mod div;
+mod einsum;
 mod elu;
 mod erf;
 mod exp;
@@ -52,8 +71,10 @@ mod expand;
 mod flatten;
 mod gather;
 mod gather_elements;
+mod gather_nd;
 mod gemm;
 mod global_average_pool;
+mod global_lp_pool;
 mod global_max_pool;
 mod hard_sigmoid;
 mod hard_swish;
@@ -63,10 +84,14 @@ mod layer_normalization;
 mod leaky_relu;
 mod log;
 mod log_softmax;
+mod lp_normalization;
+mod lp_pool;
+mod lrn;
 mod mat_mul;
 mod max;
 mod max_pool;
 mod mean;
+mod mean_variance_normalization;
 mod min;
 mod mish;
 mod mul;
@@ -75,15 +100,26 @@ mod pad;
 mod pow;
 mod prelu;
 mod reciprocal;
+mod reduce_l1;
+mod reduce_l2;
+mod reduce_log_sum;
+mod reduce_log_sum_exp;
 mod reduce_max;
 mod reduce_mean;
 mod reduce_min;
+mod reduce_prod;
 mod reduce_sum;
+mod reduce_sum_square;
 mod relu;
 mod reshape;
 mod resize;
+mod scatter_elements;
+mod scatter_nd;
 mod selu;
+mod shrink;
 mod sigmoid;
+mod sin;
+mod sinh;
 mod slice;
 mod softmax;
 mod softplus;
@@ -94,9 +130,13 @@ mod sqrt;
 mod squeeze;
 mod sub;
 mod sum;
+mod tan;
 mod tanh;
+mod thresholded_relu;
 mod tile;
+mod top_k;
 mod transpose;
+mod trilu;
 mod unsqueeze;
 mod where_;
 
@@ -160,7 +200,13 @@ pub trait Operator: Sync {
 /// The table, sorted by name.
 pub static OPERATORS: &[&dyn Operator] = &[
     &abs::Abs,
+    &acos::Acos,
+    &acosh::Acosh,
     &add::Add,
+    &asin::Asin,
+    &asinh::Asinh,
+    &atan::Atan,
+    &atanh::Atanh,
     &average_pool::AveragePool,
     &batch_normalization::BatchNormalization,
     &cast::Cast,
@@ -169,8 +215,12 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &concat::Concat,
     &conv::Conv,
     &conv_transpose::ConvTranspose,
+    &cos::Cos,
+    &cosh::Cosh,
+    &cum_sum::CumSum,
     &depth_to_space::DepthToSpace,
     &div::Div,
+    &einsum::Einsum,
     &elu::Elu,
     &erf::Erf,
     &exp::Exp,
@@ -178,21 +228,27 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &flatten::Flatten,
     &gather::Gather,
     &gather_elements::GatherElements,
+    &gather_nd::GatherNd,
     &gemm::Gemm,
     &global_average_pool::GlobalAveragePool,
+    &global_lp_pool::GlobalLpPool,
     &global_max_pool::GlobalMaxPool,
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
     &identity::Identity,
     &instance_normalization::InstanceNormalization,
+    &lrn::Lrn,
     &layer_normalization::LayerNormalization,
     &leaky_relu::LeakyRelu,
     &log::Log,
     &log_softmax::LogSoftmax,
+    &lp_normalization::LpNormalization,
+    &lp_pool::LpPool,
     &mat_mul::MatMul,
     &max::Max,
     &max_pool::MaxPool,
     &mean::Mean,
+    &mean_variance_normalization::MeanVarianceNormalization,
     &min::Min,
     &mish::Mish,
     &mul::Mul,
@@ -201,15 +257,26 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &pad::Pad,
     &pow::Pow,
     &reciprocal::Reciprocal,
+    &reduce_l1::ReduceL1,
+    &reduce_l2::ReduceL2,
+    &reduce_log_sum::ReduceLogSum,
+    &reduce_log_sum_exp::ReduceLogSumExp,
     &reduce_max::ReduceMax,
     &reduce_mean::ReduceMean,
     &reduce_min::ReduceMin,
+    &reduce_prod::ReduceProd,
     &reduce_sum::ReduceSum,
+    &reduce_sum_square::ReduceSumSquare,
     &relu::Relu,
     &reshape::Reshape,
     &resize::Resize,
+    &scatter_elements::ScatterElements,
+    &scatter_nd::ScatterNd,
     &selu::Selu,
+    &shrink::Shrink,
     &sigmoid::Sigmoid,
+    &sin::Sin,
+    &sinh::Sinh,
     &slice::Slice,
     &softmax::Softmax,
     &softplus::Softplus,
@@ -220,9 +287,13 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &squeeze::Squeeze,
     &sub::Sub,
     &sum::Sum,
+    &tan::Tan,
     &tanh::Tanh,
+    &thresholded_relu::ThresholdedRelu,
     &tile::Tile,
+    &top_k::TopK,
     &transpose::Transpose,
+    &trilu::Trilu,
     &unsqueeze::Unsqueeze,
     &where_::Where,
 ];

@@ -20,8 +20,16 @@ impl Operator for ReduceMean {
         let x = node.required(input)?;
         let reduction = Reduction::of(node, e)?;
         let kept = reduction.keep(y, e);
-        let share = e.scalar(1.0 / reduction.count(x, e)?, e.dtype(x)?);
-        let shared = e.op("Mul", &[&kept, &share]);
+        let shared = match reduction.count(x, e)? {
+            Some(count) => {
+                let share = e.scalar(1.0 / count, e.dtype(x)?);
+                e.op("Mul", &[&kept, &share])
+            }
+            None => {
+                let count = reduction.count_at_run_time(x, e)?;
+                e.op("Div", &[&kept, &count])
+            }
+        };
         e.expand(&shared, &reduction.kept, x)
     }
 }
@@ -43,8 +51,17 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_mean_over_a_batch() {
+    fn counts_the_samples_of_a_batch_at_run_time() {
         let text = vjp_text("ReduceMean", "x[n,3] -> y[1,1]", &[]);
-        assert_snapshot!(text, @r#"vjp: node "node" (ReduceMean): unsupported: a mean over the samples of a batch"#);
+        assert_snapshot!(text, @"
+        Shape.0 = Shape(x)
+        Gather.1 = Gather(Shape.0, [0, 1])
+        ReduceProd.2 = ReduceProd(Gather.1) keepdims=0
+        Cast.3 = Cast(ReduceProd.2) to=1
+        Div.4 = Div(w, Cast.3)
+        Shape.5 = Shape(x)
+        Expand.6 = Expand(Div.4, Shape.5)
+        x' = Expand.6
+        ");
     }
 }

@@ -1,7 +1,8 @@
 //! What the reductions have in common: their axes, and the shape before and after.
 
+use super::class::unary;
 use super::inputs::{axis, int};
-use crate::{Cause, Dim, Emit, Node, Rule, Value};
+use crate::{Cause, DataType, Dim, Emit, Node, Rule, Value};
 
 /// The axes of a reduction.
 pub(super) struct Reduction {
@@ -11,6 +12,35 @@ pub(super) struct Reduction {
     pub(super) kept: Vec<Dim>,
     /// Whether the output has lost the reduced axes.
     dropped: bool,
+}
+
+/// What the gradient of a reduction is made from: its input, and output and cotangent with the reduced axes of size 1.
+pub(super) struct Reduced<'a> {
+    pub(super) x: &'a Value,
+    pub(super) y: Value,
+    pub(super) w: Value,
+    pub(super) reduction: Reduction,
+}
+
+/// The gradient of a reduction that is not linear: `rule` makes the product, in the shape of the input.
+///
+/// # Errors
+/// No axis is reduced, on which the specification and runtimes do not agree: a copy, or the function of each element.
+pub(super) fn reduced(
+    node: &Node,
+    cotangents: &[Option<Value>],
+    wanted: &[bool],
+    e: &mut Emit<'_>,
+    rule: impl FnOnce(&Reduced<'_>, &mut Emit<'_>) -> Rule<Value>,
+) -> Rule<Vec<Option<Value>>> {
+    let reduction = Reduction::of(node, e)?;
+    unary(node, cotangents, wanted, |x, y, w| {
+        if reduction.axes.is_empty() {
+            return Err(Cause::Unsupported("noop_with_empty_axes without axes; name the axes".into()));
+        }
+        let (y, w) = (reduction.keep(y, e), reduction.keep(w, e));
+        rule(&Reduced { x, y, w, reduction }, e)
+    })
 }
 
 impl Reduction {
@@ -42,19 +72,22 @@ impl Reduction {
         e.op("Unsqueeze", &[value, &axes])
     }
 
-    /// How many elements of `x`, the input, are reduced to one.
-    ///
-    /// # Errors
-    /// It depends on the batch size.
+    /// How many elements of `x`, the input, are reduced to one; `None` if that depends on the batch size.
     #[allow(clippy::cast_precision_loss)]
-    pub(super) fn count(&self, x: &Value, e: &Emit<'_>) -> Rule<f64> {
+    pub(super) fn count(&self, x: &Value, e: &Emit<'_>) -> Rule<Option<f64>> {
         let mut count = 1.0;
-        for (before, after) in e.dims(x)?.iter().zip(&self.kept).filter(|(before, after)| before != after) {
-            let (Dim::Fixed(size), Dim::Fixed(_)) = (before, after) else {
-                return Err(Cause::Unsupported("a mean over the samples of a batch".into()));
-            };
+        for (before, _) in e.dims(x)?.iter().zip(&self.kept).filter(|(before, after)| before != after) {
+            let Dim::Fixed(size) = before else { return Ok(None) };
             count *= *size as f64;
         }
-        Ok(count)
+        Ok(Some(count))
+    }
+
+    /// The same as a value of the graph, in the type of `x`.
+    pub(super) fn count_at_run_time(&self, x: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+        let (shape, axes) = (e.op("Shape", &[x]), e.ints(&self.axes));
+        let sizes = e.op("Gather", &[&shape, &axes]);
+        let count = e.op_with("ReduceProd", &[&sizes], [("keepdims", 0.into())]);
+        Ok(e.cast(&count, DataType::Int64, e.dtype(x)?))
     }
 }

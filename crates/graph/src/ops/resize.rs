@@ -8,7 +8,7 @@
 use indexmap::IndexMap;
 
 use super::class::output;
-use super::inputs::{axis, floats, int, size};
+use super::inputs::{axis, floats, int, product, size};
 use super::{Class, Operator};
 use crate::{Cause, DataType, Dim, Emit, Node, Rule, Tensor, Value};
 
@@ -194,17 +194,6 @@ fn sum_blocks(y: &Value, blocks: &[usize], dtype: DataType, e: &mut Emit<'_>) ->
     #[allow(clippy::cast_precision_loss)]
     let elements = e.scalar(blocks.iter().product::<usize>() as f64, dtype);
     e.op("Mul", &[&mean, &elements])
-}
-
-/// The product of dimensions, of which one may depend on the batch.
-fn product(dims: &[Dim]) -> Rule<Dim> {
-    dims.iter().try_fold(Dim::Fixed(1), |product, &dim| match (product, dim) {
-        (Dim::Fixed(a), Dim::Fixed(b)) => Ok(Dim::Fixed(a * b)),
-        (Dim::Fixed(a), Dim::Batch(b)) | (Dim::Batch(a), Dim::Fixed(b)) => Ok(Dim::Batch(a * b)),
-        (Dim::Batch(_), Dim::Batch(_)) => {
-            Err(Cause::Unsupported("two dimensions that depend on the batch size".into()))
-        }
-    })
 }
 
 #[cfg(test)]

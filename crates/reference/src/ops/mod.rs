@@ -1,6 +1,7 @@
 //! The operators, grouped by kind, each written down from its definition in the ONNX specification.
 
 mod conv;
+mod einsum;
 mod elementwise;
 mod index;
 mod linear;
@@ -36,16 +37,19 @@ pub(crate) fn find(name: &str) -> Option<fn(&Call<'_>) -> Outputs> {
         "ConstantOfShape" => logic::constant_of_shape,
         "MatMul" => linear::matmul,
         "Gemm" => linear::gemm,
+        "Einsum" => einsum::einsum,
         "Conv" => conv::conv,
         "ConvTranspose" => conv::conv_transpose,
-        "MaxPool" | "AveragePool" => pool::pool,
-        "GlobalAveragePool" | "GlobalMaxPool" => pool::global,
+        "MaxPool" | "AveragePool" | "LpPool" => pool::pool,
+        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => pool::global,
         "MaxUnpool" => index::max_unpool,
         "BatchNormalization" => normalize::batch,
         "InstanceNormalization" => normalize::instance,
         "GroupNormalization" => normalize::group,
         "LayerNormalization" => normalize::layer,
         "LpNormalization" => normalize::lp,
+        "LRN" => normalize::local_response,
+        "MeanVarianceNormalization" => normalize::mean_variance,
         "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax" | "ReduceMean" | "ReduceMin"
         | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => reduce::reduce,
         "ArgMax" | "ArgMin" => reduce::arg,

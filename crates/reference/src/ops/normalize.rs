@@ -7,16 +7,30 @@ use super::reduce::along;
 use crate::array::{Array, Data};
 use crate::interpret::{Call, Outputs, float_output};
 
-/// `BatchNormalization` in inference: with the given statistics.
+/// `BatchNormalization`: with the given statistics, or in training mode with those of the batch, which then enter the
+/// running ones.
 pub(super) fn batch(c: &Call<'_>) -> Outputs {
     let dtype = c.input(0)?.dtype;
-    if c.flag("training_mode", false)? {
-        return Err("training mode is not interpreted".into());
-    }
     let x = c.floats(0)?;
-    let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|i| c.floats(i).and_then(|p| per_channel(p, x)));
     let epsilon = c.float("epsilon", 1e-5)?;
-    float_output(dtype, (x - &mean?) / (variance? + epsilon).sqrt() * scale? + bias?)
+    let [scale, bias] = [1, 2].map(|i| c.floats(i).and_then(|p| per_channel(p, x)));
+    let (scale, bias) = (scale?, bias?);
+    let (mean, variance) = (c.floats(3)?, c.floats(4)?);
+    if !c.flag("training_mode", false)? {
+        let (mean, variance) = (per_channel(mean, x)?, per_channel(variance, x)?);
+        return float_output(dtype, (x - &mean) / (variance + epsilon).sqrt() * scale + bias);
+    }
+    let axes: Vec<usize> = (0..x.ndim()).filter(|&a| a != 1).collect();
+    let (normal, ..) = standardize(x, &axes, epsilon);
+    #[allow(clippy::cast_precision_loss)]
+    let average = |a: &ArrayD<f64>| along(a, &axes, false, |v| v.iter().sum::<f64>() / v.len() as f64);
+    let of_batch = average(x);
+    let centered = x - &per_channel(&of_batch, x)?;
+    let spread = average(&(&centered * &centered));
+    let momentum = c.float("momentum", 0.9)?;
+    let running = |old: &ArrayD<f64>, new: ArrayD<f64>| old * momentum + new * (1.0 - momentum);
+    let outputs = [normal * scale + bias, running(mean, of_batch), running(variance, spread)];
+    Ok(outputs.into_iter().map(|a| Array::of(dtype, Data::Float(a))).collect())
 }
 
 /// `InstanceNormalization`: each channel of each sample.
@@ -72,6 +86,36 @@ pub(super) fn lp(c: &Call<'_>) -> Outputs {
         p => return Err(format!("norm {p} is not interpreted")),
     };
     float_output(c.input(0)?.dtype, x / &norm)
+}
+
+/// `LRN`: divides by a power of the mean square of the channels around.
+pub(super) fn local_response(c: &Call<'_>) -> Outputs {
+    let x = c.floats(0)?;
+    let size = usize::try_from(c.int("size", 0)?).map_err(|e| e.to_string())?;
+    let (alpha, beta, bias) = (c.float("alpha", 1e-4)?, c.float("beta", 0.75)?, c.float("bias", 1.0)?);
+    if x.ndim() < 2 || size == 0 {
+        return Err(format!("windows of {size} channels over shape {:?}", x.shape()));
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let y = ArrayD::from_shape_fn(x.raw_dim(), |at| {
+        let (first, last) = (at[1].saturating_sub((size - 1) / 2), (at[1] + size / 2).min(x.shape()[1] - 1));
+        let mut from = at.clone();
+        let mut sum = 0.0;
+        for channel in first..=last {
+            from[1] = channel;
+            sum += x[&from] * x[&from];
+        }
+        x[&at] / (bias + alpha / size as f64 * sum).powf(beta)
+    });
+    float_output(c.input(0)?.dtype, y)
+}
+
+/// `MeanVarianceNormalization`.
+pub(super) fn mean_variance(c: &Call<'_>) -> Outputs {
+    let x = c.floats(0)?;
+    let axes = c.node.ints("axes").map_err(|e| e.to_string())?.unwrap_or(&[0, 2, 3]);
+    let axes: Vec<usize> = axes.iter().map(|&a| Call::axis(a, x.ndim())).collect::<Result<_, _>>()?;
+    float_output(c.input(0)?.dtype, standardize(x, &axes, 0.0).0)
 }
 
 /// `(x - mean) / sqrt(variance + epsilon)` over `axes`, the mean, and the factor.

@@ -8,7 +8,7 @@ use super::window::{axes, grid, offset};
 use crate::array::{Array, Data};
 use crate::interpret::{Call, Outputs, float_output};
 
-/// `MaxPool` with its indices, and `AveragePool`.
+/// `MaxPool` with its indices, `AveragePool` and `LpPool`.
 pub(super) fn pool(c: &Call<'_>) -> Outputs {
     let x = c.floats(0)?;
     if x.ndim() < 3 {
@@ -35,6 +35,10 @@ pub(super) fn pool(c: &Call<'_>) -> Outputs {
                     Some((planes[plane * size + offset(at.iter().copied(), image)], at))
                 })
                 .collect();
+            if c.node.operator == "LpPool" {
+                values.push(norm(seen.iter().map(|(v, _)| *v), c.int("p", 2)?));
+                continue;
+            }
             if c.node.operator == "AveragePool" {
                 // Taps beyond the padding after the input, where only ceil_mode leads, do not count.
                 let padded = |k: &[i64]| {
@@ -72,14 +76,22 @@ pub(super) fn pool(c: &Call<'_>) -> Outputs {
     Ok(outputs)
 }
 
-/// `GlobalAveragePool` and `GlobalMaxPool`.
+/// `GlobalAveragePool`, `GlobalMaxPool` and `GlobalLpPool`.
 pub(super) fn global(c: &Call<'_>) -> Outputs {
     let x = c.floats(0)?;
     let spatial: Vec<usize> = (2..x.ndim()).collect();
+    let p = c.int("p", 2)?;
     #[allow(clippy::cast_precision_loss)]
-    let f: fn(&[f64]) -> f64 = match c.node.operator.as_str() {
-        "GlobalAveragePool" => |v| v.iter().sum::<f64>() / v.len() as f64,
-        _ => |v| v.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+    let f = |v: &[f64]| match c.node.operator.as_str() {
+        "GlobalAveragePool" => v.iter().sum::<f64>() / v.len() as f64,
+        "GlobalLpPool" => norm(v.iter().copied(), p),
+        _ => v.iter().copied().fold(f64::NEG_INFINITY, f64::max),
     };
     float_output(c.input(0)?.dtype, along(x, &spatial, true, f))
+}
+
+/// The p-norm.
+#[allow(clippy::cast_precision_loss)]
+fn norm(v: impl Iterator<Item = f64>, p: i64) -> f64 {
+    v.map(|v| v.abs().powf(p as f64)).sum::<f64>().powf(1.0 / p as f64)
 }

@@ -10,12 +10,19 @@ use crate::agree_on;
 /// [`agree_on`] for the vector–Jacobian products of all inputs of `case`.
 #[track_caller]
 fn agree_on_gradient(case: &Case) {
+    let inputs: Vec<Value> = case.model().graph.inputs.iter().map(|info| info.value.clone()).collect();
+    agree_on_gradient_of(case, &inputs.iter().map(Value::as_str).collect::<Vec<_>>());
+}
+
+/// The same for some of its inputs.
+#[track_caller]
+fn agree_on_gradient_of(case: &Case, inputs: &[&str]) {
     let name = format!("gradient of {}", case.name());
     let model = case.model();
     let canonical = Canonical::new(model.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
     let source = probe(canonical, &case.inputs(2));
     let outputs: Vec<Value> = model.graph.outputs.iter().map(|info| info.value.clone()).collect();
-    let wrt: Vec<Value> = model.graph.inputs.iter().map(|info| info.value.clone()).collect();
+    let wrt: Vec<Value> = inputs.iter().map(|&name| name.into()).collect();
     let derived = vjp(&source, &outputs, &wrt).unwrap_or_else(|error| panic!("{name}: {error}"));
     agree_on(&name, &derived.model, |batch| {
         let inputs = case.inputs(batch);
@@ -210,4 +217,95 @@ fn resampling() {
             }
         }
     }
+}
+
+#[test]
+fn functions_of_one_number() {
+    for (operator, low, high) in [
+        ("Sin", -4.0, 4.0),
+        ("Cos", -4.0, 4.0),
+        ("Tan", -1.2, 1.2),
+        ("Asin", -0.9, 0.9),
+        ("Acos", -0.9, 0.9),
+        ("Atan", -3.0, 3.0),
+        ("Sinh", -2.0, 2.0),
+        ("Cosh", -2.0, 2.0),
+        ("Asinh", -3.0, 3.0),
+        ("Acosh", 1.2, 4.0),
+        ("Atanh", -0.8, 0.8),
+        ("Abs", -2.0, 2.0),
+        ("ThresholdedRelu", -2.0, 2.0),
+        ("Shrink", -2.0, 2.0),
+    ] {
+        agree_on_gradient(&Case::op(operator).batched(&[3, 4], Values::uniform(low, high)));
+    }
+}
+
+#[test]
+fn reductions_that_are_not_linear() {
+    for operator in ["ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd"] {
+        for axes in [&[1][..], &[-1, 1]] {
+            let case = Case::op(operator).opset(18).batched(&[3, 4], Values::uniform(0.2, 2.0));
+            agree_on_gradient(&case.ints(axes).set("keepdims", 0));
+        }
+    }
+    agree_on_gradient(&Case::op("ReduceMean").opset(18).batched(&[3], data()).ints(&[0]).named("over the batch"));
+    agree_on_gradient(&Case::op("ReduceProd").opset(18).batched(&[3], Values::Exactly(0.0)).ints(&[1]));
+    agree_on_gradient(&Case::op("ReduceL2").opset(18).batched(&[3], Values::Exactly(0.0)).ints(&[1]));
+}
+
+#[test]
+fn norms() {
+    for p in [1, 2] {
+        agree_on_gradient(&Case::op("LpNormalization").set("p", p).set("axis", 1).batched(&[3, 4], data()));
+    }
+    for p in [1, 2, 3] {
+        agree_on_gradient(&Case::op("GlobalLpPool").set("p", p).batched(&[2, 3, 4], data()));
+        let pool = Case::op("LpPool").set("p", p).set("kernel_shape", vec![2, 3]).set("strides", vec![1, 2]);
+        agree_on_gradient(&pool.set("pads", vec![1, 1, 0, 1]).batched(&[2, 5, 6], data()));
+    }
+    for size in [1, 3, 5] {
+        agree_on_gradient(&Case::op("LRN").set("size", size).set("alpha", 0.5f32).batched(&[5, 2, 3], data()));
+    }
+    agree_on_gradient(&Case::op("MeanVarianceNormalization").set("axes", vec![1, 2]).batched(&[3, 4, 2], data()));
+    let layer = Case::op("LayerNormalization").batched(&[3, 4], data()).fixed(&[4], data());
+    agree_on_gradient(&layer.outputs(3));
+}
+
+#[test]
+fn sums_of_products_by_equation() {
+    let case = |equation: &str| Case::op("Einsum").set("equation", equation);
+    agree_on_gradient(&case("nhqd,nhkd->nhqk").batched(&[2, 3, 4], data()).batched(&[2, 5, 4], data()));
+    agree_on_gradient(&case("ncij,ij->nc").batched(&[2, 3, 4], data()).fixed(&[3, 4], data()));
+    agree_on_gradient(&case("...ij,jk->...ik").batched(&[2, 5, 3], data()).fixed(&[3, 4], data()));
+    agree_on_gradient(&case("nij->n").batched(&[2, 3], data()));
+    agree_on_gradient(&case("ij,ij->").fixed(&[2, 3], data()).fixed(&[2, 3], data()));
+    agree_on_gradient(&case("nj,jk->nk").batched(&[1], data()).fixed(&[3, 4], data()));
+}
+
+#[test]
+fn positions_that_are_computed() {
+    let index = |low, high| Values::integers(low, high);
+    let gather = Case::op("Gather").fixed(&[4, 3], data());
+    let of = |name: &str, case: &Case| agree_on_gradient_of(&case.clone().named(name), &["x0"]);
+    of("rows", &gather.clone().batched(&[2], index(-4, 4)));
+    of("columns", &gather.set("axis", 1).batched(&[], index(0, 3)));
+    let tuples = Case::op("GatherND").batched(&[4, 3, 2], data());
+    of("tuples", &tuples.set("batch_dims", 1).batched(&[5, 2], index(-3, 3)));
+    of("tuples", &Case::op("GatherND").fixed(&[4, 3], data()).batched(&[5, 2], index(-3, 3)));
+    let add = Case::op("ScatterElements").opset(18).set("axis", 1).set("reduction", "add").batched(&[4], data());
+    agree_on_gradient_of(&add.batched(&[6], index(-4, 4)).batched(&[6], data()), &["x0", "x2"]);
+    let add = Case::op("ScatterND").opset(18).set("reduction", "add").fixed(&[4, 3], data());
+    agree_on_gradient_of(&add.batched(&[1], index(-4, 4)).batched(&[3], data()), &["x0", "x2"]);
+    let top = Case::op("TopK").batched(&[5, 3], data()).ints(&[2]).set("axis", 1);
+    agree_on_gradient(&top);
+    let sums = Case::op("CumSum").batched(&[5, 3], data()).constant(Array::ints(&[], vec![1]));
+    agree_on_gradient(&sums.set("exclusive", 1));
+    agree_on_gradient(&Case::op("Trilu").batched(&[4, 3], data()).constant(Array::ints(&[], vec![-1])));
+}
+
+#[test]
+fn bounds_that_are_computed() {
+    let clip = Case::op("Clip").batched(&[3, 4], data());
+    agree_on_gradient(&clip.fixed(&[], Values::uniform(-0.6, -0.5)).fixed(&[], Values::uniform(0.5, 0.6)));
 }

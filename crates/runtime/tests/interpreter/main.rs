@@ -7,6 +7,7 @@ mod canonical;
 mod derived;
 mod elementwise;
 mod indexing;
+mod products;
 mod reductions;
 mod resizing;
 mod shapes;

@@ -1,0 +1,24 @@
+//! `Trilu`: the part above or below a diagonal of the last two dimensions, zeros elsewhere.
+//! <https://onnx.ai/onnx/operators/onnx__Trilu.html>
+
+use super::{Class, Operator};
+use crate::{Emit, Node, Rule, Value};
+
+/// Inputs: data, number of the diagonal.
+pub(super) struct Trilu;
+
+impl Operator for Trilu {
+    fn name(&self) -> &'static str {
+        "Trilu"
+    }
+
+    fn class(&self) -> Class {
+        Class::Linear
+    }
+
+    /// The same part.
+    fn transpose(&self, node: &Node, _: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+        let inputs: Vec<&Value> = std::iter::once(y).chain(node.input(1)).collect();
+        Ok(e.op_with("Trilu", &inputs, [("upper", node.int("upper", 1)?.into())]))
+    }
+}
