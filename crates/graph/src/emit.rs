@@ -146,6 +146,19 @@ impl<'m> Emit<'m> {
             .collect()
     }
 
+    /// The node of the source model that gives `value`; `None` for inputs and constants.
+    #[must_use]
+    pub fn producer(&self, value: &Value) -> Option<&'m Node> {
+        self.source.model().graph.nodes.iter().find(|n| n.outputs.iter().flatten().any(|o| o == value))
+    }
+
+    /// Whether two values of the source model are the same one, or constants with the same numbers.
+    #[must_use]
+    pub fn same(&self, a: &Value, b: &Value) -> bool {
+        let content = |value| self.constant(value).map(|t| (t.dtype(), t.bytes()));
+        a == b || content(a).is_some_and(|content_a| content(b) == Some(content_a))
+    }
+
     /// Content of a value of the source model, if it is the same for every input.
     #[must_use]
     pub fn constant(&self, value: &Value) -> Option<&'m Tensor> {

@@ -22,6 +22,7 @@ mod names;
 mod ops;
 mod order;
 mod proto;
+mod quantized;
 mod shape;
 mod tensor;
 mod text;

@@ -137,10 +137,11 @@ fn the_same_model_gives_the_same_graph() {
 
 #[test]
 fn an_operator_without_a_rule_is_named() {
-    let nodes = vec![node("MatMul", &["x", "w"], "a"), node("Round", &["a"], "b"), node("Mul", &["b", "x"], "z")];
+    let nodes = vec![node("MatMul", &["x", "w"], "a"), node("Mod", &["a", "row"], "b"), node("Mul", &["b", "x"], "z")];
+    let nodes = nodes.into_iter().map(|n| if n.operator == "Mod" { with(n, "fmod", 1) } else { n }).collect();
     let error = gradient(&shaped(model(nodes, &["z"])), Loss::Margin).unwrap_err();
-    assert_eq!((error.kind(), error.node(), error.operator()), (Kind::NoRule, "the Round", "Round"));
-    assert!(error.to_string().starts_with("gradient: node \"the Round\" (Round): no rule"), "{error}");
+    assert_eq!((error.kind(), error.node(), error.operator()), (Kind::NoRule, "the Mod", "Mod"));
+    assert!(error.to_string().starts_with("gradient: node \"the Mod\" (Mod): no rule"), "{error}");
 }
 
 #[test]
@@ -159,6 +160,34 @@ fn no_differentiable_path_is_an_error_and_not_zeros() {
     let error = gradient(&shaped(model(nodes, &["z"])), Loss::CrossEntropy).unwrap_err();
     assert_eq!(error.kind(), Kind::Unsupported);
     assert!(error.to_string().contains("no differentiable path leads from \"x\""), "{error}");
+    assert!(error.to_string().contains("the output does not depend on its elements"), "{error}");
+}
+
+#[test]
+fn a_path_that_only_chooses_is_an_error_that_names_where() {
+    let greater = || [node("MatMul", &["x", "w"], "b"), node("Greater", &["b", "zero"], "positive")];
+    let [product, compared] = greater();
+    let chosen =
+        vec![product, compared, node("Where", &["positive", "row", "zero"], "a"), node("MatMul", &["a", "w"], "z")];
+    let [product, compared] = greater();
+    let masked =
+        vec![product, compared, cast("positive", "mask", DataType::Float), node("MatMul", &["mask", "w"], "z")];
+    for nodes in [chosen, masked] {
+        let error = gradient(&shaped(model(nodes, &["z"])), Loss::CrossEntropy).unwrap_err();
+        assert_eq!((error.kind(), error.node(), error.operator()), (Kind::Unsupported, "the Greater", "Greater"));
+        assert!(error.to_string().contains("its elements only decide what is chosen, at \"the Greater\""), "{error}");
+    }
+}
+
+#[test]
+fn a_side_path_that_only_chooses_is_a_mask() {
+    let nodes = vec![
+        node("Greater", &["x", "zero"], "positive"),
+        node("Where", &["positive", "row", "zero"], "offset"),
+        node("Add", &["offset", "x"], "sum"),
+        node("MatMul", &["sum", "w"], "z"),
+    ];
+    assert!(gradient(&shaped(model(nodes, &["z"])), Loss::Margin).is_ok());
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl Array {
     /// The same content in row-major order as a tensor of the element type, rounded to it.
     ///
     /// # Panics
-    /// If the element type is neither f32, f64, i64, i32, u8 nor bool.
+    /// If the element type is neither f32, f64, bool nor a signed integer or u8 or u16.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn to_tensor(&self) -> Tensor {
@@ -127,6 +127,9 @@ impl Array {
             (Data::Int(a), DataType::Int64) => a.iter().flat_map(|v| v.to_le_bytes()).collect(),
             (Data::Int(a), DataType::Int32) => a.iter().flat_map(|&v| (v as i32).to_le_bytes()).collect(),
             (Data::Int(a), DataType::Uint8) => a.iter().map(|&v| v as u8).collect(),
+            (Data::Int(a), DataType::Int8) => a.iter().flat_map(|&v| (v as i8).to_le_bytes()).collect(),
+            (Data::Int(a), DataType::Uint16) => a.iter().flat_map(|&v| (v as u16).to_le_bytes()).collect(),
+            (Data::Int(a), DataType::Int16) => a.iter().flat_map(|&v| (v as i16).to_le_bytes()).collect(),
             (Data::Bool(a), _) => a.iter().map(|&v| u8::from(v)).collect(),
             (_, dtype) => panic!("a tensor of type {dtype:?}"),
         };

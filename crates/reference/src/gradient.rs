@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 
 use crate::array::{Array, Data};
 use crate::case::Case;
-use crate::interpret::run;
+use crate::interpret::{run, run_unrounded};
 use crate::probe::probe;
 use crate::random::Random;
 use crate::second::check_second;
@@ -20,6 +20,7 @@ pub(crate) const TOLERANCE: f64 = 1e-6;
 /// Checks the vector–Jacobian product of every floating-point input of `case`, for random cotangents of all floating-point
 /// outputs:
 ///
+/// - quantized models are judged by what they compute without rounding (see [`run_unrounded`]);
 /// - for a batch of 2, each element against the central difference quotient of the interpreted model as it was given;
 /// - for a batch of 5, which is none of those that the shapes were learned from, the dot-product test `⟨w, J v⟩ = ⟨Jᵀ w, v⟩`
 ///   along a random direction `v`;
@@ -55,10 +56,13 @@ pub fn check_first(case: &Case) {
             })
             .collect();
         let products = products(case.name(), &model, &inputs, &cotangents, Some(&outputs));
-        // ⟨w, f(x)⟩, whose derivative the products are.
+        // ⟨w, f(x)⟩, whose derivative the products are. Quantization does not round, which changes nothing else.
+        let here = run(&model, &inputs).unwrap_or_else(|error| panic!("{}: {error}", case.name()));
         let objective = |inputs: &[(&str, Array)]| -> f64 {
-            let outputs = case.values(inputs);
-            let floats = outputs.iter().filter(|o| o.dtype.is_float());
+            let values =
+                run_unrounded(&model, inputs, &here).unwrap_or_else(|error| panic!("{}: {error}", case.name()));
+            let outputs = model.graph.outputs.iter().map(|info| &values[&info.value]);
+            let floats = outputs.filter(|o| o.dtype.is_float());
             floats.zip(&cotangents).map(|(o, w)| (o.f64() * w.f64()).sum()).sum()
         };
         let mut shifted = inputs.clone();

@@ -45,6 +45,30 @@ pub(crate) type Outputs = Result<Vec<Array>, String>;
 /// An input is missing or does not fit; an operator is unknown; a node contradicts the specification, which includes
 /// operands whose element types differ where they must not.
 pub fn run(model: &Model, inputs: &[(&str, Array)]) -> Result<HashMap<Value, Array>, InterpretError> {
+    interpret(model, inputs, None)
+}
+
+/// As [`run`], but quantization does not round: around `at`, the values that [`run`] gave for other inputs, a quantized number
+/// moves as the number it was made from does, up to the ends of its range.
+///
+/// The derivative of this, at the inputs of `at`, *is* the clipped straight-through estimator: what the model computes
+/// there, with every rounding as an offset that stays as it is.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_unrounded(
+    model: &Model,
+    inputs: &[(&str, Array)],
+    at: &HashMap<Value, Array>,
+) -> Result<HashMap<Value, Array>, InterpretError> {
+    interpret(model, inputs, Some(at))
+}
+
+fn interpret(
+    model: &Model,
+    inputs: &[(&str, Array)],
+    at: Option<&HashMap<Value, Array>>,
+) -> Result<HashMap<Value, Array>, InterpretError> {
     let graph = &model.graph;
     let opset = model.opsets.get("").copied().unwrap_or(1);
     let mut values = HashMap::new();
@@ -71,7 +95,7 @@ pub fn run(model: &Model, inputs: &[(&str, Array)]) -> Result<HashMap<Value, Arr
         }
     }
     for node in &graph.nodes {
-        let outputs = evaluate(node, opset, &values).map_err(|reason| InterpretError::Node {
+        let outputs = evaluate(node, opset, &values, at).map_err(|reason| InterpretError::Node {
             node: node.label().to_owned(),
             operator: node.operator.clone(),
             reason,
@@ -100,20 +124,9 @@ fn fits(info: &ValueInfo, array: &Array) -> Result<(), String> {
 }
 
 /// Outputs of one node.
-fn evaluate(node: &Node, opset: i64, values: &HashMap<Value, Array>) -> Outputs {
-    let inputs = node
-        .inputs
-        .iter()
-        .map(|input| match input {
-            None => Ok(None),
-            Some(name) => values.get(name).map(Some).ok_or_else(|| format!("input \"{name}\" is not known yet")),
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    if !node.domain.is_empty() {
-        return Err(format!("operators of domain \"{}\" are not interpreted", node.domain));
-    }
-    let call = Call { node, inputs, opset };
-    let operator = ops::find(&node.operator).ok_or("this operator is not interpreted")?;
+fn evaluate(node: &Node, opset: i64, values: &HashMap<Value, Array>, at: Option<&HashMap<Value, Array>>) -> Outputs {
+    let call = Call { node, inputs: inputs_of(node, values)?, opset, at };
+    let operator = ops::find(&node.domain, &node.operator).ok_or("this operator is not interpreted")?;
     let outputs = operator(&call)?;
     let wanted = node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
     if wanted > outputs.len() {
@@ -122,11 +135,19 @@ fn evaluate(node: &Node, opset: i64, values: &HashMap<Value, Array>) -> Outputs 
     Ok(outputs)
 }
 
+/// What a node reads.
+pub(crate) fn inputs_of<'a>(node: &Node, values: &'a HashMap<Value, Array>) -> Result<Vec<Option<&'a Array>>, String> {
+    let known = |name: &Value| values.get(name).map(Some).ok_or_else(|| format!("input \"{name}\" is not known yet"));
+    node.inputs.iter().map(|input| input.as_ref().map_or(Ok(None), known)).collect()
+}
+
 /// One node with its inputs at hand.
 pub(crate) struct Call<'a> {
     pub(crate) node: &'a Node,
     pub(crate) inputs: Vec<Option<&'a Array>>,
     pub(crate) opset: i64,
+    /// The values around which quantization does not round, if it does not.
+    pub(crate) at: Option<&'a HashMap<Value, Array>>,
 }
 
 impl<'a> Call<'a> {
@@ -150,6 +171,16 @@ impl<'a> Call<'a> {
         match &self.input(i)?.data {
             Data::Float(a) => Ok(a),
             _ => Err(format!("input {i} must be floating-point, but is {:?}", self.input(i)?.dtype)),
+        }
+    }
+
+    /// Input `i` as numbers, whatever their type.
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn numbers(&self, i: usize) -> Result<ArrayD<f64>, String> {
+        match &self.input(i)?.data {
+            Data::Float(a) => Ok(a.clone()),
+            Data::Int(a) => Ok(a.mapv(|v| v as f64)),
+            Data::Bool(_) => Err(format!("input {i} must hold numbers")),
         }
     }
 

@@ -21,7 +21,7 @@ mod second;
 pub use array::{Array, Data};
 pub use case::Case;
 pub use gradient::{check_first, check_refused, check_vjp, compare, relative_error, vjp_at};
-pub use interpret::{InterpretError, run};
+pub use interpret::{InterpretError, run, run_unrounded};
 pub use material::{Material, Npz, material, skip};
 pub use probe::probe;
 pub use random::{Random, Values};

@@ -12,20 +12,9 @@ pub(super) fn undilated(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
     Ok(())
 }
 
-/// `Cast`, `CastLike` and `QuantizeLinear` at 19: `saturate`, which only concerns 8-bit floats.
+/// `Cast` and `CastLike` at 19: `saturate`, which only concerns 8-bit floats.
 pub(super) fn unsaturated(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
     node.attributes.shift_remove("saturate");
-    Ok(())
-}
-
-/// `QuantizeLinear` and `DequantizeLinear` at 21 and 23: blocks and stated types.
-pub(super) fn per_axis(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
-    for name in ["block_size", "output_dtype", "precision"] {
-        if node.int(name, 0)? != 0 {
-            return Err(Cause::Unsupported(format!("attribute \"{name}\"; quantize per tensor or per axis")));
-        }
-        node.attributes.shift_remove(name);
-    }
     Ok(())
 }
 

@@ -18,11 +18,13 @@
 //! axis, inputs that have no effect are absent. Subgraphs (`If`, `Loop`) are rewritten like the graph around them, but for
 //! their `Constant` nodes, which stay.
 //!
-//! The first dimension of the input is the batch and is left open, also where the file fixes it.
+//! The first dimension of the input is the batch and is left open, also where the file fixes it. An input of bytes takes f32 and
+//! is rounded to them, so that every classifier's input is floating-point.
 
 mod backwards;
 mod batch;
 mod inputs;
+mod quantized;
 mod resize;
 mod scope;
 mod softmax;
@@ -93,8 +95,12 @@ impl Canonical {
         let mut walk = Walk { opset, names };
         walk.graph(&mut model.graph, None)?;
         batch::open(&mut model.graph, &mut walk.names);
+        quantized::widen_input(&mut model.graph, &mut walk.names);
         prune(&mut model.graph);
         model.opsets.insert(String::new(), Self::OPSET);
+        if model.graph.nodes.iter().any(|n| n.domain == quantized::RUNTIME) {
+            model.opsets.entry(quantized::RUNTIME.to_owned()).or_insert(1);
+        }
         model.ir_version = model.ir_version.max(Model::new(Self::OPSET, Graph::default()).ir_version);
         check(&model)?;
         Ok(Self { model })

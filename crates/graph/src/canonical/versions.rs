@@ -1,7 +1,7 @@
 //! The history of the standard operator set, as far as it changes what a node means.
 
 use super::scope::Scope;
-use super::{backwards, inputs, resize, softmax, training};
+use super::{backwards, inputs, quantized, resize, softmax, training};
 use crate::{Node, Rule};
 
 /// A change of one node.
@@ -57,15 +57,16 @@ const CHANGES: &[(&str, i64, Change)] = &[
     ("Cast", 19, Apply(backwards::unsaturated)),
     ("CastLike", 19, Apply(backwards::unsaturated)),
     ("DFT", 20, Refuse("operator set 20 changed how it takes its axis")),
-    ("DequantizeLinear", 21, Apply(backwards::per_axis)),
-    ("DequantizeLinear", 23, Apply(backwards::per_axis)),
+    ("DequantizeLinear", 19, Apply(quantized::linear)),
+    ("DequantizeLinear", 21, Apply(quantized::linear)),
+    ("DequantizeLinear", 23, Apply(quantized::linear)),
     ("Gelu", 20, Apply(backwards::gelu)),
     ("GridSample", 20, Refuse("operator set 20 changed its modes")),
     ("GroupNormalization", 21, Refuse("operator set 21 changed the shape of its scale")),
     ("Pad", 19, Apply(backwards::no_wrap)),
-    ("QuantizeLinear", 19, Apply(backwards::unsaturated)),
-    ("QuantizeLinear", 21, Apply(backwards::per_axis)),
-    ("QuantizeLinear", 23, Apply(backwards::per_axis)),
+    ("QuantizeLinear", 19, Apply(quantized::linear)),
+    ("QuantizeLinear", 21, Apply(quantized::linear)),
+    ("QuantizeLinear", 23, Apply(quantized::linear)),
     ("Resize", 19, Apply(resize::no_symmetric)),
 ];
 

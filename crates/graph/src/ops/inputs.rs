@@ -44,7 +44,7 @@ pub(super) fn floats(node: &Node, i: usize, name: &str, e: &Emit<'_>) -> Rule<Op
 ///
 /// # Errors
 /// It lies outside.
-pub(super) fn axis(axis: i64, rank: usize) -> Rule<usize> {
+pub(crate) fn axis(axis: i64, rank: usize) -> Rule<usize> {
     let counted = if axis < 0 { axis.checked_add(int(rank)) } else { Some(axis) };
     counted
         .and_then(|a| usize::try_from(a).ok())

@@ -26,7 +26,8 @@
 //! | `Sqrt`, `Log`, `Reciprocal`, `Asin`, … | ends of the domain | infinite, as the limit is |
 //!
 //! An operator that is constant almost everywhere, such as `Round` or `Sign`, has no rule: its gradient of zeros would make
-//! any model look robust.
+//! any model look robust. Quantization is the exception that deployed models need: `QuantizeLinear` and `DynamicQuantizeLinear`
+//! have the clipped straight-through estimator, and results name the nodes it was used for.
 //!
 //! # Second derivatives
 //!
@@ -62,7 +63,9 @@ mod cos;
 mod cosh;
 mod cum_sum;
 mod depth_to_space;
+mod dequantize_linear;
 mod div;
+mod dynamic_quantize_linear;
 mod einsum;
 mod elu;
 mod erf;
@@ -99,6 +102,7 @@ mod neg;
 mod pad;
 mod pow;
 mod prelu;
+mod quantize_linear;
 mod reciprocal;
 mod reduce_l1;
 mod reduce_l2;
@@ -141,6 +145,8 @@ mod unsqueeze;
 mod where_;
 
 use crate::{Cause, Emit, Node, Rule, Value};
+
+pub(crate) use inputs::axis;
 
 /// What kind of function an operator is in its differentiable inputs. It decides which rules have provable defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,7 +225,9 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &cosh::Cosh,
     &cum_sum::CumSum,
     &depth_to_space::DepthToSpace,
+    &dequantize_linear::DequantizeLinear,
     &div::Div,
+    &dynamic_quantize_linear::DynamicQuantizeLinear,
     &einsum::Einsum,
     &elu::Elu,
     &erf::Erf,
@@ -256,6 +264,7 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &prelu::PRelu,
     &pad::Pad,
     &pow::Pow,
+    &quantize_linear::QuantizeLinear,
     &reciprocal::Reciprocal,
     &reduce_l1::ReduceL1,
     &reduce_l2::ReduceL2,

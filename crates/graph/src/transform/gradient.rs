@@ -3,7 +3,8 @@
 //! The derived model is the source model with nodes added behind it: primal values are read, never computed again.
 
 use super::checked;
-use super::reverse::reverse;
+use super::reverse::{no_path, reverse};
+use crate::quantized::written_out;
 use crate::{Cause, DataType, Emit, Estimator, Loss, Model, ShapeError, Shaped, TransformError, Value};
 
 /// A model with its vector–Jacobian products: see [`vjp`].
@@ -26,6 +27,7 @@ pub struct Vjp {
 /// any of the outputs.
 pub fn vjp(source: &Shaped, outputs: &[Value], inputs: &[Value]) -> Result<Vjp, TransformError> {
     const PASS: &str = "vjp";
+    let source = &*written_out(PASS, source)?;
     let mut e = Emit::new(source);
     let mut cotangents = Vec::with_capacity(outputs.len());
     for output in outputs {
@@ -36,7 +38,7 @@ pub fn vjp(source: &Shaped, outputs: &[Value], inputs: &[Value]) -> Result<Vjp, 
     let found = reverse(PASS, &mut e, seeds, inputs)?;
     let mut products = Vec::with_capacity(inputs.len());
     for (input, product) in inputs.iter().zip(found) {
-        let product = product.ok_or_else(|| no_path(PASS, input))?;
+        let product = product.ok_or_else(|| no_path(PASS, source, input, outputs))?;
         let facts = e.facts(input).map_err(|cause| TransformError::of_model(PASS, cause))?;
         products.push(e.output(&product, facts.dtype, &facts.dims));
     }
@@ -77,6 +79,7 @@ pub struct Gradient {
 /// rule, or no differentiable path leads from the input to the logits.
 pub fn gradient(source: &Shaped, loss: Loss) -> Result<Gradient, TransformError> {
     const PASS: &str = "gradient";
+    let source = &*written_out(PASS, source)?;
     let of_model = |cause| TransformError::of_model(PASS, cause);
     let not_a_classifier = |error: ShapeError| of_model(Cause::Unsupported(error.to_string()));
     let input = source.input().map_err(not_a_classifier)?.clone();
@@ -92,8 +95,8 @@ pub fn gradient(source: &Shaped, loss: Loss) -> Result<Gradient, TransformError>
     let logits = e.cast(&output, z.dtype, DataType::Float);
     let seed = loss.emit(&logits, classes, &labels, targets.as_ref(), &mut e).map_err(of_model)?;
     let cotangent = e.cast(&seed.cotangent, DataType::Float, z.dtype);
-    let found = reverse(PASS, &mut e, [(output, cotangent)], std::slice::from_ref(&input))?;
-    let found = found.into_iter().flatten().next().ok_or_else(|| no_path(PASS, &input))?;
+    let found = reverse(PASS, &mut e, [(output.clone(), cotangent)], std::slice::from_ref(&input))?;
+    let found = found.into_iter().flatten().next().ok_or_else(|| no_path(PASS, source, &input, &[output]))?;
 
     e.clear_outputs();
     let logits = e.output(&logits, DataType::Float, &z.dims);
@@ -102,13 +105,4 @@ pub fn gradient(source: &Shaped, loss: Loss) -> Result<Gradient, TransformError>
     let straight_through = e.estimators();
     let model = checked(PASS, e.finish())?;
     Ok(Gradient { model, input, labels, targets, logits, loss, gradient, classes, straight_through })
-}
-
-fn no_path(pass: &'static str, input: &Value) -> TransformError {
-    TransformError::of_model(
-        pass,
-        Cause::Unsupported(format!(
-            "no differentiable path leads from \"{input}\" to the output: the gradient is zero everywhere"
-        )),
-    )
 }

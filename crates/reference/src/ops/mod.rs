@@ -8,6 +8,7 @@ mod linear;
 mod logic;
 mod normalize;
 mod pool;
+mod quantize;
 mod reduce;
 mod resize;
 mod shape;
@@ -15,8 +16,14 @@ mod window;
 
 use crate::interpret::{Call, Outputs};
 
-/// What the operator called `name` computes.
-pub(crate) fn find(name: &str) -> Option<fn(&Call<'_>) -> Outputs> {
+/// What the operator called `name` of a domain computes.
+pub(crate) fn find(domain: &str, name: &str) -> Option<fn(&Call<'_>) -> Outputs> {
+    if domain == "com.microsoft" {
+        return quantize::contributed(name);
+    }
+    if !domain.is_empty() {
+        return None;
+    }
     if elementwise::unary(name).is_some() {
         return Some(elementwise::apply);
     }
@@ -82,6 +89,11 @@ pub(crate) fn find(name: &str) -> Option<fn(&Call<'_>) -> Outputs> {
         "OneHot" => index::one_hot,
         "TopK" => index::top_k,
         "NonZero" => index::non_zero,
+        "QuantizeLinear" => quantize::quantize,
+        "DequantizeLinear" => quantize::dequantize,
+        "DynamicQuantizeLinear" => quantize::quantize_dynamically,
+        "ConvInteger" | "MatMulInteger" => quantize::of_integers,
+        "QLinearConv" | "QLinearMatMul" => quantize::with_scales,
         _ => return None,
     })
 }

@@ -10,7 +10,8 @@ use crate::interpret::{Call, Outputs, float_output};
 
 /// `MaxPool` with its indices, `AveragePool` and `LpPool`.
 pub(super) fn pool(c: &Call<'_>) -> Outputs {
-    let x = c.floats(0)?;
+    // Maxima of integers too.
+    let x = if c.node.operator == "MaxPool" { c.numbers(0)? } else { c.floats(0)?.clone() };
     if x.ndim() < 3 {
         return Err(format!("shape {:?} has no spatial axes", x.shape()));
     }
@@ -67,8 +68,14 @@ pub(super) fn pool(c: &Call<'_>) -> Outputs {
     }
     let dims: Vec<usize> =
         x.shape()[..2].iter().copied().chain(axes.iter().map(|a| usize::try_from(a.output).unwrap_or(0))).collect();
-    let mut outputs =
-        float_output(c.input(0)?.dtype, ArrayD::from_shape_vec(IxDyn(&dims), values).map_err(|e| e.to_string())?)?;
+    let values = ArrayD::from_shape_vec(IxDyn(&dims), values).map_err(|e| e.to_string())?;
+    let input = c.input(0)?;
+    #[allow(clippy::cast_possible_truncation)]
+    let data = match input.data {
+        Data::Float(_) => Data::Float(values),
+        _ => Data::Int(values.mapv(|v| v as i64)),
+    };
+    let mut outputs = vec![Array::of(input.dtype, data)];
     if c.node.operator == "MaxPool" {
         let indices = ArrayD::from_shape_vec(IxDyn(&dims), indices).map_err(|e| e.to_string())?;
         outputs.push(Array::of(DataType::Int64, Data::Int(indices)));

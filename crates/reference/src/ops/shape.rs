@@ -193,7 +193,7 @@ fn pick<T: Clone>(a: &ArrayD<T>, kept: &[Vec<usize>]) -> ArrayD<T> {
 
 /// `Pad`: negative pads cut off first; then the mode says what stands outside.
 pub(super) fn pad(c: &Call<'_>) -> Outputs {
-    let x = c.floats(0)?;
+    let x = c.numbers(0)?;
     let rank = x.ndim();
     let pads = c.ints_at("pads", 1)?.ok_or("pads are required")?;
     let value = match c.optional(2) {
@@ -241,7 +241,9 @@ pub(super) fn pad(c: &Call<'_>) -> Outputs {
         let from: Option<Vec<usize>> = shown.iter().enumerate().map(|(axis, s)| s[at[axis]]).collect();
         from.map_or(value, |from| x[IxDyn(&from)])
     });
-    output(c, Data::Float(y))
+    #[allow(clippy::cast_possible_truncation)]
+    let data = if matches!(c.input(0)?.data, Data::Int(_)) { Data::Int(y.mapv(|v| v as i64)) } else { Data::Float(y) };
+    output(c, data)
 }
 
 /// `Expand`: to the common shape of the input and the given one.
