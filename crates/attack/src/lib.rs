@@ -28,7 +28,7 @@ pub use eps::{Eps, EpsError};
 pub use error::AttackError;
 pub use fgsm::Fgsm;
 pub use norm::Norm;
-pub use oracle::{Budget, Cancel, Halt, Reason};
+pub use oracle::{Budget, Halt, Reason};
 pub use outcome::{Attacked, Cost, Distance, Outcome, Progress, SampleId, SampleOutcome};
 pub use param::{Param, ParamError, ParamKind};
 pub use pgd::{Pgd, StepSize};
@@ -36,3 +36,5 @@ pub use registry::{Description, attacks, parse};
 pub use rng::SampleRng;
 pub use samples::{Keep, Samples, Start, Step, predicted};
 pub use threat::{Bounds, BoundsError, Threat};
+
+pub use assay_runtime::Cancel;

@@ -1,12 +1,10 @@
 //! The only way to the model: it counts, then calls.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use assay_graph::Loss;
-use assay_runtime::{Class, Classifier, Evaluated, RunError};
+use assay_runtime::{Cancel, Class, Classifier, Evaluated, RunError};
 use ndarray::{Array2, ArrayView2};
 
 use crate::Cost;
@@ -20,23 +18,6 @@ pub struct Budget {
     pub gradients: Option<u64>,
     /// When the attack ends. What was found is verified after it.
     pub deadline: Option<Instant>,
-}
-
-/// A switch that stops a run before its next call of the model. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Stops the run.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was stopped.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// Why an attack ended early.

@@ -319,6 +319,10 @@ impl Classifier for NoGradient {
     ) -> Result<Evaluated, RunError> {
         panic!("not called")
     }
+
+    fn vjp(&self, _: ArrayView2<'_, f32>, _: ArrayView2<'_, f32>) -> Result<Evaluated, RunError> {
+        panic!("not called")
+    }
 }
 
 #[test]

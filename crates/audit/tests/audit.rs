@@ -71,6 +71,12 @@ impl Classifier for Hyperplane {
         }
         Ok(Evaluated { loss: vec![0.0; x.nrows()], logits, gradient })
     }
+
+    fn vjp(&self, x: ArrayView2<'_, f32>, cotangent: ArrayView2<'_, f32>) -> Result<Evaluated, RunError> {
+        let slope = if self.flat { 0.0 } else { 0.25 };
+        let gradient = Array2::from_shape_fn(x.dim(), |(i, _)| slope * (cotangent[[i, 1]] - cotangent[[i, 0]]));
+        Ok(Evaluated { loss: Vec::new(), logits: self.logits(x)?, gradient })
+    }
 }
 
 /// Twenty samples, constant at 0.025, 0.075, ..., 0.975; class 1 from 0.5 on.

@@ -1,21 +1,20 @@
 //! Batches of any size on an engine: split into runs, and put together again.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{Array2, Axis, Ix2, concatenate};
 
 use crate::session::{Array, Tensors};
-use crate::{Engine, RunError, Ticket};
+use crate::{Cancel, Engine, RunError, Ticket};
 
 /// Runs `chunks`, spread over the engine's sessions. Blocks until all results are there, in the order of the chunks, or one
-/// has failed.
-pub(crate) fn run(engine: &Engine, chunks: Vec<Tensors>) -> Result<Vec<Tensors>, RunError> {
+/// has failed. What waits when `cancel` is thrown is not run: [`RunError::Cancelled`].
+pub(crate) fn run(engine: &Engine, chunks: Vec<Tensors>, cancel: &Cancel) -> Result<Vec<Tensors>, RunError> {
     let (answer, results) = channel();
-    let gather = Gather::new(chunks.len(), move |r| drop(answer.send(r)));
+    let gather = Gather::new(chunks.len(), cancel.child(), move |r| drop(answer.send(r)));
     for (index, chunk) in chunks.into_iter().enumerate() {
-        engine.push(chunk, Arc::clone(&gather.cancelled), gather.part(index));
+        engine.push(chunk, gather.cancel.clone(), gather.part(index));
     }
     results.recv().unwrap_or(Err(RunError::Unloaded))
 }
@@ -26,11 +25,11 @@ pub(crate) fn submit(
     chunks: Vec<Tensors>,
     reply: impl FnOnce(Result<Vec<Tensors>, RunError>) + Send + 'static,
 ) -> Ticket {
-    let gather = Gather::new(chunks.len(), reply);
+    let gather = Gather::new(chunks.len(), Cancel::default(), reply);
     for (index, chunk) in chunks.into_iter().enumerate() {
-        engine.try_push(chunk, Arc::clone(&gather.cancelled), gather.part(index));
+        engine.try_push(chunk, gather.cancel.clone(), gather.part(index));
     }
-    Ticket::new(Arc::clone(&gather.cancelled))
+    Ticket::new(gather.cancel.clone())
 }
 
 /// Takes the tensor `name` out of the results and puts its chunks together, as rows of `columns` numbers. `rows` are those
@@ -52,7 +51,7 @@ pub(crate) fn rows(parts: &mut [Tensors], name: &str, rows: &[usize], columns: u
 
 /// The results of one batch on their way back. The first failure is the batch's, and cancels what still waits.
 struct Gather {
-    cancelled: Arc<AtomicBool>,
+    cancel: Cancel,
     state: Mutex<State>,
 }
 
@@ -65,9 +64,13 @@ struct State {
 type Reply = Box<dyn FnOnce(Result<Vec<Tensors>, RunError>) + Send>;
 
 impl Gather {
-    fn new(parts: usize, reply: impl FnOnce(Result<Vec<Tensors>, RunError>) + Send + 'static) -> Arc<Self> {
+    fn new(
+        parts: usize,
+        cancel: Cancel,
+        reply: impl FnOnce(Result<Vec<Tensors>, RunError>) + Send + 'static,
+    ) -> Arc<Self> {
         let state = State { parts: vec![None; parts], missing: parts, reply: Some(Box::new(reply)) };
-        Arc::new(Self { cancelled: Arc::default(), state: Mutex::new(state) })
+        Arc::new(Self { cancel, state: Mutex::new(state) })
     }
 
     /// What takes the result of chunk `index`.
@@ -88,7 +91,7 @@ impl Gather {
                 Ok(state.parts.drain(..).flatten().collect())
             }
             Err(e) => {
-                self.cancelled.store(true, Ordering::Relaxed);
+                self.cancel.cancel();
                 Err(e)
             }
         };
@@ -114,7 +117,7 @@ mod tests {
     #[test]
     fn parts_come_together_in_order_whatever_the_order_they_arrive_in() {
         let (send, results) = channel();
-        let gather = Gather::new(3, move |r| send.send(r).unwrap());
+        let gather = Gather::new(3, Cancel::default(), move |r| send.send(r).unwrap());
         for (index, values) in [(2, &[4.0_f32][..]), (0, &[0.0, 1.0]), (1, &[2.0, 3.0])] {
             assert!(results.try_recv().is_err());
             gather.part(index)(Ok(part(values)));
@@ -127,10 +130,10 @@ mod tests {
     #[test]
     fn the_first_failure_is_the_batchs_and_cancels_the_rest() {
         let (send, results) = channel();
-        let gather = Gather::new(3, move |r| send.send(r).unwrap());
+        let gather = Gather::new(3, Cancel::default(), move |r| send.send(r).unwrap());
         gather.part(0)(Ok(part(&[0.0])));
         gather.part(1)(Err(RunError::Busy));
-        assert!(gather.cancelled.load(Ordering::Relaxed));
+        assert!(gather.cancel.is_cancelled());
         gather.part(2)(Err(RunError::Cancelled));
         assert_eq!(results.iter().next(), Some(Err(RunError::Busy)));
     }

@@ -67,10 +67,27 @@ impl ClassifierSpec {
 pub struct Evaluated {
     /// `[n, classes]`.
     pub logits: Array2<f32>,
-    /// Loss of each sample.
+    /// Loss of each sample; empty where a cotangent was pulled back, which has none.
     pub loss: Vec<f32>,
-    /// Derivative of each sample's loss with respect to that sample, `[n, features]`.
+    /// Derivative of each sample's loss with respect to that sample, or the product of its cotangent with the Jacobian,
+    /// `[n, features]`.
     pub gradient: Array2<f32>,
+}
+
+/// The function of each sample's logits that is differentiated.
+#[derive(Clone, Copy, Debug)]
+pub enum Objective<'a> {
+    /// A loss.
+    Loss {
+        /// Which.
+        loss: Loss,
+        /// True class of each sample.
+        labels: &'a [Class],
+        /// Target class of each sample; read by the losses that need one.
+        targets: Option<&'a [Class]>,
+    },
+    /// The product of the logits with a constant, `[n, classes]`: its gradient is the vector–Jacobian product.
+    Cotangent(ArrayView2<'a, f32>),
 }
 
 /// A model that maps a batch of samples to logits.
@@ -100,6 +117,12 @@ pub trait Classifier: Send + Sync {
         labels: &[Class],
         targets: Option<&[Class]>,
     ) -> Result<Evaluated, RunError>;
+
+    /// Logits, and `Jᵀ w` for the cotangent `w` of each sample, `[n, classes]`, and the Jacobian `J` of its logits.
+    ///
+    /// # Errors
+    /// As [`Classifier::logits`]; the cotangent has another shape or a value that is not finite; the model has no gradient.
+    fn vjp(&self, x: ArrayView2<'_, f32>, cotangent: ArrayView2<'_, f32>) -> Result<Evaluated, RunError>;
 }
 
 /// A batch that could not be evaluated.

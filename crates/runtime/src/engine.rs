@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use ort::session::Session;
 
 use crate::session::{self, SessionError, SessionSettings, Source, Tensors};
-use crate::{OnnxRuntime, Provider, RunError};
+use crate::{Cancel, OnnxRuntime, Provider, RunError};
 
 /// How an engine runs a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,24 +109,24 @@ pub struct Engine {
 #[derive(Debug)]
 #[must_use = "dropping it cancels the run"]
 pub struct Ticket {
-    cancelled: Arc<AtomicBool>,
+    cancel: Cancel,
 }
 
 impl Ticket {
-    /// Of runs that wait until they are cancelled through `cancelled`.
-    pub(crate) fn new(cancelled: Arc<AtomicBool>) -> Self {
-        Self { cancelled }
+    /// Of runs that wait until they are stopped by `cancel`.
+    pub(crate) fn new(cancel: Cancel) -> Self {
+        Self { cancel }
     }
 
     /// Of what is answered already.
     pub(crate) fn done() -> Self {
-        Self { cancelled: Arc::default() }
+        Self { cancel: Cancel::default() }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.cancel.cancel();
     }
 }
 
@@ -134,18 +134,14 @@ impl Drop for Ticket {
 struct Job {
     since: Instant,
     inputs: Tensors,
-    cancelled: Arc<AtomicBool>,
+    cancel: Cancel,
     reply: Reply,
 }
 
 impl Job {
     /// Waiting from now on.
-    fn new(
-        inputs: Tensors,
-        cancelled: Arc<AtomicBool>,
-        reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static,
-    ) -> Self {
-        Self { since: Instant::now(), inputs, cancelled, reply: Reply(Some(Box::new(reply))) }
+    fn new(inputs: Tensors, cancel: Cancel, reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static) -> Self {
+        Self { since: Instant::now(), inputs, cancel, reply: Reply(Some(Box::new(reply))) }
     }
 }
 
@@ -222,16 +218,16 @@ impl Engine {
     pub fn run(&self, inputs: Tensors) -> Result<Tensors, RunError> {
         let (answer, result) = channel();
         // Nobody listens any more only if this thread panicked.
-        self.push(inputs, Arc::default(), move |r| drop(answer.send(r)));
+        self.push(inputs, Cancel::default(), move |r| drop(answer.send(r)));
         result.recv().unwrap_or(Err(RunError::Unloaded))
     }
 
     /// One run without blocking. `reply` is called exactly once, on the session's thread or at once; it should be quick.
     /// [`RunError::Busy`] means that the queue is full.
     pub fn submit(&self, inputs: Tensors, reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static) -> Ticket {
-        let cancelled = Arc::default();
-        self.try_push(inputs, Arc::clone(&cancelled), reply);
-        Ticket::new(cancelled)
+        let cancel = Cancel::default();
+        self.try_push(inputs, cancel.clone(), reply);
+        Ticket::new(cancel)
     }
 
     /// Refuses what waits and what comes, as [`RunError::Unloaded`]. Runs that have begun end normally.
@@ -246,11 +242,11 @@ impl Engine {
     pub(crate) fn push(
         &self,
         inputs: Tensors,
-        cancelled: Arc<AtomicBool>,
+        cancel: Cancel,
         reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static,
     ) {
         // A job that is not sent is dropped, which answers it.
-        let job = Job::new(inputs, cancelled, reply);
+        let job = Job::new(inputs, cancel, reply);
         if let Some(queue) = self.open_queue() {
             drop(queue.send(job));
         }
@@ -259,10 +255,10 @@ impl Engine {
     pub(crate) fn try_push(
         &self,
         inputs: Tensors,
-        cancelled: Arc<AtomicBool>,
+        cancel: Cancel,
         reply: impl FnOnce(Result<Tensors, RunError>) + Send + 'static,
     ) {
-        let job = Job::new(inputs, cancelled, reply);
+        let job = Job::new(inputs, cancel, reply);
         if let Some(queue) = self.open_queue()
             && let Err(TrySendError::Full(job)) = queue.try_send(job)
         {
@@ -298,7 +294,7 @@ fn serve(mut session: Session, jobs: &Mutex<Receiver<Job>>, closed: &AtomicBool,
             if closed.load(Ordering::Acquire) {
                 return drop(job.reply);
             }
-            if job.cancelled.load(Ordering::Relaxed) {
+            if job.cancel.is_cancelled() {
                 return job.reply.send(Err(RunError::Cancelled));
             }
             let (waited, began) = (job.since.elapsed(), Instant::now());

@@ -3,7 +3,9 @@
 //! Start with [`OnnxRuntime::load`], [`OnnxClassifier::load`] and [`Classifier`].
 
 mod batch;
+mod cancel;
 mod classifier;
+mod derived;
 mod engine;
 mod fidelity;
 mod library;
@@ -15,7 +17,8 @@ mod probe;
 mod provider;
 mod session;
 
-pub use classifier::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, RunError};
+pub use cancel::Cancel;
+pub use classifier::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, Objective, RunError};
 pub use engine::{Engine, EngineOptions, RunObserver, RunTimes, Ticket};
 pub use library::{Library, LibraryError, OnnxRuntime};
 pub use onnx::OnnxClassifier;

@@ -1,25 +1,25 @@
 //! A classifier from an ONNX file.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use assay_graph::{Gradient, Loss, Shaped, gradient};
-use ndarray::{Array1, Array2, ArrayView2, CowArray, Ix2, s};
+use assay_graph::{Gradient, Inspection, Loss, Shaped, gradient, inspect};
+use ndarray::{Array2, ArrayView2, CowArray, Ix2, s};
 
+use crate::derived::{Cache, Derived, Of};
 use crate::prepare::{Prepared, prepare};
 use crate::session::{Array, Source, Tensors};
 use crate::{
-    Class, Classifier, ClassifierOptions, ClassifierSpec, Engine, EngineOptions, Evaluated, Gradients, LoadCause,
-    LoadError, ModelInfo, OnnxRuntime, RunError, Ticket, batch,
+    Cancel, Class, Classifier, ClassifierOptions, ClassifierSpec, Engine, EngineOptions, Evaluated, Gradients,
+    LoadCause, LoadError, ModelInfo, Objective, OnnxRuntime, RunError, Ticket, batch,
 };
 
 /// A model hosted on ONNX Runtime.
 ///
-/// The forward pass has its own sessions; each loss gets sessions of the derived gradient graph when it is first asked for,
-/// and keeps them. So the weights are in memory `sessions * (1 + losses in use)` times.
+/// The forward pass has its own sessions; each loss, and the product with a cotangent, gets sessions of the derived gradient
+/// graph when it is first asked for, and keeps them. So the weights are in memory `sessions * (1 + what was asked for)` times.
 pub struct OnnxClassifier {
     spec: ClassifierSpec,
     info: ModelInfo,
@@ -29,13 +29,8 @@ pub struct OnnxClassifier {
     /// The hosted model: what the forward engine runs and gradients are derived from.
     model: Shaped,
     forward: Engine,
-    derived: Mutex<HashMap<Loss, Arc<Derived>>>,
-}
-
-/// A gradient graph and the sessions that run it.
-struct Derived {
-    graph: Gradient,
-    engine: Engine,
+    derived: Cache,
+    inspection: OnceLock<Inspection>,
 }
 
 impl OnnxClassifier {
@@ -78,7 +73,8 @@ impl OnnxClassifier {
             max_batch: options.max_batch.get(),
             model,
             forward,
-            derived: Mutex::default(),
+            derived: Cache::default(),
+            inspection: OnceLock::new(),
         })
     }
 
@@ -86,6 +82,12 @@ impl OnnxClassifier {
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// What the hosted model is made of, with its normalization. Counted when it is first asked for.
+    #[must_use]
+    pub fn inspection(&self) -> &Inspection {
+        self.inspection.get_or_init(|| inspect(&self.model))
     }
 
     /// [`Classifier::logits`] without blocking: `reply` is called exactly once, on a session's thread or at once, and should
@@ -117,26 +119,83 @@ impl OnnxClassifier {
     /// Refuses the calls that wait and those that come, as [`RunError::Unloaded`]. Runs that have begun end normally.
     pub fn unload(&self) {
         self.forward.close();
-        for derived in self.derived.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            derived.engine.close();
-        }
+        self.derived.close();
     }
 
-    /// The sessions of the gradient of `loss`, made when they are first asked for.
-    fn derived(&self, loss: Loss) -> Result<Arc<Derived>, RunError> {
-        let mut all = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.forward.is_closed() {
-            return Err(RunError::Unloaded);
+    /// [`Classifier::gradient`] or [`Classifier::vjp`] that can be stopped: what waits when `cancel` is thrown is not run.
+    ///
+    /// # Errors
+    /// As those; [`RunError::Cancelled`].
+    pub fn differentiate(
+        &self,
+        x: ArrayView2<'_, f32>,
+        objective: Objective<'_>,
+        cancel: &Cancel,
+    ) -> Result<Evaluated, RunError> {
+        if let Gradients::Unavailable(reason) = &self.spec.gradients {
+            return Err(RunError::NoGradient(reason.clone()));
         }
-        if let Some(derived) = all.get(&loss) {
-            return Ok(Arc::clone(derived));
+        let (n, classes, features) = (x.nrows(), self.spec.classes, self.spec.features());
+        self.check_width(x.ncols())?;
+        let of = self.check_objective(objective, n)?;
+        if n == 0 {
+            let (logits, gradient) = (Array2::zeros((0, classes)), Array2::zeros((0, features)));
+            return Ok(Evaluated { logits, loss: Vec::new(), gradient });
         }
-        let graph = gradient(&self.model, loss).map_err(|e| RunError::NoGradient(e.to_string()))?;
-        let engine = Engine::start(&self.runtime, &graph.model.to_bytes(), &self.options)
-            .map_err(|e| RunError::Runtime(format!("the gradient graph of {loss}: {e}")))?;
-        let derived = Arc::new(Derived { graph, engine });
-        all.insert(loss, Arc::clone(&derived));
-        Ok(derived)
+        let derived = self.derived(of)?;
+        let (mut chunks, sizes) = self.chunks(x.into())?;
+        for (chunk, range) in chunks.iter_mut().zip(self.ranges(n)) {
+            chunk.extend(derived.inputs(objective, range));
+        }
+        let mut parts = batch::run(&derived.engine, chunks, cancel)?;
+        let loss = match &derived.loss {
+            Some(name) => batch::rows(&mut parts, name, &sizes, 1)?.into_raw_vec_and_offset().0,
+            None => Vec::new(),
+        };
+        Ok(Evaluated {
+            logits: batch::rows(&mut parts, &derived.logits, &sizes, classes)?,
+            loss,
+            gradient: batch::rows(&mut parts, &derived.gradient, &sizes, features)?,
+        })
+    }
+
+    /// The sessions of the gradient of `of`, made when they are first asked for.
+    fn derived(&self, of: Of) -> Result<Arc<Derived>, RunError> {
+        self.derived.get(of, &self.model, &self.runtime, &self.options, || !self.forward.is_closed())
+    }
+
+    /// Whether the objective fits the model and `n` samples, and which graph it needs.
+    fn check_objective(&self, objective: Objective<'_>, n: usize) -> Result<Of, RunError> {
+        let classes = self.spec.classes;
+        match objective {
+            Objective::Loss { loss, labels, targets } => {
+                self.check_classes("labels", labels, n)?;
+                if classes < loss.min_classes() {
+                    let text = format!("the loss {loss} needs {} classes: the model has {classes}", loss.min_classes());
+                    return Err(RunError::Invalid(text));
+                }
+                match targets {
+                    _ if !loss.needs_target() => {}
+                    None => {
+                        return Err(RunError::Invalid(format!("the loss {loss} needs a target class for each sample")));
+                    }
+                    Some(targets) => self.check_classes("targets", targets, n)?,
+                }
+                Ok(Of::Loss(loss))
+            }
+            Objective::Cotangent(w) if w.dim() != (n, classes) => Err(RunError::Invalid(format!(
+                "the cotangent has shape {:?}: one value for each sample and class is needed, {:?}",
+                w.shape(),
+                [n, classes]
+            ))),
+            Objective::Cotangent(w) => match w.iter().position(|value| !value.is_finite()) {
+                None => Ok(Of::Cotangent),
+                Some(at) => Err(RunError::Invalid(format!(
+                    "the cotangent of sample {} has a value that is not finite",
+                    at / classes.max(1)
+                ))),
+            },
+        }
     }
 
     fn check_width(&self, columns: usize) -> Result<(), RunError> {
@@ -201,7 +260,7 @@ impl Classifier for OnnxClassifier {
         if chunks.is_empty() {
             return Ok(Array2::zeros((0, self.spec.classes)));
         }
-        let mut parts = batch::run(&self.forward, chunks)?;
+        let mut parts = batch::run(&self.forward, chunks, &Cancel::default())?;
         batch::rows(&mut parts, &self.info.output, &sizes, self.spec.classes)
     }
 
@@ -212,43 +271,11 @@ impl Classifier for OnnxClassifier {
         labels: &[Class],
         targets: Option<&[Class]>,
     ) -> Result<Evaluated, RunError> {
-        if let Gradients::Unavailable(reason) = &self.spec.gradients {
-            return Err(RunError::NoGradient(reason.clone()));
-        }
-        let (n, classes, features) = (x.nrows(), self.spec.classes, self.spec.features());
-        self.check_width(x.ncols())?;
-        self.check_classes("labels", labels, n)?;
-        if classes < loss.min_classes() {
-            let text = format!("the loss {loss} needs {} classes: the model has {classes}", loss.min_classes());
-            return Err(RunError::Invalid(text));
-        }
-        let targets = match targets {
-            _ if !loss.needs_target() => None,
-            None => return Err(RunError::Invalid(format!("the loss {loss} needs a target class for each sample"))),
-            Some(targets) => {
-                self.check_classes("targets", targets, n)?;
-                Some(targets)
-            }
-        };
-        if n == 0 {
-            let (logits, gradient) = (Array2::zeros((0, classes)), Array2::zeros((0, features)));
-            return Ok(Evaluated { logits, loss: Vec::new(), gradient });
-        }
-        let derived = self.derived(loss)?;
-        let graph = &derived.graph;
-        let (mut chunks, sizes) = self.chunks(x.into())?;
-        for (chunk, range) in chunks.iter_mut().zip(self.ranges(n)) {
-            chunk.insert(graph.labels.to_string(), indices(&labels[range.clone()]));
-            if let (Some(name), Some(targets)) = (&graph.targets, targets) {
-                chunk.insert(name.to_string(), indices(&targets[range]));
-            }
-        }
-        let mut parts = batch::run(&derived.engine, chunks)?;
-        Ok(Evaluated {
-            logits: batch::rows(&mut parts, graph.logits.as_str(), &sizes, classes)?,
-            loss: batch::rows(&mut parts, graph.loss.as_str(), &sizes, 1)?.into_raw_vec_and_offset().0,
-            gradient: batch::rows(&mut parts, graph.gradient.as_str(), &sizes, features)?,
-        })
+        self.differentiate(x, Objective::Loss { loss, labels, targets }, &Cancel::default())
+    }
+
+    fn vjp(&self, x: ArrayView2<'_, f32>, cotangent: ArrayView2<'_, f32>) -> Result<Evaluated, RunError> {
+        self.differentiate(x, Objective::Cotangent(cotangent), &Cancel::default())
     }
 }
 
@@ -266,10 +293,6 @@ const WORTH_A_RUN: usize = 16;
 fn ranges(n: usize, most: usize, sessions: usize) -> Vec<Range<usize>> {
     let runs = n.div_ceil(most).max(sessions.min(n / WORTH_A_RUN)).max(usize::from(n > 0));
     (0..runs).map(|i| i * n / runs..(i + 1) * n / runs).collect()
-}
-
-fn indices(classes: &[Class]) -> Array {
-    Array::Int(classes.iter().map(|class| i64::from(class.0)).collect::<Array1<i64>>().into_dyn())
 }
 
 #[cfg(test)]

@@ -37,4 +37,9 @@ impl Classifier for Metered {
         self.metrics.differentiated(self.rpc, &self.hosted.name, x.nrows());
         self.hosted.classifier().gradient(x, loss, labels, targets)
     }
+
+    fn vjp(&self, x: ArrayView2<'_, f32>, cotangent: ArrayView2<'_, f32>) -> Result<Evaluated, RunError> {
+        self.metrics.differentiated(self.rpc, &self.hosted.name, x.nrows());
+        self.hosted.classifier().vjp(x, cotangent)
+    }
 }

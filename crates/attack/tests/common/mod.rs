@@ -149,6 +149,16 @@ impl Classifier for Net {
         }
         Ok(Evaluated { logits, loss: losses, gradient })
     }
+
+    fn vjp(&self, x: ArrayView2<'_, f32>, cotangent: ArrayView2<'_, f32>) -> Result<Evaluated, RunError> {
+        let mut gradient = Array2::zeros(x.dim());
+        for (i, (x, w)) in x.rows().into_iter().zip(cotangent.rows()).enumerate() {
+            let at_logits: Vec<f64> = w.iter().copied().map(f64::from).collect();
+            let backward = self.backward(&self.forward(x).0, &at_logits);
+            gradient.row_mut(i).iter_mut().zip(backward).for_each(|(g, v)| *g = v as f32);
+        }
+        Ok(Evaluated { logits: self.logits(x)?, loss: Vec::new(), gradient })
+    }
 }
 
 /// What a batch and its answer become.
@@ -184,6 +194,10 @@ impl Classifier for Altered<'_> {
         targets: Option<&[Class]>,
     ) -> Result<Evaluated, RunError> {
         (self.gradient)(x, self.net.gradient(x, loss, labels, targets)?)
+    }
+
+    fn vjp(&self, x: ArrayView2<'_, f32>, cotangent: ArrayView2<'_, f32>) -> Result<Evaluated, RunError> {
+        (self.gradient)(x, self.net.vjp(x, cotangent)?)
     }
 }
 

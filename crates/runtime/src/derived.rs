@@ -1,0 +1,142 @@
+//! Gradient graphs of one model, each with sessions of its own, made when they are first asked for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use assay_graph::{Loss, Model, ShapeError, Shaped, TransformError, Value, gradient, vjp};
+use ndarray::{Array1, s};
+
+use crate::session::{Array, Tensors};
+use crate::{Class, Engine, EngineOptions, Objective, OnnxRuntime, RunError};
+
+/// The function of the logits that is differentiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Of {
+    /// A loss at labels.
+    Loss(Loss),
+    /// The product with a cotangent that the caller gives.
+    Cotangent,
+}
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loss(loss) => loss.fmt(f),
+            Self::Cotangent => f.write_str("a cotangent"),
+        }
+    }
+}
+
+/// A gradient graph and the sessions that run it, with the names of its inputs and outputs.
+pub(crate) struct Derived {
+    pub(crate) engine: Engine,
+    /// Input: classes, i64 `[n]`; none for a cotangent.
+    pub(crate) labels: Option<String>,
+    /// Input: classes, i64 `[n]`; for a loss that has targets.
+    pub(crate) targets: Option<String>,
+    /// Input: `[n, classes]`.
+    pub(crate) cotangent: Option<String>,
+    /// Output: `[n, classes]`.
+    pub(crate) logits: String,
+    /// Output: `[n]`; none for a cotangent.
+    pub(crate) loss: Option<String>,
+    /// Output: of the input's shape.
+    pub(crate) gradient: String,
+}
+
+/// What was derived from one model so far.
+#[derive(Default)]
+pub(crate) struct Cache(Mutex<HashMap<Of, Arc<Derived>>>);
+
+impl Cache {
+    /// The sessions of the gradient of `of`, made when they are first asked for. `open` says whether the model is still
+    /// hosted.
+    pub(crate) fn get(
+        &self,
+        of: Of,
+        model: &Shaped,
+        runtime: &OnnxRuntime,
+        options: &EngineOptions,
+        open: impl Fn() -> bool,
+    ) -> Result<Arc<Derived>, RunError> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !open() {
+            return Err(RunError::Unloaded);
+        }
+        if let Some(derived) = all.get(&of) {
+            return Ok(Arc::clone(derived));
+        }
+        let derived = Arc::new(Derived::new(of, model, runtime, options)?);
+        all.insert(of, Arc::clone(&derived));
+        Ok(derived)
+    }
+
+    /// Closes all sessions.
+    pub(crate) fn close(&self) {
+        for derived in self.0.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            derived.engine.close();
+        }
+    }
+}
+
+impl Derived {
+    /// The inputs, besides the samples, for those in `range`.
+    pub(crate) fn inputs(&self, objective: Objective<'_>, range: Range<usize>) -> Tensors {
+        let classes = |name: &Option<String>, classes: Option<&[Class]>| {
+            let classes = classes.and_then(|classes| classes.get(range.clone()));
+            name.clone().zip(classes.map(indices))
+        };
+        match objective {
+            Objective::Loss { labels, targets, .. } => {
+                [classes(&self.labels, Some(labels)), classes(&self.targets, targets)].into_iter().flatten().collect()
+            }
+            Objective::Cotangent(w) => {
+                let rows = w.slice(s![range, ..]).as_standard_layout().into_owned().into_dyn();
+                self.cotangent.iter().map(|name| (name.clone(), Array::Float(rows.clone()))).collect()
+            }
+        }
+    }
+
+    fn new(of: Of, model: &Shaped, runtime: &OnnxRuntime, options: &EngineOptions) -> Result<Self, RunError> {
+        let start = |graph: &Model| {
+            Engine::start(runtime, &graph.to_bytes(), options)
+                .map_err(|e| RunError::Runtime(format!("the gradient graph of {of}: {e}")))
+        };
+        let missing = |e: TransformError| RunError::NoGradient(e.to_string());
+        match of {
+            Of::Loss(loss) => {
+                let graph = gradient(model, loss).map_err(missing)?;
+                Ok(Self {
+                    engine: start(&graph.model)?,
+                    labels: Some(graph.labels.to_string()),
+                    targets: graph.targets.map(|targets| targets.to_string()),
+                    cotangent: None,
+                    logits: graph.logits.to_string(),
+                    loss: Some(graph.loss.to_string()),
+                    gradient: graph.gradient.to_string(),
+                })
+            }
+            Of::Cotangent => {
+                let odd = |e: ShapeError| RunError::NoGradient(e.to_string());
+                let (logits, input) = (model.logits().map_err(odd)?, model.input().map_err(odd)?);
+                let graph = vjp(model, std::slice::from_ref(logits), std::slice::from_ref(input)).map_err(missing)?;
+                let only = |values: Vec<Value>| values.first().map(ToString::to_string);
+                Ok(Self {
+                    engine: start(&graph.model)?,
+                    labels: None,
+                    targets: None,
+                    cotangent: only(graph.cotangents),
+                    logits: logits.to_string(),
+                    loss: None,
+                    gradient: only(graph.products).unwrap_or_default(),
+                })
+            }
+        }
+    }
+}
+
+fn indices(classes: &[Class]) -> Array {
+    Array::Int(classes.iter().map(|class| i64::from(class.0)).collect::<Array1<i64>>().into_dyn())
+}
