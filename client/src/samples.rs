@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn input(low: f32, high: f32, max_batch: u64) -> InputSpec {
-        InputSpec { shape: vec![1, 1, 2], low, high, max_batch }
+        InputSpec { shape: vec![1, 1, 2], low, high, max_batch, max_gradient_batch: 1 }
     }
 
     #[test]

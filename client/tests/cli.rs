@@ -65,7 +65,7 @@ fn lists_and_shows_models() {
     let model = json(&embedded(&["models", "fashion-pruned"]));
     assert_eq!(model["parent"], "fashion-dense");
     assert_eq!(model["input"]["shape"], serde_json::json!([1, 28, 28]));
-    assert_eq!(model["gradient_available"], true);
+    assert_eq!(model["gradients"]["kind"], "exact");
     assert_eq!(model["digest"].as_str().unwrap().len(), 64);
     assert!(succeeds(&embedded(&["models", "fashion-pruned"])).contains("Ankle boot"));
 }

@@ -6,10 +6,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{config::Concurrency, status::CallError};
 
-/// The places there are. Jobs have their own, so that they cannot starve predictions.
+/// The places there are. Each kind of work has its own, so that none starves predictions.
 #[derive(Debug)]
 pub(crate) struct Admission {
     predictions: Places,
+    gradients: Places,
     jobs: Places,
 }
 
@@ -33,6 +34,7 @@ impl Admission {
     pub(crate) fn new(limits: &Concurrency) -> Self {
         Self {
             predictions: Places::new("Predict", "concurrency.predictions", limits.predictions),
+            gradients: Places::new("Gradient", "concurrency.gradients", limits.gradients),
             jobs: Places::new("Attack and Audit", "concurrency.jobs", limits.jobs),
         }
     }
@@ -40,6 +42,11 @@ impl Admission {
     /// A place for a prediction.
     pub(crate) fn prediction(&self) -> Result<Permit, CallError> {
         self.predictions.take()
+    }
+
+    /// A place for a gradient.
+    pub(crate) fn gradient(&self) -> Result<Permit, CallError> {
+        self.gradients.take()
     }
 
     /// A place for an attack or an audit.
@@ -69,11 +76,12 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_when_its_permit_is_dropped() {
-        let admission = Admission::new(&Concurrency { predictions: 1, jobs: 1 });
+        let admission = Admission::new(&Concurrency { predictions: 1, gradients: 1, jobs: 1 });
         let first = admission.job().unwrap();
         let refused = admission.job().unwrap_err().to_string();
         assert_eq!(refused, "all 1 places for Attack and Audit are taken; try again later, or raise concurrency.jobs");
         let _prediction = admission.prediction().unwrap();
+        let _gradient = admission.gradient().unwrap();
         drop(first);
         assert!(admission.job().is_ok());
     }

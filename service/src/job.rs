@@ -34,7 +34,7 @@ where
 {
     let progress = Arc::new(Progress::default());
     let (events, stream) = mpsc::channel(1);
-    let cancel = StopOnDrop(Cancel::default());
+    let cancel = StopOnDrop::default();
     let (published, switch) = (Arc::clone(&progress), cancel.0.clone());
     let work = tokio::task::spawn_blocking(move || {
         // The place is taken for as long as the work goes on, even if nobody waits for it any more.
@@ -108,8 +108,9 @@ impl<T> Progress<T> {
     }
 }
 
-/// Stops the work when whoever follows it ends, in whatever way: a runtime that shuts down drops its tasks.
-struct StopOnDrop(Cancel);
+/// Stops work when whoever follows it ends, in whatever way: a client that goes away drops its call, a runtime that shuts down drops its tasks.
+#[derive(Debug, Default)]
+pub(crate) struct StopOnDrop(pub(crate) Cancel);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {

@@ -5,6 +5,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use assay_graph::Loss;
 use assay_runtime::RunTimes;
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder,
@@ -15,6 +16,7 @@ use tonic::Code;
 use crate::{
     error::ServerError,
     repository::{Hosted, Repository},
+    rpc::COTANGENT,
     status::{CODES, code_name},
 };
 
@@ -24,8 +26,9 @@ pub(crate) const UNKNOWN: &str = "_unknown";
 pub(crate) const NO_MODEL: &str = "_none";
 
 /// The RPCs of `assay.v1.Assay`, and whether they are about a model.
-pub(crate) const RPCS: [(&str, bool); 6] = [
+pub(crate) const RPCS: [(&str, bool); 7] = [
     ("Predict", true),
+    ("Gradient", true),
     ("Attack", true),
     ("Audit", true),
     ("GetModel", true),
@@ -104,6 +107,10 @@ impl Metrics {
                 let _ = histogram!("assay_batch_size", "model" => name.clone());
                 let _ = histogram!("assay_queue_duration_seconds", "model" => name.clone());
                 let _ = histogram!("assay_compute_duration_seconds", "model" => name.clone());
+                for objective in objectives() {
+                    counter!("assay_gradient_samples_total", "model" => name.clone(), "objective" => objective)
+                        .absolute(0);
+                }
                 for rpc in ["Attack", "Audit"] {
                     counter!("assay_attack_queries_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
                     counter!("assay_attack_gradients_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
@@ -176,6 +183,15 @@ impl Metrics {
         });
     }
 
+    /// `Gradient` answered samples of an objective: the name of a loss, or [`COTANGENT`].
+    pub(crate) fn pulled_back(&self, model: &str, objective: &'static str, samples: usize) {
+        let model = model.to_owned();
+        self.record(|| {
+            counter!("assay_gradient_samples_total", "model" => model, "objective" => objective)
+                .increment(samples as u64);
+        });
+    }
+
     /// An attack or an audit evaluated samples forward only.
     pub(crate) fn queried(&self, rpc: &'static str, model: &str, samples: usize) {
         let model = model.to_owned();
@@ -208,6 +224,11 @@ impl fmt::Debug for Metrics {
     }
 }
 
+/// What `Gradient` can differentiate, by name.
+fn objectives() -> impl Iterator<Item = &'static str> {
+    Loss::ALL.into_iter().map(Loss::name).chain([COTANGENT])
+}
+
 /// Counts below 2^52 are exact as f64.
 #[allow(clippy::cast_precision_loss)]
 fn count(n: usize) -> f64 {
@@ -232,6 +253,10 @@ fn describe() {
         "assay_compute_duration_seconds",
         Unit::Seconds,
         "Time that a run of a model, forward or with its gradient, took in ONNX Runtime, by model."
+    );
+    describe_counter!(
+        "assay_gradient_samples_total",
+        "Samples that Gradient answered, by model and objective: the name of a loss, or cotangent."
     );
     describe_counter!(
         "assay_attack_queries_total",

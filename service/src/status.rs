@@ -52,6 +52,14 @@ pub(crate) enum CallError {
         /// What the client can do.
         remedy: &'static str,
     },
+    /// The configuration switches it off.
+    #[error("{what} is switched off on this server; set {key} = true to offer it")]
+    Disabled {
+        /// The RPC.
+        what: &'static str,
+        /// The configuration key of the switch.
+        key: &'static str,
+    },
     /// All permits are taken.
     #[error("all {limit} places for {what} are taken; try again later, or raise {key}")]
     Busy {
@@ -116,6 +124,7 @@ impl CallError {
             Self::Deadline(_) => Code::DeadlineExceeded,
             Self::Cancelled => Code::Cancelled,
             Self::Loading(_) | Self::Draining => Code::Unavailable,
+            Self::Disabled { .. } => Code::Unimplemented,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -197,6 +206,7 @@ mod tests {
             CallError::Internal(String::new()),
             CallError::Precondition(String::new()),
             CallError::QueueFull(String::new()),
+            CallError::Disabled { what: "Gradient", key: "gradient.enabled" },
         ] {
             assert_ne!(code_name(error.code()), "UNKNOWN");
         }

@@ -37,19 +37,7 @@ pub(crate) fn decode(field: &str, tensor: Option<&Tensor>, expected: Expected<'_
             ));
         }
     };
-    let length = n.checked_mul(features).and_then(|elements| elements.checked_mul(size));
-    if length != Some(tensor.data.len()) {
-        return Err(CallError::field(
-            format!("{field}.data"),
-            format!(
-                "expected {} bytes for shape {:?} of {}, got {}",
-                length.map_or_else(|| "more than any".to_owned(), |bytes| bytes.to_string()),
-                tensor.shape,
-                datatype.as_str_name(),
-                tensor.data.len()
-            ),
-        ));
-    }
+    check_length(field, tensor, n.checked_mul(features).and_then(|elements| elements.checked_mul(size)))?;
     let [low, high] = expected.range;
     let values = match datatype {
         DataType::Uint8 => {
@@ -59,6 +47,29 @@ pub(crate) fn decode(field: &str, tensor: Option<&Tensor>, expected: Expected<'_
     };
     check_values(field, &values, features, expected.range)?;
     Array2::from_shape_vec((n, features), values).map_err(|e| CallError::Internal(e.to_string()))
+}
+
+/// The finite FP32 tensor of shape `[rows, columns]` in `field`. What its dimensions are is `meaning`: "[n, classes]".
+///
+/// Shape, type and length are checked before anything is allocated.
+pub(crate) fn decode_floats(
+    field: &str,
+    tensor: &Tensor,
+    (rows, columns): (usize, usize),
+    meaning: &str,
+) -> Result<Array2<f32>, CallError> {
+    if tensor.shape != [rows as u64, columns as u64] {
+        let problem = format!("expected {meaning}, here [{rows}, {columns}], got {:?}", tensor.shape);
+        return Err(CallError::field(format!("{field}.shape"), problem));
+    }
+    if tensor.datatype() != DataType::Fp32 {
+        let problem = format!("expected DATA_TYPE_FP32, got {}", tensor.datatype);
+        return Err(CallError::field(format!("{field}.datatype"), problem));
+    }
+    check_length(field, tensor, rows.checked_mul(columns).and_then(|n| n.checked_mul(size_of::<f32>())))?;
+    let values = floats(&tensor.data);
+    check_values(field, &values, columns, [f32::MIN, f32::MAX])?;
+    Array2::from_shape_vec((rows, columns), values).map_err(|e| CallError::Internal(e.to_string()))
 }
 
 /// A `[rows, columns]` batch as a tensor of shape `[rows, shape...]`.
@@ -90,6 +101,23 @@ fn batch_size(field: &str, shape: &[u64], expected: Expected<'_>) -> Result<usiz
     }
 }
 
+/// Whether `tensor` has so many bytes; `None`: more than can be counted.
+fn check_length(field: &str, tensor: &Tensor, bytes: Option<usize>) -> Result<(), CallError> {
+    if bytes == Some(tensor.data.len()) {
+        return Ok(());
+    }
+    Err(CallError::field(
+        format!("{field}.data"),
+        format!(
+            "expected {} bytes for shape {:?} of {}, got {}",
+            bytes.map_or_else(|| "more than any".to_owned(), |bytes| bytes.to_string()),
+            tensor.shape,
+            tensor.datatype().as_str_name(),
+            tensor.data.len()
+        ),
+    ))
+}
+
 /// The bytes as floats; the buffer of a message may start at any address, so they are copied where it is not aligned.
 fn floats(data: &[u8]) -> Vec<f32> {
     match bytemuck::try_cast_slice::<u8, f32>(data) {
@@ -98,19 +126,18 @@ fn floats(data: &[u8]) -> Vec<f32> {
     }
 }
 
+/// Whether all values are in a range; that of all finite floats is not shown.
 fn check_values(field: &str, values: &[f32], features: usize, [low, high]: [f32; 2]) -> Result<(), CallError> {
     // NaN is in no range, so one comparison finds everything.
     let Some(at) = values.iter().position(|value| !(low..=high).contains(value)) else { return Ok(()) };
     let (value, sample, element) = (values[at], at / features, at % features);
-    let expected = format!("values in [{low}, {high}]");
-    Err(CallError::field(
-        format!("{field}.data"),
-        if value.is_finite() {
-            format!("sample {sample}, element {element} is {value}; the model takes {expected}")
-        } else {
-            format!("sample {sample}, element {element} is {value}; expected finite {expected}")
-        },
-    ))
+    let found = format!("sample {sample}, element {element} is {value}");
+    let expected = match [low, high] {
+        [f32::MIN, f32::MAX] => "expected finite values".to_owned(),
+        _ if value.is_finite() => format!("the model takes values in [{low}, {high}]"),
+        _ => format!("expected finite values in [{low}, {high}]"),
+    };
+    Err(CallError::field(format!("{field}.data"), format!("{found}; {expected}")))
 }
 
 #[cfg(test)]
@@ -201,6 +228,23 @@ mod tests {
                 &fp32(&[1, 2], &[value, 7.0]),
                 &format!("input.data: sample 0, element 0 is {value}; expected finite values in [0, 1]"),
             );
+        }
+    }
+
+    #[test]
+    fn plain_floats_have_one_shape_and_one_type() {
+        let decode = |tensor: &Tensor| decode_floats("cotangent", tensor, (2, 1), "[n, classes]");
+        assert_eq!(decode(&fp32(&[2, 1], &[-3.0, 7.5])).unwrap(), ndarray::array![[-3.0], [7.5]]);
+        for (tensor, message) in [
+            (fp32(&[1, 2], &[0.0, 0.0]), "cotangent.shape: expected [n, classes], here [2, 1], got [1, 2]"),
+            (tensor(&[2, 1], DataType::Uint8, [0, 0]), "cotangent.datatype: expected DATA_TYPE_FP32, got 2"),
+            (
+                tensor(&[2, 1], DataType::Fp32, [0; 5]),
+                "cotangent.data: expected 8 bytes for shape [2, 1] of DATA_TYPE_FP32, got 5",
+            ),
+            (fp32(&[2, 1], &[0.0, f32::NAN]), "cotangent.data: sample 1, element 0 is NaN; expected finite values"),
+        ] {
+            assert_eq!(decode(&tensor).unwrap_err().to_string(), message);
         }
     }
 

@@ -35,7 +35,11 @@ impl Session {
 
     /// The model in full, with its input.
     pub(crate) async fn model(&mut self, model: &ModelRef) -> Result<(GetModelResponse, InputSpec), ClientError> {
-        let request = self.request(GetModelRequest { model: model.model.clone(), version: model.version.clone() });
+        let request = self.request(GetModelRequest {
+            model: model.model.clone(),
+            version: model.version.clone(),
+            structure: false,
+        });
         let answer = self.client.get_model(request).await?.into_inner();
         let input = answer.input.clone().ok_or_else(|| ClientError::Protocol("a model without an input".into()))?;
         Ok((answer, input))

@@ -1,6 +1,6 @@
 //! `assay models`.
 
-use assay_proto::v1::{GetModelResponse, InputSpec, ListModelsRequest, ModelSummary};
+use assay_proto::v1::{GetModelResponse, GradientKind, Gradients, InputSpec, ListModelsRequest, ModelSummary};
 use serde_json::json;
 
 use super::Session;
@@ -56,8 +56,6 @@ fn summary_as_json(m: &ModelSummary) -> serde_json::Value {
 }
 
 fn print_one(m: &GetModelResponse, input: &InputSpec) -> Result<(), ClientError> {
-    let gradient =
-        if m.gradient_available { "available".to_owned() } else { format!("unavailable: {}", m.gradient_reason) };
     let mut rows = table(&["property", "value"], &[]);
     for (name, value) in [
         ("model", format!("{}/{}", m.name, m.version)),
@@ -73,7 +71,7 @@ fn print_one(m: &GetModelResponse, input: &InputSpec) -> Result<(), ClientError>
         ("parameters", m.parameters.to_string()),
         ("opset", m.opset.to_string()),
         ("provider", m.provider.clone()),
-        ("gradient", gradient),
+        ("gradient", gradient_in_words(m.gradients.as_ref())),
         ("sha-256", m.digest.clone()),
     ] {
         if !value.is_empty() {
@@ -102,8 +100,26 @@ fn one_as_json(m: &GetModelResponse, input: &InputSpec) -> serde_json::Value {
         "parameters": m.parameters,
         "opset": m.opset,
         "provider": m.provider,
-        "gradient_available": m.gradient_available,
-        "gradient_reason": m.gradient_reason,
+        "gradients": gradients_as_json(m.gradients.as_ref()),
         "metadata": m.metadata,
     })
+}
+
+/// How a derivative is known, for people.
+pub(super) fn gradient_in_words(gradients: Option<&Gradients>) -> String {
+    let Some(gradients) = gradients else { return "unknown".to_owned() };
+    match gradients.kind() {
+        GradientKind::Exact => "exact".to_owned(),
+        GradientKind::StraightThrough => {
+            format!("estimated straight through {}", gradients.straight_through.join(", "))
+        }
+        GradientKind::Unavailable => format!("unavailable: {}", gradients.reason),
+        GradientKind::Unspecified => "unknown".to_owned(),
+    }
+}
+
+pub(super) fn gradients_as_json(gradients: Option<&Gradients>) -> serde_json::Value {
+    let Some(gradients) = gradients else { return serde_json::Value::Null };
+    let kind = gradients.kind().as_str_name().trim_start_matches("GRADIENT_KIND_").to_lowercase().replace('_', "-");
+    json!({ "kind": kind, "straight_through": gradients.straight_through, "reason": gradients.reason })
 }

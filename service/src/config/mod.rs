@@ -28,6 +28,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// What one request may ask for.
     pub limits: Limits,
+    /// The gradient oracle.
+    pub gradient: Gradient,
     /// How much runs at once.
     pub concurrency: Concurrency,
     /// When the server is ready.
@@ -84,6 +86,8 @@ pub struct Limits {
     pub max_message_bytes: usize,
     /// Samples of one Predict or Attack, 1 to 1048576. Default 1024.
     pub max_batch: usize,
+    /// Samples of one Gradient, 1 to 1048576; fewer where the answer would not fit `max_message_bytes`. Default 256.
+    pub max_gradient_batch: usize,
     /// Model evaluations that the attacks of one request may plan for one sample, 1 to 1000000000. Default 100000.
     pub max_steps: u64,
     /// Samples of one Audit, 1 to 100000000. Default 100000.
@@ -94,12 +98,22 @@ pub struct Limits {
     pub max_deadline_seconds: f64,
 }
 
+/// The gradient oracle, `Gradient`: it answers with derivatives of the models, so whoever may call it has white-box access.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gradient {
+    /// Whether it is offered; with false its calls are `UNIMPLEMENTED`. Default true.
+    pub enabled: bool,
+}
+
 /// How much runs at once. Work beyond it is refused with `RESOURCE_EXHAUSTED`, not queued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Concurrency {
     /// Predict requests, 1 to 65536. Default 256.
     pub predictions: usize,
+    /// Gradient requests, 1 to 512: each holds a thread while it runs. Default 16.
+    pub gradients: usize,
     /// Attack and Audit requests together, 1 to 4096: their own permits, so that they cannot starve Predict. Default 4.
     pub jobs: usize,
 }
@@ -160,12 +174,14 @@ impl Default for Config {
             limits: Limits {
                 max_message_bytes: 64 << 20,
                 max_batch: 1024,
+                max_gradient_batch: 256,
                 max_steps: 100_000,
                 max_audit_samples: 100_000,
                 default_deadline_seconds: 600.0,
                 max_deadline_seconds: 86_400.0,
             },
-            concurrency: Concurrency { predictions: 256, jobs: 4 },
+            gradient: Gradient { enabled: true },
+            concurrency: Concurrency { predictions: 256, gradients: 16, jobs: 4 },
             readiness: Readiness { require_all_models: false },
             shutdown: Shutdown { drain_seconds: 30.0 },
             log: Log { format: LogFormat::Text, level: "info".to_owned() },

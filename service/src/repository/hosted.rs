@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use assay_graph::Normalization;
-use assay_runtime::{Classifier, ClassifierOptions, ClassifierSpec, ModelInfo, OnnxClassifier, OnnxRuntime, RunError};
-use ndarray::Array2;
+use assay_graph::{Inspection, Normalization};
+use assay_runtime::{
+    Cancel, Classifier, ClassifierOptions, ClassifierSpec, Evaluated, ModelInfo, Objective, OnnxClassifier,
+    OnnxRuntime, RunError,
+};
+use ndarray::{Array2, ArrayView2};
 use tokio::sync::oneshot;
 
 use super::{Manifest, manifest::Input};
@@ -61,6 +64,21 @@ impl Hosted {
     /// What its file says about it.
     pub(crate) fn info(&self) -> &ModelInfo {
         self.classifier.info()
+    }
+
+    /// What the model is made of, with its normalisation. The first time blocks for as long as reading all weights takes.
+    pub(crate) fn inspection(&self) -> &Inspection {
+        self.classifier.inspection()
+    }
+
+    /// Logits and derivatives of a batch. Blocks; what waits when `cancel` is thrown is not run.
+    pub(crate) fn differentiate(
+        &self,
+        batch: ArrayView2<'_, f32>,
+        objective: Objective<'_>,
+        cancel: &Cancel,
+    ) -> Result<Evaluated, RunError> {
+        self.classifier.differentiate(batch, objective, cancel)
     }
 
     /// [`Classifier::logits`] without blocking. Dropping the future takes the batch out of the queue.

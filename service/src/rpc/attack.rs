@@ -10,7 +10,8 @@ use tonic::Request;
 
 use super::{
     metered::Metered,
-    request::{attack as parse_attack, check_steps, expected, labels, threat},
+    model::gradients,
+    request::{attack as parse_attack, check_steps, expected, labels, no_gradient, threat},
 };
 use crate::{
     call::Call,
@@ -82,7 +83,12 @@ impl Work {
         };
         let started = Instant::now();
         let mut observer = |now| progress.update(AttackResponse { event: Some(Event::Progress(wire_progress(now))) });
-        let attacked = assay_attack::run(&job, &mut observer, cancel).map_err(refused)?;
+        let attacked = assay_attack::run(&job, &mut observer, cancel).map_err(|error| match error {
+            AttackError::NoGradient { attack, reason } => {
+                no_gradient(&self.classifier.hosted, &format!("attack `{attack}`"), &reason)
+            }
+            other => refused(other),
+        })?;
         if attacked.stopped.is_some() {
             return Err(call.why_stopped());
         }
@@ -105,6 +111,7 @@ impl Work {
             adversarial,
             cost: Some(wire_cost(attacked.cost)),
             seconds,
+            gradients: self.attack.description().needs_gradient.then(|| gradients(&self.classifier.spec().gradients)),
         }
     }
 }

@@ -1,18 +1,13 @@
-//! `ListModels`, `GetModel` and `ListAttacks`.
+//! `ListModels` and `ListAttacks`.
 
 use assay_attack::{Description, Norm, Param};
 use assay_proto::v1::{
-    self, AttackDescription, GetModelRequest, GetModelResponse, InputSpec, ListAttacksResponse, ListModelsResponse,
-    ModelSummary, ParameterDescription,
+    self, AttackDescription, ListAttacksResponse, ListModelsResponse, ModelSummary, ParameterDescription,
 };
-use assay_runtime::Gradients;
-use tonic::Request;
 
 use crate::{
-    call::Call,
     core::Core,
     repository::{Manifest, Model},
-    status::CallError,
 };
 
 pub(super) fn models(core: &Core) -> ListModelsResponse {
@@ -36,40 +31,6 @@ fn summary(name: &str, model: &Model) -> ModelSummary {
         reason: reason.unwrap_or_default().to_owned(),
         parameters: newest.and_then(|version| version.hosted()).map_or(0, |hosted| hosted.info().parameters),
     }
-}
-
-pub(super) fn model(core: &Core, request: &Request<GetModelRequest>) -> Result<GetModelResponse, CallError> {
-    let call = Call::of(request)?;
-    let request = request.get_ref();
-    let hosted = core.find(&call, "model", &request.model, &request.version)?;
-    let (spec, info, manifest) = (hosted.spec(), hosted.info(), &hosted.manifest);
-    let [low, high] = manifest.input.range;
-    let (gradient_available, gradient_reason) = match &spec.gradients {
-        Gradients::Exact | Gradients::StraightThrough(_) => (true, String::new()),
-        Gradients::Unavailable(reason) => (false, reason.clone()),
-    };
-    Ok(GetModelResponse {
-        name: hosted.name.clone(),
-        version: hosted.version.to_string(),
-        digest: spec.digest.clone(),
-        kind: manifest.kind.clone(),
-        parent: manifest.parent.clone(),
-        description: manifest.description.clone(),
-        input: Some(InputSpec {
-            shape: spec.sample_shape.iter().map(|&size| size as u64).collect(),
-            low,
-            high,
-            max_batch: core.config.limits.max_batch as u64,
-        }),
-        classes: u32::try_from(spec.classes).unwrap_or(u32::MAX),
-        labels: manifest.labels.clone(),
-        parameters: info.parameters,
-        opset: u64::try_from(info.opset).unwrap_or_default(),
-        provider: spec.provider.clone(),
-        gradient_available,
-        gradient_reason,
-        metadata: info.metadata.clone().into_iter().collect(),
-    })
 }
 
 pub(super) fn attacks() -> ListAttacksResponse {

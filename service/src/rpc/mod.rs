@@ -2,8 +2,10 @@
 
 mod attack;
 mod audit;
+mod gradient;
 mod list;
 mod metered;
+mod model;
 mod predict;
 mod request;
 
@@ -13,6 +15,8 @@ use assay_proto::v1::{self, assay_server::Assay};
 use tonic::{Request, Response, Status};
 
 use crate::{core::Core, job::Events};
+
+pub(crate) use gradient::COTANGENT;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -36,6 +40,10 @@ impl Assay for Handlers {
         Ok(Response::new(predict::predict(&self.core, &request).await?))
     }
 
+    async fn gradient(&self, request: Request<v1::GradientRequest>) -> Result<Response<v1::GradientResponse>, Status> {
+        Ok(Response::new(gradient::gradient(&self.core, request).await?))
+    }
+
     async fn attack(&self, request: Request<v1::AttackRequest>) -> Result<Response<Self::AttackStream>, Status> {
         Ok(Response::new(attack::attack(&self.core, &request)?))
     }
@@ -49,7 +57,7 @@ impl Assay for Handlers {
     }
 
     async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {
-        Ok(Response::new(list::model(&self.core, &request)?))
+        Ok(Response::new(model::model(&self.core, &request).await?))
     }
 
     async fn list_attacks(

@@ -4,13 +4,35 @@ use std::collections::HashMap;
 
 use assay_attack::{Attack, Bounds, Eps, Norm, ParamError, Threat};
 use assay_proto::v1;
-use assay_runtime::Class;
+use assay_runtime::{Class, ClassifierSpec};
 
 use crate::{config::Limits, repository::Hosted, status::CallError, tensor::Expected};
+
+/// Bytes of a message that are no tensor's: names, shapes, lengths. Generous.
+const ENVELOPE: usize = 4096;
 
 /// What a batch for this model must look like.
 pub(super) fn expected<'a>(hosted: &'a Hosted, max_batch: usize, limit: &'static str) -> Expected<'a> {
     Expected { sample_shape: &hosted.spec().sample_shape, range: hosted.manifest.input.range, max_batch, limit }
+}
+
+/// Most samples of one `Gradient` of this model, and the configuration key that says so: its answer must fit a message.
+pub(super) fn gradient_limit(limits: &Limits, spec: &ClassifierSpec) -> (usize, &'static str) {
+    let answer = size_of::<f32>().saturating_mul(spec.features() + spec.classes + 1);
+    let fit = limits.max_message_bytes.saturating_sub(ENVELOPE) / answer;
+    if fit < limits.max_gradient_batch {
+        (fit, "limits.max_message_bytes")
+    } else {
+        (limits.max_gradient_batch, "limits.max_gradient_batch")
+    }
+}
+
+/// The model has no gradient, which `what` needs; `reason` names the operator and the node.
+pub(super) fn no_gradient(hosted: &Hosted, what: &str, reason: &str) -> CallError {
+    let Hosted { name, version, .. } = hosted;
+    CallError::Precondition(format!(
+        "model `{name}`, version {version}, has no gradient, which {what} needs: {reason}; Predict works without one"
+    ))
 }
 
 /// The range of the model's input.

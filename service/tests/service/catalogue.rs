@@ -1,7 +1,7 @@
 //! ListModels, GetModel and ListAttacks tell what there is.
 
 use crate::harness::{MODEL, PRUNED, Running};
-use assay_proto::v1::{GetModelRequest, ListAttacksRequest, ListModelsRequest};
+use assay_proto::v1::{GetModelRequest, GradientKind, ListAttacksRequest, ListModelsRequest};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn models_are_listed_with_their_lineage() {
@@ -18,14 +18,14 @@ async fn models_are_listed_with_their_lineage() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_model_is_told_in_full() {
     let server = Running::start().await;
-    let request = GetModelRequest { model: MODEL.to_owned(), version: "1".to_owned() };
+    let request = GetModelRequest { model: MODEL.to_owned(), version: "1".to_owned(), structure: false };
     let model = server.client().await.get_model(request).await.unwrap().into_inner();
     let input = model.input.unwrap();
     assert_eq!((input.shape.as_slice(), input.low, input.high), ([1, 28, 28].as_slice(), 0.0, 1.0));
     assert_eq!((model.classes, model.labels.len()), (10, 10));
     assert_eq!(model.digest.len(), 64);
     assert_eq!(model.provider, "cpu");
-    assert!(model.gradient_available, "{}", model.gradient_reason);
+    assert_eq!(model.gradients.unwrap().kind(), GradientKind::Exact);
     assert!(model.opset >= 7);
 }
 

@@ -9,6 +9,7 @@ mod deadline;
 mod disconnect;
 mod drain;
 mod embedded;
+mod gradient;
 mod harness;
 mod health;
 mod limits;

@@ -13,7 +13,7 @@ async fn every_model_and_code_is_there_at_zero_from_the_start() {
     let server = Running::start().await;
     for model in ["fashion-dense", "fashion-pruned", MODEL, crate::harness::PRUNED, "_unknown"] {
         for code in ["OK", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"] {
-            for rpc in ["Predict", "Attack", "Audit", "GetModel"] {
+            for rpc in ["Predict", "Gradient", "Attack", "Audit", "GetModel"] {
                 let series = format!("assay_requests_total{{rpc=\"{rpc}\",model=\"{model}\",code=\"{code}\"}}");
                 assert_eq!(server.metric(&series), Some(0.0), "{series}");
             }
@@ -21,6 +21,7 @@ async fn every_model_and_code_is_there_at_zero_from_the_start() {
     }
     for series in [
         "assay_request_duration_seconds_count{rpc=\"Predict\",model=\"fashion-robust\"}",
+        "assay_gradient_samples_total{model=\"fashion-robust\",objective=\"cotangent\"}",
         "assay_attack_gradients_total{rpc=\"Attack\",model=\"fashion-robust\"}",
         "assay_attack_queries_total{rpc=\"Audit\",model=\"fashion-robust\"}",
         "assay_audits_total{verdict=\"fail\"}",

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use crate::harness::{Running, attack_request, deploy, linf, pgd, predict_request};
+use crate::harness::{Running, attack_request, deploy, images, linf, pgd, predict_request};
 use assay_graph::{Limits, Model};
 use assay_proto::v1::{
-    AttackRequest, AttackSpec, AuditRequest, Evaluation, GetModelRequest, ModelRef, PredictRequest, RegisteredData,
-    audit_request::Data,
+    AttackRequest, AttackSpec, AuditRequest, Evaluation, GetModelRequest, GradientKind, GradientRequest, Loss, LossAt,
+    ModelRef, PredictRequest, RegisteredData, audit_request::Data, gradient_request::Objective,
 };
 use tonic::{Code, Status};
 
@@ -36,12 +36,13 @@ async fn it_predicts_and_its_attack_is_refused_with_operator_and_node() {
 
     let model = client.get_model(GetModelRequest { model: NAME.to_owned(), ..Default::default() }).await.unwrap();
     let model = model.into_inner();
-    assert!(!model.gradient_available);
-    assert!(model.gradient_reason.contains("Sign") && model.gradient_reason.contains(&node), "{model:?}");
+    let gradients = model.gradients.unwrap();
+    assert_eq!(gradients.kind(), GradientKind::Unavailable);
+    assert!(gradients.reason.contains("Sign") && gradients.reason.contains(&node), "{gradients:?}");
 
     let refused = |status: Status| {
         assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
-        assert!(status.message().contains(&model.gradient_reason), "{status}");
+        assert!(status.message().contains(&gradients.reason) && status.message().contains(NAME), "{status}");
     };
     let attack = |name: &str| AttackRequest {
         model: NAME.to_owned(),
@@ -52,6 +53,10 @@ async fn it_predicts_and_its_attack_is_refused_with_operator_and_node() {
         let mut events = client.attack(attack(name)).await.unwrap().into_inner();
         refused(events.message().await.unwrap_err());
     }
+    let (input, labels) = images(1);
+    let objective = Some(Objective::Loss(LossAt { loss: Loss::CrossEntropy.into(), labels, targets: vec![] }));
+    let gradient = GradientRequest { model: NAME.to_owned(), input: Some(input), objective, ..Default::default() };
+    refused(client.gradient(gradient).await.unwrap_err());
     let audit = AuditRequest {
         models: vec![ModelRef { model: NAME.to_owned(), version: String::new() }],
         data: Some(Data::Registered(RegisteredData { name: "fashion-mnist".to_owned(), samples: 8 })),

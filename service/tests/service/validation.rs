@@ -156,7 +156,7 @@ async fn the_same_sample_id_twice_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_model_is_not_found_by_get_model() {
     let server = Running::start().await;
-    let request = GetModelRequest { model: "nothing".to_owned(), version: String::new() };
+    let request = GetModelRequest { model: "nothing".to_owned(), ..Default::default() };
     let status = server.client().await.get_model(request).await.unwrap_err();
     check("nothing", &status, &not_found(&["`nothing`", MODEL]));
 }
