@@ -41,4 +41,7 @@ pub use model::{Dimension, Graph, Model, Node, Value, ValueInfo};
 pub use ops::{Class, OPERATORS, Operator, operator};
 pub use shape::{Dim, Facts, Probe, Probed, ShapeError, Shaped, Shapes};
 pub use tensor::{DataType, Tensor};
-pub use transform::{Gradient, Normalization, Vjp, gradient, preprocess, vjp};
+pub use transform::{
+    BatchNorm, BatchStatistics, Gradient, Normalization, Trainable, Training, Vjp, Weight, Wrt, gradient, preprocess,
+    trainable, training, vjp, weights,
+};

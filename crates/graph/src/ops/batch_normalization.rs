@@ -1,8 +1,9 @@
-//! `BatchNormalization` at inference: an affine map per channel. <https://onnx.ai/onnx/operators/onnx__BatchNormalization.html>
+//! `BatchNormalization`: at inference an affine map per channel, in training mode with the statistics of the batch.
+//! <https://onnx.ai/onnx/operators/onnx__BatchNormalization.html>
 
 use super::conv::sum_per_channel;
 use super::inputs::int;
-use super::{Class, Operator};
+use super::{Class, Operator, batch_statistics, class};
 use crate::{Cause, DataType, Emit, Node, Rule, Tensor, Value};
 
 /// Inputs: data `[n, c, …]`; scale, bias, mean and variance, each `[c]`.
@@ -16,6 +17,19 @@ impl Operator for BatchNormalization {
 
     fn class(&self) -> Class {
         Class::Bilinear
+    }
+
+    fn vjp(
+        &self,
+        node: &Node,
+        cotangents: &[Option<Value>],
+        wanted: &[bool],
+        e: &mut Emit<'_>,
+    ) -> Rule<Vec<Option<Value>>> {
+        match node.int("training_mode", 0)? {
+            0 => class::vjp(self, node, cotangents, wanted, e),
+            _ => batch_statistics::vjp(node, cotangents, wanted, e),
+        }
     }
 
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {

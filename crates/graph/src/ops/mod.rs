@@ -34,6 +34,7 @@
 //! Rules write only operators that have rules, so the graph of a gradient has a gradient itself. It is that of the formulas
 //! that were written: at a kink the second derivative is that of the chosen branch.
 
+mod batch_statistics;
 mod class;
 mod convolve;
 mod inputs;

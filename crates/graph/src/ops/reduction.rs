@@ -85,9 +85,14 @@ impl Reduction {
 
     /// The same as a value of the graph, in the type of `x`.
     pub(super) fn count_at_run_time(&self, x: &Value, e: &mut Emit<'_>) -> Rule<Value> {
-        let (shape, axes) = (e.op("Shape", &[x]), e.ints(&self.axes));
-        let sizes = e.op("Gather", &[&shape, &axes]);
-        let count = e.op_with("ReduceProd", &[&sizes], [("keepdims", 0.into())]);
-        Ok(e.cast(&count, DataType::Int64, e.dtype(x)?))
+        elements(x, &self.axes, e)
     }
+}
+
+/// The number of elements of `x` along `axes`, as a value of the graph in the type of `x`.
+pub(super) fn elements(x: &Value, axes: &[i64], e: &mut Emit<'_>) -> Rule<Value> {
+    let (shape, axes) = (e.op("Shape", &[x]), e.ints(axes));
+    let sizes = e.op("Gather", &[&shape, &axes]);
+    let count = e.op_with("ReduceProd", &[&sizes], [("keepdims", 0.into())]);
+    Ok(e.cast(&count, DataType::Int64, e.dtype(x)?))
 }

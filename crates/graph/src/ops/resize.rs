@@ -28,7 +28,10 @@ impl Operator for Resize {
         Class::Linear
     }
 
-    fn transpose(&self, node: &Node, _: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+    fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+        if input != 0 {
+            return Err(Cause::Unsupported("the derivative with respect to scales or a region of interest".into()));
+        }
         let output = output(node)?;
         let (x_dims, mut dims) = (e.dims(node.required(0)?)?, e.dims(output)?.to_vec());
         let resized = Resized::all(node, x_dims, &dims, e)?;

@@ -85,24 +85,54 @@ pub fn gradient(source: &Shaped, loss: Loss) -> Result<Gradient, TransformError>
     let input = source.input().map_err(not_a_classifier)?.clone();
     let output = source.logits().map_err(not_a_classifier)?.clone();
     let mut e = Emit::new(source);
+    let Derived { labels, targets, logits, loss, classes, products } =
+        derive(PASS, &mut e, &output, loss, std::slice::from_ref(&input))?;
+    let found = products
+        .into_iter()
+        .flatten()
+        .next()
+        .ok_or_else(|| no_path(PASS, source, &input, std::slice::from_ref(&output)))?;
+
     let (x, z) = (e.facts(&input).map_err(of_model)?, e.facts(&output).map_err(of_model)?);
-    let classes = e.fixed(&output, 1).map_err(of_model)?.iter().product();
-    let n = &z.dims[..1];
-
-    let labels = e.input("labels", DataType::Int64, n);
-    let targets = loss.needs_target().then(|| e.input("targets", DataType::Int64, n));
-    e.scope(loss.name(), "");
-    let logits = e.cast(&output, z.dtype, DataType::Float);
-    let seed = loss.emit(&logits, classes, &labels, targets.as_ref(), &mut e).map_err(of_model)?;
-    let cotangent = e.cast(&seed.cotangent, DataType::Float, z.dtype);
-    let found = reverse(PASS, &mut e, [(output.clone(), cotangent)], std::slice::from_ref(&input))?;
-    let found = found.into_iter().flatten().next().ok_or_else(|| no_path(PASS, source, &input, &[output]))?;
-
     e.clear_outputs();
     let logits = e.output(&logits, DataType::Float, &z.dims);
-    let loss = e.output(&seed.loss, DataType::Float, n);
+    let loss = e.output(&loss, DataType::Float, &z.dims[..1]);
     let gradient = e.output(&found, x.dtype, &x.dims);
     let straight_through = e.estimators();
     let model = checked(PASS, e.finish())?;
     Ok(Gradient { model, input, labels, targets, logits, loss, gradient, classes, straight_through })
+}
+
+/// A loss on the logits and its derivatives, as values of a graph that is being built.
+pub(super) struct Derived {
+    pub(super) labels: Value,
+    pub(super) targets: Option<Value>,
+    /// f32 `[n, classes]`.
+    pub(super) logits: Value,
+    /// f32 `[n]`.
+    pub(super) loss: Value,
+    pub(super) classes: usize,
+    /// The derivatives of the sum of the losses; `None` where no differentiable path leads.
+    pub(super) products: Vec<Option<Value>>,
+}
+
+/// Emits `loss` on the logits `output`, with its inputs, and its derivatives by `wrt`.
+pub(super) fn derive(
+    pass: &'static str,
+    e: &mut Emit<'_>,
+    output: &Value,
+    loss: Loss,
+    wrt: &[Value],
+) -> Result<Derived, TransformError> {
+    let of_model = |cause| TransformError::of_model(pass, cause);
+    let z = e.facts(output).map_err(of_model)?;
+    let classes = e.fixed(output, 1).map_err(of_model)?.iter().product();
+    let labels = e.input("labels", DataType::Int64, &z.dims[..1]);
+    let targets = loss.needs_target().then(|| e.input("targets", DataType::Int64, &z.dims[..1]));
+    e.scope(loss.name(), "");
+    let logits = e.cast(output, z.dtype, DataType::Float);
+    let seed = loss.emit(&logits, classes, &labels, targets.as_ref(), e).map_err(of_model)?;
+    let cotangent = e.cast(&seed.cotangent, DataType::Float, z.dtype);
+    let products = reverse(pass, e, [(output.clone(), cotangent)], wrt)?;
+    Ok(Derived { labels, targets, logits, loss: seed.loss, classes, products })
 }

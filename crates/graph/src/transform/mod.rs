@@ -6,9 +6,13 @@
 mod gradient;
 mod preprocess;
 mod reverse;
+mod trainable;
+mod training;
 
 pub use gradient::{Gradient, Vjp, gradient, vjp};
 pub use preprocess::{Normalization, preprocess};
+pub use trainable::{BatchNorm, BatchStatistics, Trainable, trainable, weights};
+pub use training::{Training, Weight, Wrt, training};
 
 use crate::{Cause, Model, TransformError, check};
 
