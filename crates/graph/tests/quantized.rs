@@ -2,97 +2,8 @@
 //! computes when its roundings stay as they are; and what each quantized operator is written out as.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use assay_graph::{Attribute, Canonical, DataType, Dimension, Graph, Model, Node, Tensor, Value, ValueInfo, vjp};
-use assay_reference::{Array, Case, Data, Values, check_first, check_refused, probe, vjp_at};
-use ndarray::{ArrayD, IxDyn};
-
-/// A model from `x [batch, dims…]` to `y`, written as nodes and constants.
-struct Sketch {
-    graph: Graph,
-}
-
-impl Sketch {
-    fn new(dims: &[usize]) -> Self {
-        let shape = std::iter::once(Dimension::Symbol("batch".into())).chain(dims.iter().map(|&d| Dimension::Known(d)));
-        let mut graph = Graph::default();
-        graph.inputs.push(ValueInfo::new("x", DataType::Float, shape.collect()));
-        let mut y = ValueInfo::new("y", DataType::Float, Vec::new());
-        y.shape = None;
-        graph.outputs.push(y);
-        let sketch = Self { graph };
-        sketch.float("s", 0.25).byte("z", 117).float("t", 0.47).byte("u", 64).float("ws", 0.125).signed("wz", &[], &[0])
-    }
-
-    fn float(self, name: &str, value: f32) -> Self {
-        self.floats(name, &[], &[value])
-    }
-
-    fn floats(mut self, name: &str, dims: &[usize], values: &[f32]) -> Self {
-        self.graph.initializers.insert(name.into(), Tensor::floats(dims, values));
-        self
-    }
-
-    fn byte(mut self, name: &str, value: u8) -> Self {
-        self.graph.initializers.insert(name.into(), Tensor::new(DataType::Uint8, vec![], vec![value].into()).unwrap());
-        self
-    }
-
-    fn signed(self, name: &str, dims: &[usize], values: &[i64]) -> Self {
-        self.integers(name, DataType::Int8, dims, values)
-    }
-
-    fn integers(mut self, name: &str, dtype: DataType, dims: &[usize], values: &[i64]) -> Self {
-        let array = ArrayD::from_shape_vec(IxDyn(dims), values.to_vec()).unwrap();
-        self.graph.initializers.insert(name.into(), Array::of(dtype, Data::Int(array)).to_tensor());
-        self
-    }
-
-    /// Weights of `count` small integers, both signs.
-    fn weights(self, name: &str, dims: &[usize]) -> Self {
-        let count: usize = dims.iter().product();
-        let values: Vec<i64> = (0..count).map(|i| (i as i64 * 37 + 11) % 19 - 9).collect();
-        self.signed(name, dims, &values)
-    }
-
-    /// `inputs -> outputs`, `_` for an absent input. Operators of ONNX Runtime's own set have a dot before their name.
-    fn node(mut self, operator: &str, wires: &str, attributes: &[(&str, Attribute)]) -> Self {
-        let (inputs, outputs) = wires.split_once(" -> ").unwrap();
-        let list = |text: &str| text.split(' ').map(|v| (v != "_").then(|| Value::from(v))).collect();
-        let mut node = Node::new(operator.trim_start_matches('.'), list(inputs), list(outputs));
-        if operator.starts_with('.') {
-            node.domain = "com.microsoft".into();
-        }
-        node.name = format!("the {}", node.operator);
-        node.attributes.extend(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        self.graph.nodes.push(node);
-        self
-    }
-
-    fn model(&self) -> Model {
-        let mut model = Model::new(Canonical::OPSET, self.graph.clone());
-        model.opsets.insert("com.microsoft".into(), 1);
-        model
-    }
-
-    /// Numbers that are not halfway between two steps, and of which some saturate (the range of `s`, `z` is -29.25 to 34.5).
-    fn case(&self, name: &str) -> Case {
-        Case::graph(name, self.model()).feed("x", &self.dims(), Values::uniform(-40.0, 45.0))
-    }
-
-    /// Shape of one sample.
-    fn dims(&self) -> Vec<usize> {
-        let size = |d: &Dimension| if let Dimension::Known(size) = d { *size } else { panic!("{d:?}") };
-        self.graph.inputs[0].shape.iter().flatten().skip(1).map(size).collect()
-    }
-
-    fn quantize(self) -> Self {
-        self.node("QuantizeLinear", "x s z -> q", &[])
-    }
-
-    fn end(self, q: &str) -> Self {
-        self.node("DequantizeLinear", &format!("{q} t u -> y"), &[])
-    }
-}
+use assay_graph::{Attribute, Canonical, DataType, Model, Tensor, vjp};
+use assay_reference::{Array, Case, Sketch, Values, check_first, check_refused, probe, vjp_at};
 
 /// How the nodes between a number and its estimate are called by results.
 fn estimators(model: &Model, dims: &[usize]) -> Vec<String> {
@@ -168,7 +79,7 @@ fn a_reader_with_another_scale() {
 /// Between `q` (scale `s`, zero point `z`) and `p` (scale `t`, zero point `u`).
 fn check_operator(dims: &[usize], build: impl FnOnce(Sketch) -> Sketch) {
     let sketch = build(Sketch::new(dims).quantize()).end("p");
-    let label = sketch.graph.nodes[1].label().to_owned();
+    let label = sketch.model().graph.nodes[1].label().to_owned();
     check_first(&sketch.case(&label));
     let names = estimators(&sketch.model(), dims);
     assert_eq!(names[1..], [format!("node \"{label}\" (QuantizeLinear)")]);
@@ -255,8 +166,7 @@ fn choices() {
     });
     check_operator(&[3], |s| {
         let mask = Tensor::new(DataType::Bool, vec![3], vec![1, 0, 1].into()).unwrap();
-        let mut s = s.weights("w", &[3]).signed("wz8", &[], &[0]).integers("w8", DataType::Uint8, &[3], &[9, 80, 200]);
-        s.graph.initializers.insert("mask".into(), mask);
+        let s = s.integers("w8", DataType::Uint8, &[3], &[9, 80, 200]).tensor("mask", mask);
         s.node(".QLinearWhere", "mask q s z w8 s z t u -> p", &[])
     });
 }

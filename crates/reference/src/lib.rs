@@ -17,6 +17,7 @@ mod ops;
 mod probe;
 mod random;
 mod second;
+mod sketch;
 
 pub use array::{Array, Data};
 pub use case::Case;
@@ -25,3 +26,4 @@ pub use interpret::{InterpretError, run, run_unrounded};
 pub use material::{Material, Npz, material, skip};
 pub use probe::probe;
 pub use random::{Random, Values};
+pub use sketch::Sketch;

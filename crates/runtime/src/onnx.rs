@@ -61,6 +61,9 @@ impl OnnxClassifier {
             }
             Err(e) => Gradients::Unavailable(e.to_string()),
         };
+        // Its scale is that of the whole batch: only alone does a sample's result not depend on the others.
+        let mixes = model.model().graph.nodes.iter().any(|n| n.operator == "DynamicQuantizeLinear");
+        let max_batch = if mixes { 1 } else { options.max_batch.get() };
         let forward = Engine::start(runtime, &model.model().to_bytes(), &options.engine)?;
         // After a fallback the gradients run where the forward pass does.
         let engine_options = EngineOptions { provider: forward.provider(), ..options.engine.clone() };
@@ -70,7 +73,7 @@ impl OnnxClassifier {
             info,
             runtime: runtime.clone(),
             options: engine_options,
-            max_batch: options.max_batch.get(),
+            max_batch,
             model,
             forward,
             derived: Cache::default(),

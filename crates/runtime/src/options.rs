@@ -12,7 +12,8 @@ use crate::{EngineOptions, ProbeError, RunError, SessionError};
 pub struct ClassifierOptions {
     /// What it runs on, and how many sessions and threads it has.
     pub engine: EngineOptions,
-    /// Most samples of one run. Larger batches are split.
+    /// Most samples of one run. Larger batches are split. A dynamically quantized model runs one sample at a time, because its scales
+    /// are those of the whole batch.
     pub max_batch: NonZeroUsize,
     /// What the file's model expects to be done to pixels: it becomes part of the hosted model, which then takes pixels.
     pub normalization: Option<Normalization>,

@@ -18,7 +18,7 @@ use crate::{OnnxRuntime, Provider, RunError};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Array {
-    /// Numbers. A model whose tensors are float16 or float64 gets and gives them converted.
+    /// Numbers. A model whose tensors are float16 or float64 gets and gives them converted; one that takes bytes gets whole ones.
     Float(ArrayD<f32>),
     /// Integers, as labels are.
     Int(ArrayD<i64>),
@@ -156,6 +156,11 @@ fn feed(array: &Array, wanted: Option<TensorElementType>) -> ort::Result<Session
     Ok(match (array, wanted) {
         (Array::Float(a), Some(TensorElementType::Float16)) => converted(a, f16::from_f32)?,
         (Array::Float(a), Some(TensorElementType::Float64)) => converted(a, f64::from)?,
+        // As `Cast` saturates; a hosted model rounds before.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        (Array::Float(a), Some(TensorElementType::Uint8)) => converted(a, |v| v as u8)?,
+        #[allow(clippy::cast_possible_truncation)]
+        (Array::Float(a), Some(TensorElementType::Int8)) => converted(a, |v| v as i8)?,
         (Array::Float(a), _) => borrowed(a)?,
         (Array::Int(a), _) => borrowed(a)?,
     })

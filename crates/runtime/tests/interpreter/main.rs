@@ -8,6 +8,7 @@ mod derived;
 mod elementwise;
 mod indexing;
 mod products;
+mod quantized;
 mod reductions;
 mod resizing;
 mod shapes;
