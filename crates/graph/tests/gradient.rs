@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use assay_graph::{
-    Attribute, Canonical, DataType, Dimension, Graph, Kind, Loss, Model, Node, Shaped, Tensor, Value, ValueInfo,
-    gradient, vjp,
+    Attribute, Canonical, DataType, Dim, Dimension, Facts, Graph, Kind, Loss, Model, Node, Shaped, Shapes, Tensor,
+    Value, ValueInfo, gradient, vjp,
 };
 use assay_reference::{Array, Case, Random, Values, check_vjp, probe, run};
 
@@ -224,4 +224,35 @@ fn shapes_do_not_depend_on_the_data() {
     ];
     let derived = gradient(&shaped(model(nodes, &["z"])), Loss::Margin).unwrap();
     assert!(derived.model.graph.nodes.iter().all(|n| !n.name.starts_with("gradient/the ReduceMax")));
+}
+
+#[test]
+fn a_branch_that_reads_the_input_is_refused_and_not_passed_over() {
+    let branch = |operator: &str| {
+        let mut graph = Graph::default();
+        graph.nodes = vec![node(operator, &["x"], "chosen")];
+        graph.outputs = vec![ValueInfo::untyped("chosen".into())];
+        graph
+    };
+    let mut choice = node("If", &["positive"], "y");
+    for (name, operator) in [("then_branch", "Neg"), ("else_branch", "Exp")] {
+        choice.attributes.insert(name.into(), Attribute::Graph(Box::new(branch(operator))));
+    }
+    let total = with(node("ReduceSum", &["x"], "total"), "keepdims", 0);
+    let nodes = vec![total, node("Greater", &["total", "zero"], "positive"), choice, node("Add", &["x", "y"], "z")];
+    let (float, bool) = (DataType::Float, DataType::Bool);
+    let facts = |dtype, dims: &[Dim]| Facts { dtype, dims: dims.to_vec(), constant: None };
+    let sample = [Dim::Batch(1), Dim::Fixed(3)];
+    let shapes = [
+        ("x", float, &sample[..]),
+        ("total", float, &[]),
+        ("positive", bool, &[]),
+        ("y", float, &sample),
+        ("z", float, &sample),
+    ];
+    let shapes = Shapes(shapes.map(|(name, dtype, dims)| (Value::from(name), facts(dtype, dims))).into());
+    let source = Shaped::new(Canonical::new(model(nodes, &["z"])).unwrap(), shapes).unwrap();
+    let error = gradient(&source, Loss::CrossEntropy).unwrap_err();
+    assert_eq!(error.kind(), Kind::NoRule);
+    assert!(error.to_string().contains("\"the If\""), "{error}");
 }

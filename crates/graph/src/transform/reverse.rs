@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::order::{reads, subgraphs};
 use crate::{Cause, DataType, Emit, Node, Rule, Shaped, TransformError, Value, operator};
 
 /// Cotangents by value: the contributions of the nodes that read it, until they are summed.
@@ -57,7 +58,9 @@ pub(super) fn reverse(
         }
         let wanted: Vec<bool> =
             node.inputs.iter().map(|i| i.as_ref().is_some_and(|i| cotangents.active.contains(i))).collect();
-        if !wanted.contains(&true) {
+        // A subgraph may read what is not among the node's inputs: then a rule is needed all the same.
+        let captured = subgraphs(node).next().is_some() && reads(node).iter().any(|v| cotangents.active.contains(*v));
+        if !wanted.contains(&true) && !captured {
             let cut = node.inputs.iter().flatten().find(|i| integers.contains(*i));
             cut.map_or(Ok(()), |cut| {
                 let cause = only_through_integers(source, cut, &integers);
@@ -121,12 +124,12 @@ pub(super) fn no_path(pass: &'static str, source: &Shaped, input: &Value, output
         if !node.outputs.iter().flatten().any(|o| needed.contains(o)) {
             continue;
         }
-        let reads_numbers = node.inputs.iter().flatten().any(|i| carriers.contains(i));
+        let reads_numbers = reads(node).into_iter().any(|i| carriers.contains(i));
         let gives_numbers = node.outputs.iter().flatten().any(|o| carriers.contains(o));
         if reads_numbers && !gives_numbers && !is_about_shape(node) {
             cuts.push(node);
         }
-        needed.extend(crate::order::reads(node));
+        needed.extend(reads(node));
     }
     let first = cuts.last();
     let names: Vec<String> = cuts.iter().rev().take(3).map(|n| format!("\"{}\" ({})", n.label(), n.operator)).collect();
@@ -159,8 +162,8 @@ fn dependents(source: &Shaped, inputs: &[Value]) -> Dependents {
     let mut carriers: HashSet<Value> = inputs.iter().filter(|v| is_float(v)).cloned().collect();
     let mut integers = HashSet::new();
     for node in source.model().graph.nodes.iter().filter(|n| !is_about_shape(n)) {
-        let (inputs, outputs) = (|| node.inputs.iter().flatten(), || node.outputs.iter().flatten());
-        if inputs().any(|i| carriers.contains(i) || integers.contains(i)) {
+        let outputs = || node.outputs.iter().flatten();
+        if reads(node).into_iter().any(|i| carriers.contains(i) || integers.contains(i)) {
             let quantized = matches!(node.operator.as_str(), "QuantizeLinear" | "DynamicQuantizeLinear")
                 .then(|| node.output(0))
                 .flatten()
