@@ -38,8 +38,16 @@ else
 	$(CARGO) test --workspace --locked --release --lib --bins --tests -- --ignored
 endif
 
-test-peers: setup build $(TARGET)/peers/.ready ## Check against Python clients and libraries, in a virtual environment
+test-peers: setup build $(TARGET)/peers/.ready ## Compare with PyTorch and other Python programs (PEERS=all: with every model of the zoo)
 	$(TARGET)/peers/bin/python client/tests/peers/grpc_client.py --bin $(TARGET)/release
+	$(CARGO) build --release --locked -p assay-benches --bin step
+	$(TARGET)/peers/bin/python client/tests/peers/gradients/opsets.py --bin $(TARGET)/release
+	$(TARGET)/peers/bin/python client/tests/peers/gradients/compare.py --bin $(TARGET)/release $(COVERAGE)
+
+# Hours of work: a run that was cut off goes on where it was.
+ifeq ($(PEERS),all)
+COVERAGE := --all --results $(TARGET)/peers/coverage.jsonl --doc docs/coverage.md --command "make test-peers PEERS=all"
+endif
 
 $(TARGET)/peers/.ready: client/tests/peers/requirements.txt
 	$(PYTHON) -m venv $(TARGET)/peers

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Compares assay's gradients with PyTorch's autograd, over the families of torchvision's and timm's classifiers.
+
+    compare.py --bin FOLDER [--all] [--only PATTERN] [--results FILE] [--doc FILE]
+
+Each model has seeded random weights and a small input, is exported by both of PyTorch's exporters, and is differentiated by FOLDER/step. The
+gradient of the cross-entropy with respect to the samples must be autograd's, up to a relative error (Euclidean, over the batch) of 1e-4.
+Without --all only the smallest member of each family is compared. What is expected to fail is listed in exceptions.toml.
+"""
+import argparse
+import gc
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+
+import autograd
+import table
+import zoo
+from export import EXPORTERS, ExportFailed, export
+
+TOLERANCE = 1e-4
+BATCH = 2
+BATCHES = 3
+EXCEPTIONS = pathlib.Path(__file__).with_name("exceptions.toml")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model written by one exporter."""
+
+    model: str
+    library: str
+    exporter: str
+    size: int
+    opset: int = 0  # of the file
+    logits: float = float("nan")  # relative error
+    gradient: float = float("nan")  # relative error
+    rounding: float = float("nan")  # relative error of autograd in fp32 against fp64, on the same samples
+    reference: str = "fp32"
+    batch: int = 0  # which one the errors are of
+    problem: str = ""  # why there are no numbers, or why they are not good enough
+
+    @property
+    def key(self) -> str:
+        return f"{self.model}/{self.exporter}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, samples, and what PyTorch says about them."""
+
+    family: zoo.Family
+    name: str
+    model: torch.nn.Module
+    x: torch.Tensor
+    labels: torch.Tensor
+    single: autograd.Step
+    double: autograd.Step
+
+    @classmethod
+    def of(cls, family: zoo.Family, name: str, model: torch.nn.Module) -> "Case":
+        x, labels = zoo.samples(family, BATCH * BATCHES)
+        single = autograd.step(model, x, labels)
+        double = autograd.step(autograd.doubled(model), x.double(), labels)
+        return cls(family, name, model, x, labels, single, double)
+
+    def batches(self) -> list[list[int]]:
+        """The samples in groups of BATCH, those first on which fp32 and fp64 agree best.
+
+        Two programs that are both right differ where a rectifier's input rounds to different sides of zero. So there are several batches:
+        that happens on some of them, while a wrong rule is wrong on all."""
+        rounding = [autograd.error(single, double) for single, double in zip(self.single.gradient, self.double.gradient)]
+        order = [int(i) for i in np.argsort(rounding)]
+        return [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
+
+
+def compared(case: Case, exporter: str, binary: pathlib.Path, opset: int | None = None) -> Result:
+    """One exported model. Its files are gone afterwards."""
+    about = dict(model=case.name, library=case.family.library, exporter=exporter, size=case.family.size, opset=opset or 0)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="assay-zoo-"))
+    try:
+        about["opset"] = export(case.model, case.x[:BATCH], exporter, folder / "model.onnx", opset)
+        for number, rows in enumerate(case.batches(), start=1):
+            result = judged(Result(**about, batch=number), ours(binary, folder, case.x[rows], case.labels[rows]), case, rows)
+            if not result.problem:
+                break
+        return result
+    except ExportFailed as failure:
+        return Result(**about, problem=f"not exported: {failure}")
+    except Refused as failure:
+        return Result(**about, problem=str(failure))
+    finally:
+        shutil.rmtree(folder)
+
+
+def judged(result: Result, found: autograd.Step, case: Case, rows: list[int]) -> Result:
+    single, double = case.single.at(rows), case.double.at(rows)
+    rounding = autograd.error(single.gradient, double.gradient)
+    # Where fp32 itself loses that much, two right programs differ by as much: fp64 is the judge of both.
+    ill = not rounding <= TOLERANCE
+    expected, limit = (double, 2 * rounding) if ill else (single, TOLERANCE)
+    logits, gradient = (autograd.error(getattr(found, part), getattr(expected, part)) for part in ("logits", "gradient"))
+    problem = "" if logits <= limit and gradient <= limit else f"the error is above {limit:.0e}"
+    reference = "fp64" if ill else "fp32"
+    return replace(result, logits=logits, gradient=gradient, rounding=rounding, reference=reference, problem=problem)
+
+
+class Refused(Exception):
+    """Assay did not evaluate the model. The text is its message."""
+
+
+def ours(binary: pathlib.Path, folder: pathlib.Path, x: torch.Tensor, labels: torch.Tensor) -> autograd.Step:
+    x.numpy().astype("<f4").tofile(folder / "samples")
+    labels.numpy().astype("<u4").tofile(folder / "labels")
+    command = [binary, folder / "model.onnx", folder / "samples", folder / "labels", folder]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        raise Refused(run.stderr.strip().replace(f"{folder}/", "") or f"stopped with code {run.returncode}")
+    read = lambda name, *shape: np.fromfile(folder / name, "<f4").reshape(shape)
+    return autograd.Step(read("logits", len(x), -1), read("gradient", *x.shape))
+
+
+def judge(results: list[Result], exceptions: dict[str, str]) -> list[str]:
+    """What is not as expected."""
+    wrong = []
+    for result in results:
+        if result.problem and result.key not in exceptions:
+            wrong.append(f"{result.key}: {result.problem}")
+        if not result.problem and result.key in exceptions:
+            wrong.append(f"{result.key} passes now: take it out of {EXCEPTIONS.name}")
+    return wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=pathlib.Path, required=True, help="folder of the program `step`")
+    parser.add_argument("--all", action="store_true", help="every member of every family, not only the smallest")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="only models whose name matches this regular expression")
+    parser.add_argument("--exporter", choices=EXPORTERS, help="only this one")
+    parser.add_argument("--results", type=pathlib.Path, metavar="FILE", help="keep results here; what is in it is not compared again")
+    parser.add_argument("--doc", type=pathlib.Path, help="write the table into this Markdown file")
+    parser.add_argument("--command", default="compare.py", help="what the Markdown file says it was made by")
+    options = parser.parse_args()
+    exceptions = tomllib.loads(EXCEPTIONS.read_text())
+    exporters = [options.exporter] if options.exporter else EXPORTERS
+
+    results = kept(options.results)
+    print(table.HEADER, flush=True)
+    for family, name in chosen(options.all, options.only):
+        missing = [exporter for exporter in exporters if f"{name}/{exporter}" not in results]
+        case = Case.of(family, name, zoo.build(family, name)) if missing else None
+        for exporter in exporters:
+            if exporter in missing:
+                result = compared(case, exporter, options.bin / "step")
+                results[result.key] = result
+                keep(result, options.results)
+            print(table.line(results[f"{name}/{exporter}"]), flush=True)
+        del case
+        gc.collect()
+    ordered = list(results.values())
+    if options.doc:
+        options.doc.write_text(table.document(ordered, exceptions, options.command))
+    wrong = judge(ordered, exceptions)
+    if wrong:
+        sys.exit("\n".join(["", "error: not as expected:", *wrong]))
+    print(f"ok: {len(ordered)} exported models, {sum(bool(r.problem) for r in ordered)} of them expected exceptions")
+
+
+def chosen(every: bool, pattern: str) -> list[tuple[zoo.Family, str]]:
+    pairs = [(family, name) for family in zoo.FAMILIES for name in (zoo.members(family) if every else [family.smallest])]
+    return [(family, name) for family, name in pairs if re.search(pattern, name)]
+
+
+def kept(file: pathlib.Path | None) -> dict[str, Result]:
+    """The results of an earlier run, by key."""
+    lines = file.read_text().splitlines() if file and file.exists() else []
+    return {result.key: result for result in (Result(**json.loads(line)) for line in lines)}
+
+
+def keep(result: Result, file: pathlib.Path | None) -> None:
+    if file:
+        with file.open("a") as out:
+            out.write(json.dumps(asdict(result)) + "\n")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    main()
