@@ -8,7 +8,8 @@ use indexmap::IndexMap;
 use crate::names::Names;
 use crate::order::reads;
 use crate::{
-    Attribute, Cause, DataType, Dim, Dimension, Facts, Graph, Model, Node, Rule, Shaped, Tensor, Value, ValueInfo,
+    Attribute, Cause, DataType, Dim, Dimension, Facts, Graph, Lowering, Model, Node, Rule, Shaped, Tensor, Value,
+    ValueInfo,
 };
 
 /// Constants up to this size are written once, however often they are asked for.
@@ -49,6 +50,8 @@ pub struct Emit<'m> {
     extra_outputs: IndexMap<(Value, usize), Value>,
     /// Nodes whose rule said that it is an estimator, last first.
     estimators: Vec<Estimator>,
+    /// Products with one constant factor for each channel: the product, what was multiplied, and the factors.
+    scaled: HashMap<Value, (Value, Value)>,
     /// Of the source model and of what was added.
     names: Names,
     counter: usize,
@@ -67,10 +70,17 @@ impl<'m> Emit<'m> {
             constants: IndexMap::new(),
             interned: HashMap::new(),
             extra_outputs: IndexMap::new(),
+            scaled: HashMap::new(),
             estimators: Vec::new(),
             names: Names::of(graph),
             counter: 0,
         }
+    }
+
+    /// What the graph will run on.
+    #[must_use]
+    pub fn lowering(&self) -> Lowering {
+        self.source.lowering
     }
 
     /// Names what follows after `rule` and the node it is for.
@@ -231,6 +241,21 @@ impl<'m> Emit<'m> {
         self.tensor(Tensor::scalar(like, value))
     }
 
+    /// A number that combines with values of the type and shape of `like`, a value of the source model, by broadcasting.
+    ///
+    /// ONNX Runtime's CPU kernels broadcast a scalar element by element where the other side's last dimension is 1; a number
+    /// of the same rank they do not (`[16, 576, 1, 1]`: 6 µs instead of 97 µs).
+    ///
+    /// # Errors
+    /// As [`Emit::facts`].
+    pub fn number(&mut self, value: f64, like: &Value) -> Rule<Value> {
+        let facts = self.facts(like)?;
+        let scalar = Tensor::scalar(facts.dtype, value);
+        let rank = if facts.dims.last() == Some(&Dim::Fixed(1)) { facts.dims.len() } else { 0 };
+        let number = scalar.clone().reshaped(vec![1; rank]).unwrap_or(scalar);
+        Ok(self.tensor(number))
+    }
+
     /// `value`, of type `from`, as type `to`.
     pub fn cast(&mut self, value: &Value, from: DataType, to: DataType) -> Value {
         if from == to {
@@ -263,6 +288,18 @@ impl<'m> Emit<'m> {
     /// The nodes that [`Emit::estimates`] was called for, in the model's order.
     pub(crate) fn estimators(&self) -> Vec<Estimator> {
         self.estimators.iter().rev().cloned().collect()
+    }
+
+    /// Remembers that `product` is `value` times `factor`, one constant for each channel.
+    pub(crate) fn note_scaled(&mut self, product: &Value, value: &Value, factor: &Value) {
+        self.scaled.insert(product.clone(), (value.clone(), factor.clone()));
+    }
+
+    /// What was multiplied channel by channel to make `value`, and the constant factors: for a rule that can take them into
+    /// weights, which saves a pass over memory.
+    pub(crate) fn unscaled(&self, value: &Value) -> Option<(Value, Tensor)> {
+        let (unscaled, factor) = self.scaled.get(value)?;
+        Some((unscaled.clone(), self.constants.get(factor)?.clone()))
     }
 
     /// `value` in the shape `dims`. At most one dimension may depend on the batch.
@@ -314,12 +351,35 @@ impl<'m> Emit<'m> {
         if lead == 0 { Ok(summed) } else { self.reshape(&summed, to) }
     }
 
-    /// Repeats `value`, of shape `from`, to the shape of `like`, a value of the source model. Both have the same rank.
+    /// Repeats `value`, of shape `from`, to the shape of `like`, a value of the source model of the same rank and type.
     ///
     /// # Errors
     /// As [`Emit::facts`].
     pub fn expand(&mut self, value: &Value, from: &[Dim], like: &Value) -> Rule<Value> {
-        let to = self.dims(like)?;
+        self.expand_scaled(value, 1.0, from, like)
+    }
+
+    /// [`Emit::expand`] of `factor * value`.
+    ///
+    /// # Errors
+    /// As [`Emit::facts`].
+    pub fn expand_scaled(&mut self, value: &Value, factor: f64, from: &[Dim], like: &Value) -> Rule<Value> {
+        let Facts { dtype, dims: to, .. } = self.facts(like)?;
+        if let Some(copies) =
+            trailing_copies(from, to).filter(|&n| n <= OUTER_PRODUCT_COPIES && self.lowering() == Lowering::Cpu)
+        {
+            let column = self.ints(&[-1, 1]);
+            let column = self.op("Reshape", &[value, &column]);
+            let row = self.tensor(Tensor::rounded(*dtype, &[1, copies], &vec![factor; copies]));
+            let product = self.op("MatMul", &[&column, &row]);
+            return self.reshape(&product, to);
+        }
+        let value = &if factor.to_bits() == 1f64.to_bits() {
+            value.clone()
+        } else {
+            let factor = self.number(factor, like)?;
+            self.op("Mul", &[value, &factor])
+        };
         if from == to {
             return Ok(value.clone());
         }
@@ -358,6 +418,23 @@ impl<'m> Emit<'m> {
         drop_unused(graph);
         model
     }
+}
+
+/// Copies of each element up to which an outer product with a row of ones is faster than `Expand` on ONNX Runtime's CPU
+/// kernels. For 16 samples, µs: 576 channels to 2x2 19 for 273, 240 to 4x4 16 for 121, 64 to 16x16 47 for 66, but 64 to 32x32
+/// 305 for 111.
+const OUTER_PRODUCT_COPIES: usize = 256;
+
+/// How often each element is repeated where only the last dimensions of `from` are, and to a fixed size.
+pub(crate) fn trailing_copies(from: &[Dim], to: &[Dim]) -> Option<usize> {
+    let lead = from.iter().zip(to).take_while(|(from, to)| from == to).count();
+    let batches = to.iter().filter(|d| matches!(d, Dim::Batch(_))).count();
+    let copies = from[lead..].iter().zip(to.get(lead..)?).map(|pair| match pair {
+        (Dim::Fixed(1), Dim::Fixed(size)) => Some(*size),
+        _ => None,
+    });
+    let copies = copies.product::<Option<usize>>()?;
+    (lead > 0 && from.len() == to.len() && batches <= 1 && copies > 1).then_some(copies)
 }
 
 /// What is said about a new input or output: the batch size is left open.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::{Canonical, DataType, Model, Node, Tensor, Value};
+use crate::{Canonical, DataType, Lowering, Model, Node, Tensor, Value};
 
 /// Size of one dimension as a function of the batch size `n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -164,6 +164,7 @@ pub struct Probed {
 pub struct Shaped {
     pub(crate) canonical: Canonical,
     pub(crate) shapes: Shapes,
+    pub(crate) lowering: Lowering,
 }
 
 impl Shaped {
@@ -197,7 +198,13 @@ impl Shaped {
                 facts.constant = None;
             }
         }
-        Ok(Self { canonical, shapes })
+        Ok(Self { canonical, shapes, lowering: Lowering::default() })
+    }
+
+    /// The same model; what is derived from it is written for `lowering`.
+    #[must_use]
+    pub fn lowered_for(self, lowering: Lowering) -> Self {
+        Self { lowering, ..self }
     }
 
     /// The model.

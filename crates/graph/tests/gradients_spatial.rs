@@ -72,6 +72,30 @@ fn conv_with_groups_and_depthwise() {
     }
 }
 
+/// Small strided depthwise convolutions go back phase by phase: every kernel, stride, padding and remainder of the size.
+#[test]
+fn conv_depthwise_with_strides_over_small_maps() {
+    for size in [4usize, 5, 6] {
+        for kernel in [2usize, 3, 5] {
+            for stride in [2, 3] {
+                for pads in [(0, 0), (1, 1), (2, 1), (1, 2), (2, 2)] {
+                    if !fits(size.try_into().unwrap(), kernel.try_into().unwrap(), 1, pads) {
+                        continue;
+                    }
+                    let case = Case::op("Conv")
+                        .named(&format!("{size} by {kernel}"))
+                        .batched(&[2, size, size], data())
+                        .weights(&[2, 1, kernel, kernel], &data())
+                        .set("group", 2)
+                        .set("strides", vec![stride, stride])
+                        .set("pads", vec![pads.0, pads.0, pads.1, pads.1]);
+                    check_vjp(&case);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn conv_in_two_and_three_dimensions_with_bias() {
     for strides in [[1, 1], [2, 1], [2, 3]] {

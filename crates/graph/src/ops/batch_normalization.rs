@@ -38,7 +38,9 @@ impl Operator for BatchNormalization {
         match input {
             0 => {
                 let factor = factor(node, rank, e)?;
-                Ok(e.op("Mul", &[y, &factor]))
+                let product = e.op("Mul", &[y, &factor]);
+                e.note_scaled(&product, y, &factor);
+                Ok(product)
             }
             1 => {
                 let mean = per_channel(node.required(3)?, rank, e);

@@ -5,7 +5,7 @@ use super::convolve::{Kernel, correlate, spread};
 use super::inputs::int;
 use super::window::{Stated, Window};
 use super::{Class, Operator};
-use crate::{Cause, Emit, Node, Rule, Value};
+use crate::{Cause, Emit, Node, Rule, Tensor, Value};
 
 /// Inputs: data `[n, c, …]`, kernel `[m, c / group, k…]`, bias `[m]`.
 #[derive(Debug)]
@@ -24,7 +24,16 @@ impl Operator for Conv {
         let (x, kernel) = (node.required(0)?, node.required(1)?);
         let group = groups(node)?;
         match input {
-            0 => spread(y, Kernel { value: kernel, content: e.constant(kernel) }, &windows(node, e)?, group, e),
+            0 => {
+                let windows = windows(node, e)?;
+                if let (Some(content), Some((unscaled, factors))) = (e.constant(kernel), e.unscaled(y)) {
+                    if let Some(scaled) = scale_rows(content, &factors) {
+                        let value = e.tensor(scaled.clone());
+                        return spread(&unscaled, Kernel { value: &value, content: Some(&scaled) }, &windows, group, e);
+                    }
+                }
+                spread(y, Kernel { value: kernel, content: e.constant(kernel) }, &windows, group, e)
+            }
             1 => {
                 let dims = e.dims(x)?;
                 correlate(x, y, dims, &windows(node, e)?, group, e)
@@ -39,6 +48,21 @@ fn windows(node: &Node, e: &Emit<'_>) -> Rule<Vec<Window>> {
     let output = output(node)?;
     let kernel = e.fixed(node.required(1)?, 2)?.into_iter().map(int).collect();
     Stated::of(node, kernel)?.reading(&e.fixed(node.required(0)?, 2)?, &e.fixed(output, 2)?)
+}
+
+/// `kernel`, `[m, …]`, with row `i` times factor `i`: what a normalisation behind the convolution comes to. `None` where there
+/// is not one factor for each row.
+fn scale_rows(kernel: &Tensor, factors: &Tensor) -> Option<Tensor> {
+    let (mut values, factors) = (kernel.to_f64()?, factors.to_f64()?);
+    let rows = *kernel.dims().first()?;
+    if factors.len() != rows || values.is_empty() {
+        return None;
+    }
+    let row_size = values.len() / rows;
+    for (row, factor) in values.chunks_exact_mut(row_size).zip(factors) {
+        row.iter_mut().for_each(|v| *v *= factor);
+    }
+    Some(Tensor::rounded(kernel.dtype(), kernel.dims(), &values))
 }
 
 /// Attribute `group`.

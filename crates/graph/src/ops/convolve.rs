@@ -8,6 +8,7 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 
 use super::inputs::{int, pad, product};
+use super::phases;
 use super::window::Window;
 use crate::{Attribute, Cause, Dim, Emit, Rule, Tensor, Value};
 
@@ -23,6 +24,9 @@ pub(super) fn spread(y: &Value, kernel: Kernel<'_>, windows: &[Window], group: u
     if let Some(content) = kernel.content.filter(|k| flipping_pays(k, windows, group)) {
         let flipped = e.tensor(flip(content, group)?);
         return Ok(spread_unit_stride(y, &flipped, windows, group, e));
+    }
+    if let Some(wide) = phases::spread(y, kernel, windows, group, e)? {
+        return Ok(wide);
     }
     // What remains of the wide side behind the last window is shorter than the stride, as ONNX Runtime demands of
     // `output_padding`: otherwise there would be one more window.
@@ -109,7 +113,7 @@ fn fit_end(wide: &Value, windows: &[Window], e: &mut Emit<'_>) -> (Value, Vec<i6
     (pad(wide, &crop, e), windows.iter().map(|w| w.overhang().max(0)).collect())
 }
 
-fn attributes(
+pub(super) fn attributes(
     windows: &[Window],
     ends: &[i64],
     group: usize,
@@ -126,7 +130,13 @@ fn attributes(
     ])
 }
 
-fn one(e: &mut Emit<'_>, operator: &str, x: &Value, kernel: &Value, attributes: IndexMap<String, Attribute>) -> Value {
+pub(super) fn one(
+    e: &mut Emit<'_>,
+    operator: &str,
+    x: &Value,
+    kernel: &Value,
+    attributes: IndexMap<String, Attribute>,
+) -> Value {
     e.node(operator, vec![Some(x.clone()), Some(kernel.clone())], attributes, 1).remove(0)
 }
 
@@ -134,7 +144,7 @@ fn one(e: &mut Emit<'_>, operator: &str, x: &Value, kernel: &Value, attributes: 
 ///
 /// # Errors
 /// The kernel's shape does not fit the groups.
-fn flip(kernel: &Tensor, group: usize) -> Rule<Tensor> {
+pub(super) fn flip(kernel: &Tensor, group: usize) -> Rule<Tensor> {
     let defect = || Cause::Malformed(format!("a kernel of shape {:?} in {group} groups", kernel.dims()));
     let size = kernel.dtype().size().ok_or_else(defect)?;
     let (&[out, wide], taps) = kernel.dims().split_first_chunk().ok_or_else(defect)?;

@@ -1,8 +1,7 @@
 //! `GlobalAveragePool`: the mean of each channel. <https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html>
 
-use super::inputs::int;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Dim, Emit, Node, Rule, Value};
 
 #[derive(Debug)]
 pub(super) struct GlobalAveragePool;
@@ -20,11 +19,9 @@ impl Operator for GlobalAveragePool {
         let x = node.required(0)?;
         let spatial = e.fixed(x, 2)?;
         #[allow(clippy::cast_precision_loss)]
-        let share = e.scalar(1.0 / spatial.iter().product::<usize>() as f64, e.dtype(x)?);
-        let shares = e.op("Mul", &[y, &share]);
-        // Expand broadcasts both ways: the ones keep batch and channels as they are.
-        let shape: Vec<i64> = [1, 1].into_iter().chain(spatial.into_iter().map(int)).collect();
-        let shape = e.ints(&shape);
-        Ok(e.op("Expand", &[&shares, &shape]))
+        let share = 1.0 / spatial.iter().product::<usize>() as f64;
+        let pooled: Vec<Dim> =
+            e.dims(x)?.iter().take(2).copied().chain(spatial.iter().map(|_| Dim::Fixed(1))).collect();
+        e.expand_scaled(y, share, &pooled, x)
     }
 }

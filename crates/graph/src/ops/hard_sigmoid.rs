@@ -26,7 +26,7 @@ impl Operator for HardSigmoid {
         let alpha = node.float("alpha", 0.2)?;
         unary(node, cotangents, wanted, |x, y, w| {
             let dtype = e.dtype(x)?;
-            let (one, slope) = (e.scalar(1.0, dtype), e.scalar(f64::from(alpha), dtype));
+            let (one, slope) = (e.number(1.0, x)?, e.number(f64::from(alpha), x)?);
             let rest = e.op("Sub", &[&one, y]);
             let between = e.op("Mul", &[y, &rest]);
             let mask = positive(&between, dtype, e);

@@ -1,8 +1,8 @@
 //! `x h` with `h = max(0, min(1, x / 6 + 1/2))`. At -3 the derivative is 0 and at 3 it is 1.
 
-use super::class::{positive, unary};
+use super::class::unary;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{DataType, Emit, Node, Rule, Value};
 
 /// The operator `HardSwish`.
 pub(super) struct HardSwish;
@@ -24,18 +24,30 @@ impl Operator for HardSwish {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         unary(node, cotangents, wanted, |x, _, w| {
-            let dtype = e.dtype(x)?;
-            let (one, sixth) = (e.scalar(1.0, dtype), e.scalar(1.0 / 6.0, dtype));
+            let sixth = e.number(1.0 / 6.0, x)?;
             let gate = e.op_with("HardSigmoid", &[x], [("alpha", (1.0f32 / 6.0).into()), ("beta", 0.5.into())]);
-            let rest = e.op("Sub", &[&one, &gate]);
-            let between = e.op("Mul", &[&gate, &rest]);
-            let mask = positive(&between, dtype, e);
+            let mask = within_three(x, e)?;
             let scaled = e.op("Mul", &[x, &sixth]);
             let bend = e.op("Mul", &[&scaled, &mask]);
             let derivative = e.op("Add", &[&gate, &bend]);
             Ok(e.op("Mul", &[w, &derivative]))
         })
     }
+}
+
+/// 1 where `|x| < 3`, else 0.
+///
+/// For f32 it is a falling `HardSigmoid` whose slope is a power of two, so that `slope (3 - |x|)` is exact.
+fn within_three(x: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+    const SLOPE: f32 = (1u128 << 100) as f32;
+    let size = e.op("Abs", &[x]);
+    let dtype = e.dtype(x)?;
+    if dtype == DataType::Float {
+        return Ok(e.op_with("HardSigmoid", &[&size], [("alpha", (-SLOPE).into()), ("beta", (3.0 * SLOPE).into())]));
+    }
+    let three = e.number(3.0, x)?;
+    let within = e.op("Less", &[&size, &three]);
+    Ok(e.cast(&within, DataType::Bool, dtype))
 }
 
 #[cfg(test)]
@@ -49,14 +61,13 @@ mod tests {
         let text = vjp_text("HardSwish", "x[n,3] -> y[n,3]", &[]);
         assert_snapshot!(text, @"
         HardSigmoid.0 = HardSigmoid(x) alpha=0.16666667 beta=0.5
-        Sub.1 = Sub(1, HardSigmoid.0)
-        Mul.2 = Mul(HardSigmoid.0, Sub.1)
-        HardSigmoid.3 = HardSigmoid(Mul.2) alpha=MAX beta=0
-        Mul.4 = Mul(x, 0.1666666716337204)
-        Mul.5 = Mul(Mul.4, HardSigmoid.3)
-        Add.6 = Add(HardSigmoid.0, Mul.5)
-        Mul.7 = Mul(w, Add.6)
-        x' = Mul.7
+        Abs.1 = Abs(x)
+        HardSigmoid.2 = HardSigmoid(Abs.1) alpha=-1267650600000000000000000000000 beta=3802951800000000000000000000000
+        Mul.3 = Mul(x, 0.1666666716337204)
+        Mul.4 = Mul(Mul.3, HardSigmoid.2)
+        Add.5 = Add(HardSigmoid.0, Mul.4)
+        Mul.6 = Mul(w, Add.5)
+        x' = Mul.6
         ");
     }
 }

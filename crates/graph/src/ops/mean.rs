@@ -19,7 +19,7 @@ impl Operator for Mean {
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let summed = unbroadcast(node, input, y, e)?;
         #[allow(clippy::cast_precision_loss)]
-        let share = e.scalar(1.0 / node.inputs.len() as f64, e.dtype(node.required(input)?)?);
+        let share = e.number(1.0 / node.inputs.len() as f64, node.required(input)?)?;
         Ok(e.op("Mul", &[&summed, &share]))
     }
 }

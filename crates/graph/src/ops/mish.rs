@@ -24,7 +24,7 @@ impl Operator for Mish {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         unary(node, cotangents, wanted, |x, _, w| {
-            let one = e.scalar(1.0, e.dtype(x)?);
+            let one = e.number(1.0, x)?;
             let softplus = e.op("Softplus", &[x]);
             let t = e.op("Tanh", &[&softplus]);
             let square = e.op("Mul", &[&t, &t]);

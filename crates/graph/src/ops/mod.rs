@@ -38,6 +38,7 @@ mod batch_statistics;
 mod class;
 mod convolve;
 mod inputs;
+mod phases;
 mod reduction;
 mod select;
 #[cfg(test)]

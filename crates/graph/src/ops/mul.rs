@@ -1,8 +1,9 @@
 //! `a * b`, broadcast.
 
-use super::class::unbroadcast;
+use super::class::{output, unbroadcast};
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::emit::trailing_copies;
+use crate::{Emit, Lowering, Node, Rule, Value};
 
 /// The operator `Mul`.
 pub(super) struct Mul;
@@ -17,9 +18,23 @@ impl Operator for Mul {
     }
 
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
-        let product = e.op("Mul", &[y, node.required(1 - input.min(1))?]);
+        let other = node.required(1 - input.min(1))?;
+        let other = repeated(other, output(node)?, e)?;
+        let product = e.op("Mul", &[y, &other]);
         unbroadcast(node, input, &product, e)
     }
+}
+
+/// Copies of each element up to which repeating a factor and multiplying element by element is faster than broadcasting, on
+/// ONNX Runtime's CPU kernels. For 16 samples, µs: 576 channels over 2x2 24 for 97, 120 over 7x7 34 for 41, 64 over 8x8 24
+/// for 24.
+const REPEATED: usize = 49;
+
+/// `factor` in the shape of `like` where that is faster; otherwise as it is.
+fn repeated(factor: &Value, like: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+    let (from, to) = (e.dims(factor)?, e.dims(like)?);
+    let few = trailing_copies(from, to).is_some_and(|copies| copies <= REPEATED);
+    if few && e.lowering() == Lowering::Cpu { e.expand(factor, from, like) } else { Ok(factor.clone()) }
 }
 
 #[cfg(test)]
@@ -27,6 +42,26 @@ mod tests {
     use insta::assert_snapshot;
 
     use crate::ops::sketch::vjp_text;
+
+    #[test]
+    fn repeats_the_factor_of_a_small_map() {
+        let text = vjp_text("Mul", "x[n,3,2] s=[2.0] -> y[n,3,2]", &[]);
+        assert_snapshot!(text, @"
+        Mul.0 = Mul(w, s)
+        x' = Mul.0
+        ");
+        let text = vjp_text("Mul", "x[n,3,2] s[n,3,1] -> y[n,3,2]", &[]);
+        assert_snapshot!(text, @"
+        Reshape.0 = Reshape(s, [-1, 1])
+        MatMul.1 = MatMul(Reshape.0, [1, 1])
+        Reshape.2 = Reshape(MatMul.1, [-1, 3, 2]) allowzero=0
+        Mul.3 = Mul(w, Reshape.2)
+        Mul.4 = Mul(w, x)
+        ReduceSum.5 = ReduceSum(Mul.4, [2]) keepdims=1
+        x' = Mul.3
+        s' = ReduceSum.5
+        ");
+    }
 
     #[test]
     fn multiplies_by_the_other() {

@@ -20,16 +20,11 @@ impl Operator for ReduceMean {
         let x = node.required(input)?;
         let reduction = Reduction::of(node, e)?;
         let kept = reduction.keep(y, e);
-        let shared = match reduction.count(x, e)? {
-            Some(count) => {
-                let share = e.scalar(1.0 / count, e.dtype(x)?);
-                e.op("Mul", &[&kept, &share])
-            }
-            None => {
-                let count = reduction.count_at_run_time(x, e)?;
-                e.op("Div", &[&kept, &count])
-            }
-        };
+        if let Some(count) = reduction.count(x, e)? {
+            return e.expand_scaled(&kept, 1.0 / count, &reduction.kept, x);
+        }
+        let count = reduction.count_at_run_time(x, e)?;
+        let shared = e.op("Div", &[&kept, &count]);
         e.expand(&shared, &reduction.kept, x)
     }
 }
@@ -42,10 +37,21 @@ mod tests {
 
     #[test]
     fn repeats_shares() {
-        let text = vjp_text("ReduceMean", "x[n,3,4] axes=[1,2] -> y[n,1,1]", &[]);
+        let text = vjp_text("ReduceMean", "x[n,2,2] axes=[1,2] -> y[n,1,1]", &[]);
         assert_snapshot!(text, @"
-        Mul.0 = Mul(w, 0.0833333358168602)
-        Expand.1 = Expand(Mul.0, [1, 3, 4])
+        Reshape.0 = Reshape(w, [-1, 1])
+        MatMul.1 = MatMul(Reshape.0, [0.25, 0.25, 0.25, 0.25])
+        Reshape.2 = Reshape(MatMul.1, [-1, 2, 2]) allowzero=0
+        x' = Reshape.2
+        ");
+    }
+
+    #[test]
+    fn scales_before_it_repeats_where_the_axis_is_not_the_last() {
+        let text = vjp_text("ReduceMean", "x[n,2,3] axes=[1] -> y[n,1,3]", &[]);
+        assert_snapshot!(text, @"
+        Mul.0 = Mul(w, 0.5)
+        Expand.1 = Expand(Mul.0, [1, 2, 3])
         x' = Expand.1
         ");
     }

@@ -35,8 +35,10 @@ mod tests {
         let text = vjp_text("ReduceSum", "x[n,3,4] axes=[-1] -> y[n,3]", &[("keepdims", 0.into())]);
         assert_snapshot!(text, @"
         Unsqueeze.0 = Unsqueeze(w, [2])
-        Expand.1 = Expand(Unsqueeze.0, [1, 3, 4])
-        x' = Expand.1
+        Reshape.1 = Reshape(Unsqueeze.0, [-1, 1])
+        MatMul.2 = MatMul(Reshape.1, [1, 1, 1, 1])
+        Reshape.3 = Reshape(MatMul.2, [-1, 3, 4]) allowzero=0
+        x' = Reshape.3
         ");
     }
 

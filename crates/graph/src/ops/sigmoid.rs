@@ -24,7 +24,7 @@ impl Operator for Sigmoid {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         unary(node, cotangents, wanted, |x, y, w| {
-            let one = e.scalar(1.0, e.dtype(x)?);
+            let one = e.number(1.0, x)?;
             let rest = e.op("Sub", &[&one, y]);
             let derivative = e.op("Mul", &[y, &rest]);
             Ok(e.op("Mul", &[w, &derivative]))

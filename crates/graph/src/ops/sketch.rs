@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use indexmap::IndexMap;
 
 use crate::{
-    Attribute, Canonical, DataType, Dim, Facts, Graph, Model, Node, Shaped, Shapes, Tensor, TransformError, Value,
-    ValueInfo, vjp,
+    Attribute, Canonical, DataType, Dim, Facts, Graph, Lowering, Model, Node, Shaped, Shapes, Tensor, TransformError,
+    Value, ValueInfo, vjp,
 };
 
 /// The nodes that the gradient of one node consists of, one a line, between the cotangent `w` and one `x' = …` for each
@@ -56,7 +56,8 @@ fn try_vjp_text(operator: &str, signature: &str, attributes: &[(&str, Attribute)
     node.attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     graph.nodes.push(node);
 
-    let shaped = Shaped { canonical: Canonical { model: Model::new(Canonical::OPSET, graph) }, shapes };
+    let shaped =
+        Shaped { canonical: Canonical { model: Model::new(Canonical::OPSET, graph) }, shapes, lowering: Lowering::Cpu };
     let derived = vjp(&shaped, &[y], &chosen)?;
     let mut lines: Vec<String> = Vec::new();
     let names = Names::new(&derived.model.graph, &derived.cotangents[0]);

@@ -24,7 +24,7 @@ impl Operator for Softsign {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         unary(node, cotangents, wanted, |x, _, w| {
-            let one = e.scalar(1.0, e.dtype(x)?);
+            let one = e.number(1.0, x)?;
             let size = e.op("Abs", &[x]);
             let divisor = e.op("Add", &[&size, &one]);
             let square = e.op("Mul", &[&divisor, &divisor]);

@@ -24,7 +24,7 @@ impl Operator for Sqrt {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         unary(node, cotangents, wanted, |x, y, w| {
-            let half = e.scalar(0.5, e.dtype(x)?);
+            let half = e.number(0.5, x)?;
             let scaled = e.op("Mul", &[w, &half]);
             Ok(e.op("Div", &[&scaled, y]))
         })

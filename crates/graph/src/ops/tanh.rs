@@ -24,7 +24,7 @@ impl Operator for Tanh {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         unary(node, cotangents, wanted, |x, y, w| {
-            let one = e.scalar(1.0, e.dtype(x)?);
+            let one = e.number(1.0, x)?;
             let square = e.op("Mul", &[y, y]);
             let derivative = e.op("Sub", &[&one, &square]);
             Ok(e.op("Mul", &[w, &derivative]))
