@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # ONNX Runtime's Linux builds report usage unless told not to before they start.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup build demo test test-all test-peers lint lint-rust lint-deploy bench clean
+.PHONY: help setup build demo test test-all test-peers lint lint-rust lint-deploy bench bench-gradients clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,16 @@ lint-deploy:
 
 bench: setup ## Run the benchmarks
 	$(CARGO) bench --locked -p assay-benches
+
+# ARGS="--write" puts the table into docs/performance.md; "--help" lists the rest.
+bench-gradients: setup $(TARGET)/peers/.bench-ready ## Compare a gradient step with PyTorch's, in processes that work in turn
+	$(CARGO) build --release --locked -p assay-benches --bin contender
+	$(TARGET)/peers/bin/python benches/peers/gradients.py --contender $(abspath $(TARGET))/release/contender --folder $(abspath $(TARGET))/gradients $(ARGS)
+
+$(TARGET)/peers/.bench-ready: benches/peers/requirements.txt
+	$(PYTHON) -m venv $(TARGET)/peers
+	$(TARGET)/peers/bin/pip install --quiet --disable-pip-version-check -r benches/peers/requirements.txt
+	@touch $@
 
 clean: ## Remove everything that was built or fetched
 	$(CARGO) clean

@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("--milliseconds", type=int, default=400, help="length of a turn")
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.relative_to(ROOT)}")
     options = parser.parse_args()
+    options.folder = options.folder.resolve()
     options.folder.mkdir(parents=True, exist_ok=True)
 
     rate = gemm_rate(options)

@@ -250,10 +250,14 @@ impl<'m> Emit<'m> {
     /// As [`Emit::facts`].
     pub fn number(&mut self, value: f64, like: &Value) -> Rule<Value> {
         let facts = self.facts(like)?;
-        let scalar = Tensor::scalar(facts.dtype, value);
-        let rank = if facts.dims.last() == Some(&Dim::Fixed(1)) { facts.dims.len() } else { 0 };
+        Ok(self.ranked(value, facts.dtype, &facts.dims))
+    }
+
+    fn ranked(&mut self, value: f64, dtype: DataType, dims: &[Dim]) -> Value {
+        let scalar = Tensor::scalar(dtype, value);
+        let rank = if dims.last() == Some(&Dim::Fixed(1)) { dims.len() } else { 0 };
         let number = scalar.clone().reshaped(vec![1; rank]).unwrap_or(scalar);
-        Ok(self.tensor(number))
+        self.tensor(number)
     }
 
     /// `value`, of type `from`, as type `to`.
@@ -365,9 +369,8 @@ impl<'m> Emit<'m> {
     /// As [`Emit::facts`].
     pub fn expand_scaled(&mut self, value: &Value, factor: f64, from: &[Dim], like: &Value) -> Rule<Value> {
         let Facts { dtype, dims: to, .. } = self.facts(like)?;
-        if let Some(copies) =
-            trailing_copies(from, to).filter(|&n| n <= OUTER_PRODUCT_COPIES && self.lowering() == Lowering::Cpu)
-        {
+        let has_kernel = self.lowering() == Lowering::Cpu && matches!(dtype, DataType::Float | DataType::Double);
+        if let Some(copies) = trailing_copies(from, to).filter(|&n| has_kernel && n <= OUTER_PRODUCT_COPIES) {
             let column = self.ints(&[-1, 1]);
             let column = self.op("Reshape", &[value, &column]);
             let row = self.tensor(Tensor::rounded(*dtype, &[1, copies], &vec![factor; copies]));
@@ -377,7 +380,7 @@ impl<'m> Emit<'m> {
         let value = &if factor.to_bits() == 1f64.to_bits() {
             value.clone()
         } else {
-            let factor = self.number(factor, like)?;
+            let factor = self.ranked(factor, *dtype, from);
             self.op("Mul", &[value, &factor])
         };
         if from == to {

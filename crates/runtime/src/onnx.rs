@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use assay_graph::{Gradient, Inspection, Loss, Shaped, gradient, inspect};
+use assay_graph::{Gradient, Inspection, Loss, Lowering, Shaped, gradient, inspect};
 use ndarray::{Array2, ArrayView2, CowArray, Ix2, s};
 
 use crate::derived::{Cache, Derived, Of};
@@ -13,7 +13,7 @@ use crate::prepare::{Prepared, prepare};
 use crate::session::{Array, Source, Tensors};
 use crate::{
     Cancel, Class, Classifier, ClassifierOptions, ClassifierSpec, Engine, EngineOptions, Evaluated, Gradients,
-    LoadCause, LoadError, ModelInfo, Objective, OnnxRuntime, RunError, Ticket, batch,
+    LoadCause, LoadError, ModelInfo, Objective, OnnxRuntime, Provider, RunError, Ticket, batch,
 };
 
 /// A model hosted on ONNX Runtime.
@@ -68,6 +68,10 @@ impl OnnxClassifier {
         // After a fallback the gradients run where the forward pass does.
         let engine_options = EngineOptions { provider: forward.provider(), ..options.engine.clone() };
         let provider = forward.provider().to_string();
+        let model = model.lowered_for(match forward.provider() {
+            Provider::Cpu => Lowering::Cpu,
+            Provider::Cuda { .. } => Lowering::Cuda,
+        });
         Ok(Self {
             spec: ClassifierSpec { digest, sample_shape, classes, provider, gradients },
             info,

@@ -6,7 +6,9 @@ use indexmap::IndexMap;
 
 use crate::names::Names;
 use crate::ops::axis;
-use crate::{Attribute, Canonical, Cause, DataType, Dim, Facts, Model, Node, Rule, Shaped, Shapes, Tensor, Value};
+use crate::{
+    Attribute, Canonical, Cause, DataType, Dim, Facts, Lowering, Model, Node, Rule, Shaped, Shapes, Tensor, Value,
+};
 
 /// What a tensor of integers stands for: `(q - zero_point) scale`.
 #[derive(Clone, Debug)]
@@ -23,6 +25,7 @@ pub(super) struct Written {
     model: Model,
     nodes: Vec<Node>,
     shapes: Shapes,
+    lowering: Lowering,
     names: Names,
     meanings: HashMap<Value, Meaning>,
     /// Dequantized constants by content, scale and zero point.
@@ -36,13 +39,14 @@ impl Written {
         let names = Names::of(&model.graph);
         model.graph.nodes = Vec::new();
         let shapes = source.shapes.clone();
-        Self { model, nodes: Vec::new(), shapes, names, meanings: HashMap::new(), folded: HashMap::new() }
+        let lowering = source.lowering;
+        Self { model, nodes: Vec::new(), shapes, lowering, names, meanings: HashMap::new(), folded: HashMap::new() }
     }
 
     /// The model with what was written.
     pub(super) fn finish(mut self) -> Shaped {
         self.model.graph.nodes = self.nodes;
-        Shaped { canonical: Canonical { model: self.model }, shapes: self.shapes }
+        Shaped { canonical: Canonical { model: self.model }, shapes: self.shapes, lowering: self.lowering }
     }
 
     /// Takes `node` over as it is.
