@@ -270,8 +270,24 @@ fn resizes_in_other_ranks_and_along_other_axes() {
 #[test]
 fn resizes_that_are_refused_say_why() {
     let base = || resize(&[2, 3, 4]).absent().constant(Array::floats(&[4], vec![1.0, 1.0, 2.0, 2.0]));
-    check_refused(&base().set("mode", "cubic"), &["(Resize)", "mode cubic", "nearest and linear"]);
     let policy = resize(&[2, 3, 4]).absent().absent().ints(&[5, 6]).set("axes", vec![2, 3]);
     let policy = policy.set("keep_aspect_ratio_policy", "not_larger");
     check_refused(&policy, &["(Resize)", "keep_aspect_ratio_policy not_larger"]);
+}
+
+#[test]
+fn cubic_resizes() {
+    for transformation in ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"] {
+        for (a, exclude) in [(-0.75f32, 0), (-0.5, 1)] {
+            for scales in [[2.0, 2.0], [1.0, 1.5], [0.5, 0.8], [3.0, 1.0]] {
+                let case = resize(&[1, 4, 5]).named(&format!("{scales:?}")).absent();
+                let case =
+                    case.constant(Array::floats(&[4], vec![1.0, 1.0, scales[0], scales[1]])).set("mode", "cubic");
+                let case = case.set("cubic_coeff_a", a).set("exclude_outside", exclude);
+                check_vjp(&case.set("coordinate_transformation_mode", transformation));
+            }
+        }
+    }
+    let sizes = resize(&[2, 4, 5]).absent().absent().ints(&[7, 3]).set("axes", vec![2, 3]);
+    check_vjp(&sizes.set("mode", "cubic"));
 }

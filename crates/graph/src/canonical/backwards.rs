@@ -1,7 +1,7 @@
 //! Versions after the canonical operator set: what they added must not be used.
 
 use super::scope::Scope;
-use crate::{Cause, Node, Rule, Tensor};
+use crate::{Cause, DataType, Node, Rule, Tensor, Value};
 
 /// `AveragePool` at 19: `dilations`.
 pub(super) fn undilated(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
@@ -26,25 +26,37 @@ pub(super) fn no_wrap(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
     Ok(())
 }
 
-/// `Gelu` at 20, written out: `x/2 (1 + erf(x/√2))`, or with `tanh(√(2/π) (x + 0.044715 x³))` in place of `erf`.
+/// `Gelu` at 20, written out.
 pub(super) fn gelu(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
     let dtype = scope.dtype(node)?;
     let x = node.required(0)?.clone();
+    let approximate = node.text("approximate", "none")?.to_owned();
+    written_out_gelu(node, scope, &x, dtype, &approximate)
+}
+
+/// Makes `node` `x/2 (1 + erf(x/√2))`, or with `tanh(√(2/π) (x + 0.044715 x³))` in place of `erf`.
+pub(super) fn written_out_gelu(
+    node: &mut Node,
+    scope: &mut Scope<'_>,
+    x: &Value,
+    dtype: DataType,
+    approximate: &str,
+) -> Rule<()> {
     let number = |scope: &mut Scope<'_>, role: &str, v: f64| scope.constant(node, role, Tensor::scalar(dtype, v));
-    let inner = match node.text("approximate", "none")? {
+    let inner = match approximate {
         "none" => {
             let factor = number(scope, "1/sqrt(2)", std::f64::consts::FRAC_1_SQRT_2);
-            let scaled = scope.emit(node, "Mul", &[&x, &factor]);
+            let scaled = scope.emit(node, "Mul", &[x, &factor]);
             scope.emit(node, "Erf", &[&scaled])
         }
         "tanh" => {
             let cubic = number(scope, "0.044715", 0.044_715);
             let one = number(scope, "1", 1.0);
             let factor = number(scope, "sqrt(2/pi)", (2.0 / std::f64::consts::PI).sqrt());
-            let square = scope.emit(node, "Mul", &[&x, &x]);
+            let square = scope.emit(node, "Mul", &[x, x]);
             let square = scope.emit(node, "Mul", &[&square, &cubic]);
             let sum = scope.emit(node, "Add", &[&square, &one]);
-            let scaled = scope.emit(node, "Mul", &[&x, &factor]);
+            let scaled = scope.emit(node, "Mul", &[x, &factor]);
             let product = scope.emit(node, "Mul", &[&scaled, &sum]);
             scope.emit(node, "Tanh", &[&product])
         }
@@ -55,7 +67,7 @@ pub(super) fn gelu(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
     let gate = scope.emit(node, "Add", &[&inner, &one]);
     let gate = scope.emit(node, "Mul", &[&gate, &half]);
     node.operator = "Mul".into();
-    node.inputs = vec![Some(x), Some(gate)];
+    node.inputs = vec![Some(x.clone()), Some(gate)];
     node.attributes.clear();
     Ok(())
 }

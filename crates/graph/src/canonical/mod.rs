@@ -15,7 +15,7 @@
 //! operator sets.
 //!
 //! Besides, one thing is said in one way: `Constant` nodes are initializers, `Dropout` is `Identity`, `Softmax` states its
-//! axis, inputs that have no effect are absent. Subgraphs (`If`, `Loop`) are rewritten like the graph around them, but for
+//! axis, inputs that have no effect are absent, and what ONNX Runtime fused is taken apart. Subgraphs (`If`, `Loop`) are rewritten like the graph around them, but for
 //! their `Constant` nodes, which stay.
 //!
 //! The first dimension of the input is the batch and is left open, also where the file fixes it. An input of bytes takes f32 and
@@ -23,6 +23,7 @@
 
 mod backwards;
 mod batch;
+mod fused;
 mod inputs;
 mod quantized;
 mod resize;
@@ -204,7 +205,9 @@ impl Walk {
                 before: Vec::new(),
                 after: Vec::new(),
             };
-            if node.domain.is_empty() {
+            if fused::knows(&node) {
+                fused::take_apart(&mut node, &mut scope).map_err(|cause| at(&original, cause))?;
+            } else if node.domain.is_empty() {
                 rewrite(&mut node, self.opset, &mut scope).map_err(|cause| at(&original, cause))?;
             }
             let Scope { before, after, .. } = scope;

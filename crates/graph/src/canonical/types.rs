@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::fused;
 use crate::{Attribute, DataType, Graph, Node, Value, ValueInfo};
 
 /// Element type and rank of a value, where they are certain.
@@ -51,7 +52,7 @@ impl<'o> Types<'o> {
     }
 
     fn dtype(&self, node: &Node, output: usize) -> Option<DataType> {
-        if !node.domain.is_empty() {
+        if !node.domain.is_empty() && !fused::knows(node) {
             return None;
         }
         let of = |i: usize| self.of(node.input(i)).dtype;

@@ -22,6 +22,10 @@ impl Operator for AveragePool {
         Class::Linear
     }
 
+    fn refused(&self) -> &'static str {
+        "`auto_pad` `SAME_*` with dilations, or with strides that skip elements at the end; a window that lies in the padding altogether"
+    }
+
     /// Each mean goes back to its window in equal parts: a depthwise transposed convolution with equal taps.
     fn transpose(&self, node: &Node, _: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let facts = e.facts(node.required(0)?)?;

@@ -19,6 +19,10 @@ impl Operator for BatchNormalization {
         Class::Bilinear
     }
 
+    fn refused(&self) -> &'static str {
+        "by running mean and variance; `training_mode` with a `momentum`"
+    }
+
     fn vjp(
         &self,
         node: &Node,

@@ -16,6 +16,10 @@ impl Operator for Cast {
         Class::Linear
     }
 
+    fn refused(&self) -> &'static str {
+        "from or to integers and booleans"
+    }
+
     /// The cast back. Rounding between floating-point types counts as none.
     fn transpose(&self, node: &Node, _: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let output = output(node)?;

@@ -16,6 +16,10 @@ impl Operator for Concat {
         Class::ShapeOnly
     }
 
+    fn refused(&self) -> &'static str {
+        "along the batch"
+    }
+
     /// The input's part of the output.
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let stated = match node.attributes.get("axis") {

@@ -20,6 +20,10 @@ impl Operator for Conv {
         Class::Bilinear
     }
 
+    fn refused(&self) -> &'static str {
+        "`auto_pad` `SAME_*` with dilations, or with strides that skip elements at the end"
+    }
+
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let (x, kernel) = (node.required(0)?, node.required(1)?);
         let group = groups(node)?;

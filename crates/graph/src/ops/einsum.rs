@@ -21,6 +21,10 @@ impl Operator for Einsum {
         Class::Bilinear
     }
 
+    fn refused(&self) -> &'static str {
+        "a label twice in one term; an equation without an arrow whose labels mix upper and lower case"
+    }
+
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let equation = Equation::of(node, e)?;
         let x = node.required(input)?;

@@ -20,6 +20,10 @@ impl Operator for LayerNormalization {
         Class::Opaque
     }
 
+    fn refused(&self) -> &'static str {
+        "`stash_type` other than 1"
+    }
+
     fn vjp(
         &self,
         node: &Node,

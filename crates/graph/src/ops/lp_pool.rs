@@ -21,6 +21,10 @@ impl Operator for LpPool {
         Class::Opaque
     }
 
+    fn refused(&self) -> &'static str {
+        "`auto_pad` `SAME_*` with dilations, or with strides that skip elements at the end"
+    }
+
     fn vjp(
         &self,
         node: &Node,

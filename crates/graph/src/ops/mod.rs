@@ -175,6 +175,11 @@ pub trait Operator: Sync {
     /// What kind of function it is.
     fn class(&self) -> Class;
 
+    /// What of it has no derivative and is refused by name, for the list of operators; empty if there is nothing.
+    fn refused(&self) -> &'static str {
+        ""
+    }
+
     /// `Aᵀ y` for the linear map `A` from input `input` to the only output, the other inputs held fixed.
     ///
     /// `y` has the output's shape, the result has the input's. Operators of class [`Class::ShapeOnly`], [`Class::Linear`] and

@@ -21,6 +21,10 @@ impl Operator for Pad {
         Class::Linear
     }
 
+    fn refused(&self) -> &'static str {
+        "by the constant to pad with; computed pads"
+    }
+
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         if input != 0 {
             return Err(Cause::Unsupported("the derivative with respect to the constant to pad with".into()));

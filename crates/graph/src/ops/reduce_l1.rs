@@ -17,6 +17,10 @@ impl Operator for ReduceL1 {
         Class::Opaque
     }
 
+    fn refused(&self) -> &'static str {
+        "axes that are computed; `noop_with_empty_axes` without axes"
+    }
+
     fn vjp(
         &self,
         node: &Node,

@@ -16,6 +16,10 @@ impl Operator for ReduceLogSumExp {
         Class::Opaque
     }
 
+    fn refused(&self) -> &'static str {
+        "axes that are computed; `noop_with_empty_axes` without axes"
+    }
+
     fn vjp(
         &self,
         node: &Node,

@@ -17,6 +17,10 @@ impl Operator for ReduceMax {
         Class::Opaque
     }
 
+    fn refused(&self) -> &'static str {
+        "axes that are computed"
+    }
+
     fn vjp(
         &self,
         node: &Node,

@@ -16,6 +16,10 @@ impl Operator for ReduceMin {
         Class::Opaque
     }
 
+    fn refused(&self) -> &'static str {
+        "axes that are computed"
+    }
+
     fn vjp(
         &self,
         node: &Node,

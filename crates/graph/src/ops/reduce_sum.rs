@@ -16,6 +16,10 @@ impl Operator for ReduceSum {
         Class::Linear
     }
 
+    fn refused(&self) -> &'static str {
+        "axes that are computed"
+    }
+
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let x = node.required(input)?;
         let reduction = Reduction::of(node, e)?;

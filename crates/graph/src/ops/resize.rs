@@ -1,6 +1,6 @@
 //! `Resize`: another resolution along some axes. <https://onnx.ai/onnx/operators/onnx__Resize.html>
 //!
-//! Nearest and linear resizing treat one axis after the other, each with a matrix that does not depend on the data. The
+//! Nearest, linear and cubic resizing treat one axis after the other, each with a matrix that does not depend on the data. The
 //! matrices are not computed here from the specification's coordinate formulas: the emitted graph resizes an identity matrix
 //! with the same attributes, a constant that ONNX Runtime folds when it loads the graph. So the gradient is the transpose of
 //! what the runtime does, down to how it rounds coordinates at ties.
@@ -26,6 +26,10 @@ impl Operator for Resize {
 
     fn class(&self) -> Class {
         Class::Linear
+    }
+
+    fn refused(&self) -> &'static str {
+        "by scales; computed scales; `antialias`; a `keep_aspect_ratio_policy` other than stretch; axes longer than 4,096, but for whole blocks"
     }
 
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
@@ -135,7 +139,7 @@ impl Resized {
         let sizes = if scales.is_none() { Some(e.ints(&[int(n), int(self.output)])) } else { None };
         // Elements that are extrapolated do not depend on the data.
         let mut attributes = IndexMap::from([("extrapolation_value".to_owned(), 0.0.into())]);
-        for name in ["mode", "coordinate_transformation_mode", "nearest_mode"] {
+        for name in ["mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside"] {
             attributes.extend(node.attributes.get(name).map(|value| (name.to_owned(), value.clone())));
         }
         Ok(e.node("Resize", vec![Some(identity), region, scales, sizes], attributes, 1).remove(0))
@@ -151,8 +155,8 @@ fn sizes(node: &Node, e: &Emit<'_>) -> Rule<Option<usize>> {
 /// Refuses what is not a product of matrices, or not one that this rule has been checked for.
 fn refuse(node: &Node) -> Rule<()> {
     let mode = node.text("mode", "nearest")?;
-    if !matches!(mode, "nearest" | "linear") {
-        return Err(Cause::Unsupported(format!("mode {mode}; nearest and linear are supported")));
+    if !matches!(mode, "nearest" | "linear" | "cubic") {
+        return Err(Cause::Unsupported(format!("mode {mode}; nearest, linear and cubic are supported")));
     }
     if node.int("antialias", 0)? != 0 {
         return Err(Cause::Unsupported("antialias 1; 0 is supported".into()));

@@ -18,6 +18,10 @@ impl Operator for ScatterElements {
         Class::Linear
     }
 
+    fn refused(&self) -> &'static str {
+        "`reduction` mul, max and min"
+    }
+
     /// To the updates what lies where they went; to the data everything, but for what was overwritten.
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let indices = node.required(1)?;

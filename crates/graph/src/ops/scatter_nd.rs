@@ -19,6 +19,10 @@ impl Operator for ScatterNd {
         Class::Linear
     }
 
+    fn refused(&self) -> &'static str {
+        "`reduction` mul, max and min"
+    }
+
     /// As of `ScatterElements`.
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let indices = node.required(1)?;

@@ -19,6 +19,10 @@ impl Operator for Slice {
         Class::ShapeOnly
     }
 
+    fn refused(&self) -> &'static str {
+        "computed starts, axes and steps; a part of the batch"
+    }
+
     fn transpose(&self, node: &Node, _: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let output = output(node)?;
         let (x_dims, mut dims) = (e.dims(node.required(0)?)?, e.dims(output)?.to_vec());

@@ -17,6 +17,10 @@ impl Operator for Split {
         Class::ShapeOnly
     }
 
+    fn refused(&self) -> &'static str {
+        "a part without a name"
+    }
+
     /// The cotangents of the parts one after the other, with zeros for parts that nothing depends on.
     fn vjp(
         &self,

@@ -17,6 +17,10 @@ impl Operator for Tile {
         Class::ShapeOnly
     }
 
+    fn refused(&self) -> &'static str {
+        "computed repeats"
+    }
+
     /// The sum over the copies: an axis of `r` copies of `d` elements is `[r, d]` in row-major order.
     fn transpose(&self, node: &Node, _: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let dims = e.dims(node.required(0)?)?;

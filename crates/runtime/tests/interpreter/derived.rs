@@ -207,7 +207,9 @@ fn movements() {
 
 #[test]
 fn resampling() {
-    for (mode, rounding) in [("nearest", "floor"), ("nearest", "round_prefer_floor"), ("linear", "floor")] {
+    for (mode, rounding) in
+        [("nearest", "floor"), ("nearest", "round_prefer_floor"), ("linear", "floor"), ("cubic", "floor")]
+    {
         for transformation in ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"] {
             for scales in [[2.0, 2.0], [1.0, 3.0], [0.5, 0.7], [1.5, 2.5]] {
                 let case = Case::op("Resize").named(&format!("{scales:?}")).batched(&[2, 4, 5], data()).absent();

@@ -6,6 +6,7 @@
 mod canonical;
 mod derived;
 mod elementwise;
+mod fused;
 mod indexing;
 mod products;
 mod quantized;
