@@ -32,6 +32,13 @@ pub enum Attribute {
     Ints(Vec<i64>),
     /// Several byte strings.
     Strings(Vec<Bytes>),
+    /// In a local function: the attribute of the call that has this name.
+    Reference {
+        /// Name of the call's attribute.
+        name: String,
+        /// Its ONNX kind.
+        kind: i32,
+    },
     /// A kind that assay carries along without reading, as its encoded message.
     Opaque(Bytes),
 }

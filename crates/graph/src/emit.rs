@@ -1,15 +1,14 @@
 //! The builder that transformations write nodes with.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 
 use indexmap::IndexMap;
 
 use crate::names::Names;
-use crate::order::reads;
+use crate::order::drop_unused;
 use crate::{
-    Attribute, Cause, DataType, Dim, Dimension, Facts, Graph, Lowering, Model, Node, Rule, Shaped, Tensor, Value,
-    ValueInfo,
+    Attribute, Cause, DataType, Dim, Dimension, Facts, Lowering, Model, Node, Rule, Shaped, Tensor, Value, ValueInfo,
 };
 
 /// Constants up to this size are written once, however often they are asked for.
@@ -447,21 +446,4 @@ fn info(value: Value, dtype: DataType, dims: &[Dim]) -> ValueInfo {
         Dim::Batch(_) => Dimension::Unknown,
     });
     ValueInfo::new(value, dtype, shape.collect())
-}
-
-/// Removes nodes and constants that no output depends on.
-fn drop_unused(graph: &mut Graph) {
-    let mut used: HashSet<Value> = graph.outputs.iter().map(|o| o.value.clone()).collect();
-    let mut keep = vec![false; graph.nodes.len()];
-    for (keep, node) in keep.iter_mut().zip(&graph.nodes).rev() {
-        *keep = node.outputs.iter().flatten().any(|o| used.contains(o));
-        if *keep {
-            used.extend(reads(node).into_iter().cloned());
-        }
-    }
-    let mut keep = keep.into_iter();
-    graph.nodes.retain(|_| keep.next().unwrap_or(true));
-    graph.initializers.retain(|value, _| used.contains(value));
-    let produced: HashSet<&Value> = graph.nodes.iter().flat_map(|n| n.outputs.iter().flatten()).collect();
-    graph.value_info.retain(|i| produced.contains(&i.value));
 }

@@ -9,12 +9,14 @@
 
 #![forbid(unsafe_code)]
 
+mod adaptation;
 mod attribute;
 mod canonical;
 mod check;
 mod emit;
 mod error;
 mod external;
+mod fold;
 mod inspect;
 mod load;
 mod loss;
@@ -25,25 +27,30 @@ mod ops;
 mod order;
 mod proto;
 mod quantized;
+mod rebatch;
+mod rename;
 mod shape;
 mod tensor;
 mod text;
 mod transform;
 
+pub use adaptation::Adaptation;
 pub use attribute::Attribute;
 pub use canonical::{Canonical, CanonicalError};
 pub use check::{Defect, check};
 pub use emit::{Emit, Estimator};
 pub use error::{Cause, Kind, Rule, TransformError};
+pub use fold::Folded;
 pub use inspect::{Inspection, Layer, Weights, inspect};
 pub use load::{Limits, LoadError};
 pub use loss::Loss;
 pub use lowering::Lowering;
-pub use model::{Dimension, Graph, Model, Node, Value, ValueInfo};
+pub use model::{Dimension, Function, Graph, Model, Node, Value, ValueInfo};
 pub use ops::{Class, OPERATORS, Operator, operator};
+pub use rebatch::open_batch;
 pub use shape::{Dim, Facts, Probe, Probed, ShapeError, Shaped, Shapes};
 pub use tensor::{DataType, Tensor};
 pub use transform::{
-    BatchNorm, BatchStatistics, Gradient, Normalization, Trainable, Training, Vjp, Weight, Wrt, gradient, preprocess,
-    trainable, training, vjp, weights,
+    BatchNorm, BatchStatistics, Gradient, Normalization, Trainable, Training, Vjp, Weight, Wrt, gradient, logits,
+    preprocess, trainable, training, vjp, weights,
 };

@@ -140,6 +140,9 @@ fn read(file: Bytes, folder: Option<&Path>, limits: &Limits) -> Result<Model, Lo
     let message = Kept::<ModelProto>::decode(file).map_err(LoadError::encoding)?;
     let mut model = Reader::new(limits, folder).model(message)?;
     crate::order::sort(&mut model.graph)?;
+    for function in &mut model.functions {
+        crate::order::sort(&mut function.body)?;
+    }
     check(&model)?;
     Ok(model)
 }

@@ -72,7 +72,9 @@ pub struct Model {
     pub metadata: IndexMap<String, String>,
     /// The computation.
     pub graph: Graph,
-    /// Local functions and whatever else the file holds that assay carries along without reading.
+    /// Operators that the file itself defines.
+    pub functions: Vec<Function>,
+    /// Whatever else the file holds that assay carries along without reading.
     pub(crate) rest: crate::proto::Rest,
 }
 
@@ -94,6 +96,26 @@ pub struct Graph {
     pub(crate) rest: crate::proto::Rest,
 }
 
+/// An operator that a file defines by a computation: a local function.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Function {
+    /// Domain of the operator.
+    pub domain: String,
+    /// Its name in the domain.
+    pub name: String,
+    /// Which of several functions of that name it is; empty if there is one.
+    pub overload: String,
+    /// Attributes that a call may give and that have no default.
+    pub attributes: Vec<String>,
+    /// Attributes that have a default.
+    pub defaults: IndexMap<String, Attribute>,
+    /// Operator set versions that the body is written in, by domain.
+    pub opsets: IndexMap<String, i64>,
+    /// What it computes. Inputs and outputs have names only; an attribute may refer to one of the call.
+    pub body: Graph,
+    pub(crate) rest: crate::proto::Rest,
+}
+
 /// One application of an operator.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Node {
@@ -103,6 +125,8 @@ pub struct Node {
     pub operator: String,
     /// Domain of the operator; `""` is the standard one.
     pub domain: String,
+    /// Which of several local functions of that name is called; empty for everything else.
+    pub overload: String,
     /// Inputs by position; `None` where an optional input is absent.
     pub inputs: Vec<Option<Value>>,
     /// Outputs by position; `None` where an optional output is not wanted.
@@ -158,6 +182,7 @@ impl Model {
             producer: "assay".to_owned(),
             metadata: IndexMap::new(),
             graph,
+            functions: Vec::new(),
             rest: crate::proto::Rest::default(),
         }
     }

@@ -95,3 +95,20 @@ pub(crate) fn rename_reads(node: &mut Node, from: &Value, to: &Value) {
         }
     }
 }
+
+/// Removes nodes and constants that no output depends on.
+pub(crate) fn drop_unused(graph: &mut Graph) {
+    let mut used: HashSet<Value> = graph.outputs.iter().map(|o| o.value.clone()).collect();
+    let mut keep = vec![false; graph.nodes.len()];
+    for (keep, node) in keep.iter_mut().zip(&graph.nodes).rev() {
+        *keep = node.outputs.iter().flatten().any(|o| used.contains(o));
+        if *keep {
+            used.extend(reads(node).into_iter().cloned());
+        }
+    }
+    let mut keep = keep.into_iter();
+    graph.nodes.retain(|_| keep.next().unwrap_or(true));
+    graph.initializers.retain(|value, _| used.contains(value));
+    let produced: HashSet<&Value> = graph.nodes.iter().flat_map(|n| n.outputs.iter().flatten()).collect();
+    graph.value_info.retain(|i| produced.contains(&i.value));
+}

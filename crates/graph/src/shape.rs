@@ -20,13 +20,13 @@ pub struct Facts {
     pub dtype: DataType,
     /// Shape.
     pub dims: Vec<Dim>,
-    /// Its content, where that is the same for every input: initializers, and the integers of shape arithmetic.
+    /// Its content, where that is the same for every input: initializers, and the small results of shape arithmetic.
     pub constant: Option<Tensor>,
 }
 
 impl Facts {
     /// What is known of a constant.
-    fn of(tensor: &Tensor) -> Self {
+    pub(crate) fn of(tensor: &Tensor) -> Self {
         let dims = tensor.dims().iter().map(|&d| Dim::Fixed(d)).collect();
         Self { dtype: tensor.dtype(), dims, constant: Some(tensor.clone()) }
     }
@@ -86,14 +86,35 @@ pub enum ShapeError {
         found: String,
     },
     /// The model does not have exactly one output that can be logits.
-    #[error("a classifier has one floating-point output [batch, classes]; this model's outputs are: {found}")]
+    #[error(
+        "a classifier has one floating-point output [batch, classes]; this model's outputs are: {found}. If several are of that \
+         form, say which one gives the logits, by its name"
+    )]
     Logits {
+        /// Its outputs.
+        found: String,
+    },
+    /// The output that was asked for by name is not there, or is not of the form of logits.
+    #[error("there is no floating-point output \"{name}\" [batch, classes]; this model's outputs are: {found}")]
+    NoSuchLogits {
+        /// The name.
+        name: String,
         /// Its outputs.
         found: String,
     },
 }
 
 impl Shapes {
+    /// What one run shows of a model that runs with that batch size only: every size is fixed.
+    #[must_use]
+    pub fn fixed(probe: &Probe) -> Self {
+        let facts = |probed: &Probed| {
+            let dims = probed.dims.iter().map(|&size| Dim::Fixed(size)).collect();
+            Facts { dtype: probed.dtype, dims, constant: probed.content.clone() }
+        };
+        Self(probe.values.iter().map(|(value, probed)| (value.clone(), facts(probed))).collect())
+    }
+
     /// What two runs of the probe model with different batch sizes show.
     ///
     /// # Errors
@@ -139,12 +160,12 @@ fn dims(a: &[usize], b: &[usize], n: usize, m: usize) -> Option<Vec<Dim>> {
 pub struct Probe {
     /// Batch size of the run.
     pub batch: usize,
-    /// Every value of the graph, its inputs too; content only for integers and booleans of at most [`Probe::MAX_CONTENT`] elements.
+    /// Every value of the graph, its inputs too; content only of at most [`Probe::MAX_CONTENT`] elements.
     pub values: HashMap<Value, Probed>,
 }
 
 impl Probe {
-    /// Elements up to which the content of an integer or boolean value is kept.
+    /// Elements up to which the content of a value is kept.
     pub const MAX_CONTENT: usize = 4096;
 }
 
@@ -213,6 +234,12 @@ impl Shaped {
         self.canonical.model()
     }
 
+    /// The model in canonical form.
+    #[must_use]
+    pub fn canonical(&self) -> &Canonical {
+        &self.canonical
+    }
+
     /// The floating-point input `[batch, …]` that the samples go to.
     ///
     /// # Errors
@@ -231,14 +258,34 @@ impl Shaped {
     /// No output is of that form, or more than one.
     pub fn logits(&self) -> Result<&Value, ShapeError> {
         let outputs = &self.model().graph.outputs;
-        let is_logits = |v: &&Value| {
-            self.is_batch_of_floats(v) && matches!(self.dims(v), [Dim::Batch(1), Dim::Fixed(classes)] if *classes > 0)
-        };
-        let mut candidates = outputs.iter().map(|o| &o.value).filter(is_logits);
+        let mut candidates = outputs.iter().map(|o| &o.value).filter(|v| self.is_logits(v));
         match (candidates.next(), candidates.next()) {
             (Some(logits), None) => Ok(logits),
             _ => Err(ShapeError::Logits { found: self.describe(outputs.iter().map(|o| &o.value)) }),
         }
+    }
+
+    /// The output called `name`, which must be of that form.
+    ///
+    /// # Errors
+    /// There is no such output, or it is of another form.
+    pub fn logits_called(&self, name: &str) -> Result<&Value, ShapeError> {
+        let outputs = &self.model().graph.outputs;
+        let found = outputs.iter().map(|o| &o.value).find(|v| v.as_str() == name && self.is_logits(v));
+        found.ok_or_else(|| ShapeError::NoSuchLogits {
+            name: name.to_owned(),
+            found: self.describe(outputs.iter().map(|o| &o.value)),
+        })
+    }
+
+    fn is_logits(&self, value: &Value) -> bool {
+        self.is_batch_of_floats(value) && matches!(self.dims(value), [_, Dim::Fixed(classes)] if *classes > 0)
+    }
+
+    /// Forgets what was known of values that the model no longer has.
+    pub(crate) fn forget_unused(&mut self) {
+        let left: HashSet<&Value> = crate::order::defined(&self.canonical.model.graph).collect();
+        self.shapes.0.retain(|value, _| left.contains(value));
     }
 
     /// What is known about `value`.
@@ -263,7 +310,8 @@ impl Shaped {
     }
 
     fn is_batch_of_floats(&self, value: &Value) -> bool {
-        self.facts(value).is_some_and(|f| f.dtype.is_float() && f.dims.first() == Some(&Dim::Batch(1)))
+        let batch = self.canonical.fixed_batch().map_or(Dim::Batch(1), Dim::Fixed);
+        self.facts(value).is_some_and(|f| f.dtype.is_float() && f.dims.first() == Some(&batch))
     }
 
     /// Names, types and shapes, for messages.

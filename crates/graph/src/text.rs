@@ -13,6 +13,10 @@ impl fmt::Display for Model {
             let domain = if domain.is_empty() { "opset" } else { domain };
             writeln!(f, "{domain} {version}")?;
         }
+        for function in &self.functions {
+            writeln!(f, "function {}.{}", function.domain, function.name)?;
+            function.body.fmt(f)?;
+        }
         self.graph.fmt(f)
     }
 }
@@ -56,6 +60,7 @@ impl fmt::Display for Attribute {
         match self {
             Self::Float(v) => write!(f, "{v:?}"),
             Self::Int(v) => write!(f, "{v}"),
+            Self::Reference { name, .. } => write!(f, "@{name}"),
             Self::String(v) => f.write_str(&String::from_utf8_lossy(v)),
             Self::Tensor(v) => v.fmt(f),
             Self::Graph(v) => write!(f, "{{\n{v}}}"),

@@ -49,6 +49,18 @@ pub(crate) fn rows(parts: &mut [Tensors], name: &str, rows: &[usize], columns: u
     concatenate(Axis(0), &views).map_err(|_| odd())
 }
 
+/// Gives every tensor `size` rows, for a model that takes no fewer: the last row is repeated.
+pub(crate) fn fill(chunk: &mut Tensors, size: usize) {
+    let rows = |n: usize| (0..size).map(|row| row.min(n.saturating_sub(1))).collect::<Vec<_>>();
+    for array in chunk.values_mut() {
+        match array {
+            Array::Float(a) if a.len_of(Axis(0)) < size => *a = a.select(Axis(0), &rows(a.len_of(Axis(0)))),
+            Array::Int(a) if a.len_of(Axis(0)) < size => *a = a.select(Axis(0), &rows(a.len_of(Axis(0)))),
+            _ => {}
+        }
+    }
+}
+
 /// The results of one batch on their way back. The first failure is the batch's, and cancels what still waits.
 struct Gather {
     cancel: Cancel,

@@ -1,48 +1,58 @@
 //! Whether the hosted model computes what its file says.
 //!
 //! A model is read, brought to canonical form and written again before it runs. A mistake on that way would make every
-//! later number wrong without a sign, so each load compares one batch of the file, run by ONNX Runtime as it is, with the
-//! same batch of the rewritten model.
+//! later number wrong without a sign, so each load compares samples that ONNX Runtime runs through the file as it is with the
+//! same samples in the rewritten model.
 
-use assay_graph::{DataType, Dimension, Model, Value};
-use ndarray::ArrayD;
+use assay_graph::{DataType, Model, Value};
+use ndarray::{ArrayD, ArrayViewD, Axis, concatenate};
+use ort::session::Session;
 
-use crate::session::{self, Array, SessionSettings, Source, Tensors};
-use crate::{LoadCause, OnnxRuntime, probe};
+use crate::session::{self, Array, SessionSettings, Source};
+use crate::{LoadCause, OnnxRuntime, RunError, probe};
 
-/// Largest difference that rounding explains, relative to the largest logit. The same kernels compute both, so that
-/// usually there is none.
+/// Largest difference that rounding explains, relative to the largest logit. Mostly the same kernels compute both, so that
+/// there is none.
 const TOLERANCE: f32 = 1e-4;
 
-/// Compares the model `file`, which was read from `source`, with `rewritten`, whose input takes samples of shape `sample_shape`.
+/// How samples are given to both models.
+pub(crate) struct Batches<'a> {
+    /// Element type of the file's input.
+    pub(crate) dtype: Option<DataType>,
+    /// Batch size of the file's runs.
+    pub(crate) file: usize,
+    /// Batch sizes of the rewritten model's runs; together a multiple of the file's.
+    pub(crate) rewritten: &'a [usize],
+}
+
+/// Compares the file in `source` with `rewritten`, both with the input and the output `logits` given, on samples of shape
+/// `sample_shape`.
 ///
 /// # Errors
 /// Their logits differ, or one of them does not run.
 pub(crate) fn check(
     runtime: &OnnxRuntime,
     source: Source<'_>,
-    file: &Model,
     rewritten: &Model,
     (input, logits): (&Value, &Value),
     sample_shape: &[usize],
+    batches: &Batches<'_>,
 ) -> Result<(), LoadCause> {
     let settings = SessionSettings::plain();
     let mut theirs = session::open(runtime, source, &settings)?;
     let mut ours = session::open(runtime, Source::Bytes(&rewritten.to_bytes()), &settings)?;
-    let stated = file.graph.inputs.iter().find(|i| i.value == *input);
-    let first = stated.and_then(|i| i.shape.as_ref()?.first());
-    let batch = if let Some(Dimension::Known(batch)) = first { *batch } else { 2 };
-    let x = probe::scattered(input, &[&[batch], sample_shape].concat())?;
+    let samples: usize = batches.rewritten.iter().sum();
+    let x = probe::scattered(input, &[&[samples], sample_shape].concat())?;
     // A model of whole numbers would see nothing between 0 and 1.
-    let x = match stated.and_then(|i| i.dtype) {
+    let x = match batches.dtype {
         Some(DataType::Uint8) => x.mapv(|v| (v * 255.0).round()),
         Some(DataType::Int8) => x.mapv(|v| (v * 127.0).round()),
         _ => x,
     };
-    let inputs: Tensors = [(input.to_string(), Array::Float(x))].into();
-    let expected = session::run_for(&mut theirs, &inputs, logits.as_str())?;
-    let again = session::run_for(&mut theirs, &inputs, logits.as_str())?;
-    let found = session::run_for(&mut ours, &inputs, logits.as_str())?;
+    let whole = vec![batches.file; samples.div_ceil(batches.file.max(1))];
+    let expected = run(&mut theirs, (input, logits), &x, &whole)?;
+    let again = run(&mut theirs, (input, logits), &x, &whole)?;
+    let found = run(&mut ours, (input, logits), &x, batches.rewritten)?;
     match (difference(&expected, &again), difference(&expected, &found)) {
         (Some(0.0), Some(difference)) if difference <= TOLERANCE => Ok(()),
         (Some(0.0), difference) => Err(LoadCause::Unfaithful { difference: difference.unwrap_or(f32::INFINITY) }),
@@ -55,10 +65,32 @@ pub(crate) fn check(
     }
 }
 
+/// The logits of `x` in runs of the sizes `batches`.
+fn run(
+    session: &mut Session,
+    (input, logits): (&Value, &Value),
+    x: &ArrayD<f32>,
+    batches: &[usize],
+) -> Result<ArrayD<f32>, LoadCause> {
+    let mut parts = Vec::with_capacity(batches.len());
+    let mut rest = x.view();
+    for &batch in batches {
+        let batch = batch.min(rest.len_of(Axis(0)));
+        let (part, left) = rest.split_at(Axis(0), batch);
+        rest = left;
+        let inputs = [(input.to_string(), Array::Float(part.to_owned()))].into();
+        let Array::Float(part) = session::run_for(session, &inputs, logits.as_str())? else {
+            return Err(RunError::Runtime(format!("output \"{logits}\" does not hold floating-point numbers")).into());
+        };
+        parts.push(part);
+    }
+    let views: Vec<ArrayViewD<'_, f32>> = parts.iter().map(|part| part.view()).collect();
+    concatenate(Axis(0), &views).map_err(|e| RunError::Runtime(format!("output \"{logits}\": {e}")).into())
+}
+
 /// Largest difference of two results, relative to the largest finite number of the first. Equal infinities, and two that are
 /// not numbers, do not differ. `None` if shapes or such places differ.
-fn difference(a: &Array, b: &Array) -> Option<f32> {
-    let (Array::Float(a), Array::Float(b)) = (a, b) else { return None };
+fn difference(a: &ArrayD<f32>, b: &ArrayD<f32>) -> Option<f32> {
     if a.shape() != b.shape() {
         return None;
     }
@@ -74,7 +106,7 @@ fn difference(a: &Array, b: &Array) -> Option<f32> {
 #[cfg(test)]
 #[allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 mod tests {
-    use assay_graph::{Graph, Node, Tensor, ValueInfo};
+    use assay_graph::{Dimension, Graph, Node, Tensor, ValueInfo};
 
     use super::*;
     use crate::Library;
@@ -97,7 +129,8 @@ mod tests {
     fn compare(file: &Model, rewritten: &Model) -> Option<Result<(), LoadCause>> {
         let runtime = OnnxRuntime::load(&Library::default()).inspect_err(|e| println!("skipped: {e}")).ok()?;
         let bytes = file.to_bytes();
-        Some(check(&runtime, Source::Bytes(&bytes), file, rewritten, (&"x".into(), &"y".into()), &[2]))
+        let batches = Batches { dtype: Some(DataType::Float), file: 2, rewritten: &[2] };
+        Some(check(&runtime, Source::Bytes(&bytes), rewritten, (&"x".into(), &"y".into()), &[2], &batches))
     }
 
     #[test]
@@ -118,8 +151,8 @@ mod tests {
         result.unwrap();
     }
 
-    fn array(values: &[f32]) -> Array {
-        Array::Float(ArrayD::from_shape_vec(vec![values.len()], values.to_vec()).unwrap())
+    fn array(values: &[f32]) -> ArrayD<f32> {
+        ArrayD::from_shape_vec(vec![values.len()], values.to_vec()).unwrap()
     }
 
     #[test]

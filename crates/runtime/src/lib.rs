@@ -17,6 +17,7 @@ mod probe;
 mod provider;
 mod session;
 
+pub use assay_graph::Adaptation;
 pub use cancel::Cancel;
 pub use classifier::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, Objective, RunError};
 pub use engine::{Engine, EngineOptions, RunObserver, RunTimes, Ticket};

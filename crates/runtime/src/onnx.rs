@@ -26,7 +26,9 @@ pub struct OnnxClassifier {
     runtime: OnnxRuntime,
     options: EngineOptions,
     max_batch: usize,
-    /// The hosted model: what the forward engine runs and gradients are derived from.
+    /// The batch size of every run, if the model fixes it.
+    fixed_batch: Option<usize>,
+    /// What gradients are derived from.
     model: Shaped,
     forward: Engine,
     derived: Cache,
@@ -53,8 +55,8 @@ impl OnnxClassifier {
     }
 
     fn host(runtime: &OnnxRuntime, source: Source<'_>, options: &ClassifierOptions) -> Result<Self, LoadCause> {
-        let Prepared { digest, info, model, sample_shape, classes } = prepare(runtime, source, options)?;
-        let gradients = match gradient(&model, Loss::CrossEntropy) {
+        let Prepared { digest, info, model, derivable, sample_shape, classes } = prepare(runtime, source, options)?;
+        let gradients = match gradient(&derivable, Loss::CrossEntropy) {
             Ok(Gradient { straight_through, .. }) if straight_through.is_empty() => Gradients::Exact,
             Ok(Gradient { straight_through, .. }) => {
                 Gradients::StraightThrough(straight_through.iter().map(ToString::to_string).collect())
@@ -78,7 +80,8 @@ impl OnnxClassifier {
             runtime: runtime.clone(),
             options: engine_options,
             max_batch,
-            model,
+            fixed_batch: model.canonical().fixed_batch(),
+            model: derivable,
             forward,
             derived: Cache::default(),
             inspection: OnceLock::new(),
@@ -106,7 +109,8 @@ impl OnnxClassifier {
         x: Array2<f32>,
         reply: impl FnOnce(Result<Array2<f32>, RunError>) + Send + 'static,
     ) -> Ticket {
-        let (chunks, sizes) = match self.chunks(x.into()) {
+        let n = x.nrows();
+        let (mut chunks, sizes) = match self.chunks(x.into()) {
             Ok((chunks, _)) if chunks.is_empty() => {
                 reply(Ok(Array2::zeros((0, self.spec.classes))));
                 return Ticket::done();
@@ -118,8 +122,9 @@ impl OnnxClassifier {
             }
         };
         let (output, classes) = (self.info.output.clone(), self.spec.classes);
+        self.fill(&mut chunks);
         batch::submit(&self.forward, chunks, move |result| {
-            reply(result.and_then(|mut parts| batch::rows(&mut parts, &output, &sizes, classes)));
+            reply(result.and_then(|mut parts| Ok(head(batch::rows(&mut parts, &output, &sizes, classes)?, n))));
         })
     }
 
@@ -154,15 +159,16 @@ impl OnnxClassifier {
         for (chunk, range) in chunks.iter_mut().zip(self.ranges(n)) {
             chunk.extend(derived.inputs(objective, range));
         }
+        self.fill(&mut chunks);
         let mut parts = batch::run(&derived.engine, chunks, cancel)?;
         let loss = match &derived.loss {
-            Some(name) => batch::rows(&mut parts, name, &sizes, 1)?.into_raw_vec_and_offset().0,
+            Some(name) => head(batch::rows(&mut parts, name, &sizes, 1)?, n).into_iter().collect(),
             None => Vec::new(),
         };
         Ok(Evaluated {
-            logits: batch::rows(&mut parts, &derived.logits, &sizes, classes)?,
+            logits: head(batch::rows(&mut parts, &derived.logits, &sizes, classes)?, n),
             loss,
-            gradient: batch::rows(&mut parts, &derived.gradient, &sizes, features)?,
+            gradient: head(batch::rows(&mut parts, &derived.gradient, &sizes, features)?, n),
         })
     }
 
@@ -231,14 +237,24 @@ impl OnnxClassifier {
     }
 
     fn ranges(&self, n: usize) -> Vec<Range<usize>> {
-        ranges(n, self.max_batch, self.options.sessions.get())
+        match self.fixed_batch {
+            Some(size) => (0..n).step_by(size).map(|from| from..n.min(from + size)).collect(),
+            None => ranges(n, self.max_batch, self.options.sessions.get()),
+        }
     }
 
-    /// The batch as inputs of runs of at most `max_batch` samples, and the number of samples of each.
+    /// Fills runs up to the batch size that the model fixes.
+    fn fill(&self, chunks: &mut [Tensors]) {
+        if let Some(size) = self.fixed_batch {
+            chunks.iter_mut().for_each(|chunk| batch::fill(chunk, size));
+        }
+    }
+
+    /// The batch as inputs of runs of at most `max_batch` samples, and the number of rows that each run gives.
     fn chunks(&self, x: CowArray<'_, f32, Ix2>) -> Result<(Vec<Tensors>, Vec<usize>), RunError> {
         self.check_width(x.ncols())?;
         let ranges = self.ranges(x.nrows());
-        let sizes = ranges.iter().map(Range::len).collect();
+        let sizes = ranges.iter().map(|range| self.fixed_batch.unwrap_or(range.len())).collect();
         let chunks = match ranges.len() {
             1 => vec![self.inputs(x)?],
             _ => {
@@ -263,12 +279,13 @@ impl Classifier for OnnxClassifier {
     }
 
     fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
-        let (chunks, sizes) = self.chunks(x.into())?;
+        let (mut chunks, sizes) = self.chunks(x.into())?;
         if chunks.is_empty() {
             return Ok(Array2::zeros((0, self.spec.classes)));
         }
+        self.fill(&mut chunks);
         let mut parts = batch::run(&self.forward, chunks, &Cancel::default())?;
-        batch::rows(&mut parts, &self.info.output, &sizes, self.spec.classes)
+        Ok(head(batch::rows(&mut parts, &self.info.output, &sizes, self.spec.classes)?, x.nrows()))
     }
 
     fn gradient(
@@ -300,6 +317,11 @@ const WORTH_A_RUN: usize = 16;
 fn ranges(n: usize, most: usize, sessions: usize) -> Vec<Range<usize>> {
     let runs = n.div_ceil(most).max(sessions.min(n / WORTH_A_RUN)).max(usize::from(n > 0));
     (0..runs).map(|i| i * n / runs..(i + 1) * n / runs).collect()
+}
+
+/// The first `n` rows: without those that filled a run up.
+fn head(rows: Array2<f32>, n: usize) -> Array2<f32> {
+    if rows.nrows() == n { rows } else { rows.slice_move(s![..n, ..]) }
 }
 
 #[cfg(test)]

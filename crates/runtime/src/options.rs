@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use assay_graph::{CanonicalError, Limits, Normalization, ShapeError, TransformError};
+use assay_graph::{Adaptation, CanonicalError, Limits, Normalization, ShapeError, TransformError};
 
 use crate::{EngineOptions, ProbeError, RunError, SessionError};
 
@@ -19,6 +19,8 @@ pub struct ClassifierOptions {
     pub normalization: Option<Normalization>,
     /// Shape of one sample, without the batch dimension, for a file that leaves it open.
     pub sample_shape: Option<Vec<usize>>,
+    /// Name of the output that gives the logits, for a file with several outputs `[batch, classes]`.
+    pub logits: Option<String>,
     /// What a file may cost.
     pub limits: Limits,
 }
@@ -30,12 +32,13 @@ impl Default for ClassifierOptions {
             max_batch: NonZeroUsize::MIN.saturating_add(63),
             normalization: None,
             sample_shape: None,
+            logits: None,
             limits: Limits::default(),
         }
     }
 }
 
-/// What a model's file says about it.
+/// What a model's file says about it, and what was changed to host it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelInfo {
     /// Version of the standard operator set that it is written in.
@@ -50,6 +53,8 @@ pub struct ModelInfo {
     pub input: String,
     /// Name of the output.
     pub output: String,
+    /// What is different between the file's model and the hosted one, in the order in which it was changed.
+    pub adaptations: Vec<Adaptation>,
 }
 
 /// A model that could not be hosted.
@@ -73,9 +78,9 @@ pub enum LoadCause {
     /// It has no canonical form: its operator set, or one of its operators.
     #[error(transparent)]
     Form(#[from] CanonicalError),
-    /// The normalization does not fit it.
+    /// It cannot be rewritten: the normalization does not fit it, or its batch size cannot be opened.
     #[error(transparent)]
-    Normalization(#[from] TransformError),
+    Transform(#[from] TransformError),
     /// Its shapes could not be found out.
     #[error(transparent)]
     Probe(#[from] ProbeError),

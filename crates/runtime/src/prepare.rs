@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use assay_graph::{Canonical, Dim, Model, Shaped, Value};
+use assay_graph::{Adaptation, Canonical, Dim, Folded, Model, Shaped, Value};
 use sha2::{Digest, Sha256};
 
+use crate::fidelity::{self, Batches};
 use crate::session::Source;
-use crate::{ClassifierOptions, LoadCause, ModelInfo, OnnxRuntime, fidelity, probe};
+use crate::{ClassifierOptions, LoadCause, ModelInfo, OnnxRuntime, ProbeError, SessionError, probe};
 
 /// A model that is ready to be hosted.
 pub(crate) struct Prepared {
@@ -16,6 +17,8 @@ pub(crate) struct Prepared {
     pub(crate) digest: String,
     pub(crate) info: ModelInfo,
     pub(crate) model: Shaped,
+    /// The model that gradients are derived from: `model` in f32, if that has numbers of 16 bits.
+    pub(crate) derivable: Shaped,
     /// Shape of one sample.
     pub(crate) sample_shape: Vec<usize>,
     pub(crate) classes: usize,
@@ -41,31 +44,102 @@ pub(crate) fn prepare(
     };
     let about = model.clone();
     let sample_shape = options.sample_shape.as_deref();
-    let mut canonical = Canonical::new(model)?;
-    let mut model = probe::shapes(runtime, canonical.clone(), sample_shape)?;
-    let (input, output) = (model.input()?.clone(), model.logits()?.clone());
-    let shape = sample_dims(&model, &input);
-    fidelity::check(runtime, source, &about, model.model(), (&input, &output), &shape)?;
+    let canonical = Canonical::new(model)?;
+    let mut adaptations = canonical.adaptations().to_vec();
+    let wide = canonical.widened();
+    let mut runs = true;
+    let file = match (folded(runtime, canonical, sample_shape, &mut adaptations), wide) {
+        (Err(LoadCause::Probe(ProbeError::Session(SessionError::Refused(_)))), Some((wide, from))) => {
+            // ONNX Runtime's processor kernels for bf16 are few, so the file itself cannot be run to compare with.
+            runs = false;
+            adaptations.push(Adaptation::Widened { from });
+            folded(runtime, wide, sample_shape, &mut adaptations)?
+        }
+        (file, _) => file?,
+    };
+    let input = file.input()?.clone();
+    let output = match &options.logits {
+        Some(name) => file.logits_called(name)?.clone(),
+        None => file.logits()?.clone(),
+    };
+    let shape = sample_dims(&file, &input);
+    let dtype = about.graph.inputs.iter().find(|i| i.value == input).and_then(|i| i.dtype);
+    let faithful = |model: &Shaped, file: usize, rewritten: &[usize]| {
+        if !runs {
+            return Ok(());
+        }
+        let batches = Batches { dtype, file, rewritten };
+        fidelity::check(runtime, source, model.model(), (&input, &output), &shape, &batches)
+    };
+    let model = match file.canonical().fixed_batch() {
+        None => {
+            faithful(&file, 2, &[2])?;
+            file
+        }
+        Some(fixed) => {
+            let opened = open(runtime, &file, sample_shape).and_then(|opened| {
+                // As many samples as batches of 1, 2 and 3 hold, in whole batches of the file.
+                let mut rewritten = vec![1, 2, 3];
+                rewritten.push(6_usize.next_multiple_of(fixed) - 6);
+                rewritten.retain(|&batch| batch > 0);
+                faithful(&opened, fixed, &rewritten)?;
+                Ok(opened)
+            });
+            match opened {
+                Ok(opened) => {
+                    adaptations.push(Adaptation::BatchOpened { fixed });
+                    opened
+                }
+                Err(cause) => {
+                    faithful(&file, fixed, &[fixed])?;
+                    adaptations.push(Adaptation::BatchKept { fixed, reason: cause.to_string() });
+                    file
+                }
+            }
+        }
+    };
 
-    let outputs = canonical.model().graph.outputs.len();
-    if outputs > 1 {
-        // Nobody asks for the others: they need not be computed.
-        let mut single = canonical.model().clone();
-        single.graph.outputs.retain(|o| o.value == output);
-        canonical = Canonical::new(single)?;
-    }
+    let (mut model, changes) = assay_graph::logits(model, &output)?;
+    adaptations.extend(changes);
     if let Some(normalization) = &options.normalization {
-        canonical = Canonical::new(assay_graph::preprocess(&canonical, normalization)?)?;
+        let pixels = Canonical::new(assay_graph::preprocess(model.canonical(), normalization)?)?;
+        model = folded(runtime, pixels, sample_shape, &mut adaptations)?;
     }
-    if outputs > 1 || options.normalization.is_some() {
-        model = probe::shapes(runtime, canonical, sample_shape)?;
-    }
+    let wide = model.widened();
+    adaptations.extend(wide.iter().map(|&(_, from)| Adaptation::DerivativesWidened { from }));
+    let derivable = wide.map_or_else(|| model.clone(), |(wide, _)| wide);
     let classes = sample_dims(&model, &output).iter().product();
-    Ok(Prepared { digest, info: describe(&about, &input, &output), model, sample_shape: shape, classes })
+    let info = describe(&about, &input, &output, adaptations);
+    Ok(Prepared { digest, info, model, derivable, sample_shape: shape, classes })
+}
+
+/// `model` with the shapes of its values, and without arithmetic on shapes.
+fn folded(
+    runtime: &OnnxRuntime,
+    mut model: Canonical,
+    sample_shape: Option<&[usize]>,
+    adaptations: &mut Vec<Adaptation>,
+) -> Result<Shaped, LoadCause> {
+    loop {
+        match probe::shapes(runtime, model, sample_shape)?.folded()? {
+            Folded::Done(shaped) => return Ok(shaped),
+            // A branch was taken, of which there are fewer each time.
+            Folded::Again { model: again, taken } => {
+                adaptations.push(taken);
+                model = again;
+            }
+        }
+    }
+}
+
+/// `file`, whose batch size is fixed, for batches of any size.
+fn open(runtime: &OnnxRuntime, file: &Shaped, sample_shape: Option<&[usize]>) -> Result<Shaped, LoadCause> {
+    let opened = probe::shapes(runtime, assay_graph::open_batch(file)?, sample_shape)?;
+    Ok(opened)
 }
 
 /// What the file says about its model.
-fn describe(model: &Model, input: &Value, output: &Value) -> ModelInfo {
+fn describe(model: &Model, input: &Value, output: &Value, adaptations: Vec<Adaptation>) -> ModelInfo {
     let weights = model.graph.initializers.values().filter(|tensor| tensor.dtype().is_float());
     ModelInfo {
         opset: model.opsets.get("").copied().unwrap_or(0),
@@ -74,6 +148,7 @@ fn describe(model: &Model, input: &Value, output: &Value) -> ModelInfo {
         metadata: model.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         input: input.to_string(),
         output: output.to_string(),
+        adaptations,
     }
 }
 

@@ -74,7 +74,7 @@ pub enum ProbeError {
     Shape(#[from] ShapeError),
 }
 
-/// Runs `model` with two batch sizes to learn the shapes of all its values.
+/// Runs `model` with two batch sizes to learn the shapes of all its values; with one, if the model fixes it.
 ///
 /// `sample_shape` is the shape of one sample, for inputs whose file leaves dimensions other than the batch open.
 ///
@@ -84,6 +84,10 @@ pub enum ProbeError {
 pub fn shapes(runtime: &OnnxRuntime, model: Canonical, sample_shape: Option<&[usize]>) -> Result<Shaped, ProbeError> {
     let probe = model.probe();
     let mut session = session::open(runtime, Source::Bytes(&probe.to_bytes()), &SessionSettings::plain())?;
+    if let Some(batch) = model.fixed_batch() {
+        let seen = observe(&mut session, &probe, batch, sample_shape)?;
+        return Ok(Shaped::new(model, Shapes::fixed(&seen))?);
+    }
     let [a, b] = BATCHES.map(|batch| observe(&mut session, &probe, batch, sample_shape));
     Ok(Shaped::new(model, Shapes::infer(&a?, &b?)?)?)
 }
@@ -173,10 +177,10 @@ fn probed(value: &DynValue) -> Option<Probed> {
     let small = dims.iter().product::<usize>() <= Probe::MAX_CONTENT;
     let read = |bytes: Option<Vec<u8>>, dtype| bytes.and_then(|b| Tensor::new(dtype, dims.clone(), b.into()));
     let (dtype, content) = match ty {
-        TensorElementType::Float32 => (DataType::Float, None),
-        TensorElementType::Float64 => (DataType::Double, None),
-        TensorElementType::Float16 => (DataType::Float16, None),
-        TensorElementType::Bfloat16 => (DataType::BFloat16, None),
+        TensorElementType::Float32 => (DataType::Float, little_endian(value, small, f32::to_le_bytes)),
+        TensorElementType::Float64 => (DataType::Double, little_endian(value, small, f64::to_le_bytes)),
+        TensorElementType::Float16 => (DataType::Float16, little_endian(value, small, half::f16::to_le_bytes)),
+        TensorElementType::Bfloat16 => (DataType::BFloat16, little_endian(value, small, half::bf16::to_le_bytes)),
         TensorElementType::String => (DataType::String, None),
         TensorElementType::Int64 => (DataType::Int64, little_endian(value, small, i64::to_le_bytes)),
         TensorElementType::Int32 => (DataType::Int32, little_endian(value, small, i32::to_le_bytes)),

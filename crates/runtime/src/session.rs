@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use half::f16;
+use half::{bf16, f16};
 use indexmap::IndexMap;
 use ndarray::{ArrayD, IxDyn};
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
@@ -18,7 +18,7 @@ use crate::{OnnxRuntime, Provider, RunError};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Array {
-    /// Numbers. A model whose tensors are float16 or float64 gets and gives them converted; one that takes bytes gets whole ones.
+    /// Numbers. A model whose tensors are f16, bf16 or f64 gets and gives them converted; one that takes bytes gets whole ones.
     Float(ArrayD<f32>),
     /// Integers, as labels are.
     Int(ArrayD<i64>),
@@ -155,6 +155,7 @@ fn element_type(session: &Session, name: &str) -> Option<TensorElementType> {
 fn feed(array: &Array, wanted: Option<TensorElementType>) -> ort::Result<SessionInputValue<'_>> {
     Ok(match (array, wanted) {
         (Array::Float(a), Some(TensorElementType::Float16)) => converted(a, f16::from_f32)?,
+        (Array::Float(a), Some(TensorElementType::Bfloat16)) => converted(a, bf16::from_f32)?,
         (Array::Float(a), Some(TensorElementType::Float64)) => converted(a, f64::from)?,
         // As `Cast` saturates; a hosted model rounds before.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -190,6 +191,7 @@ fn extract(name: &str, value: &DynValue) -> Result<Array, RunError> {
     let array = match ty {
         TensorElementType::Float32 => ArrayD::from_shape_vec(shape, elements(value, |v: f32| v)?).map(Array::Float),
         TensorElementType::Float16 => ArrayD::from_shape_vec(shape, elements(value, f16::to_f32)?).map(Array::Float),
+        TensorElementType::Bfloat16 => ArrayD::from_shape_vec(shape, elements(value, bf16::to_f32)?).map(Array::Float),
         #[allow(clippy::cast_possible_truncation)]
         TensorElementType::Float64 => {
             ArrayD::from_shape_vec(shape, elements(value, |v: f64| v as f32)?).map(Array::Float)

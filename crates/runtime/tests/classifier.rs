@@ -232,7 +232,7 @@ fn a_normalization_becomes_part_of_the_model() {
     let unfit = Normalization { mean: vec![0.0; 3], ..normalization };
     let options = ClassifierOptions { normalization: Some(unfit), ..Default::default() };
     let error = OnnxClassifier::from_bytes(&runtime, &model.to_bytes(), &options).unwrap_err();
-    assert!(matches!(error.cause, LoadCause::Normalization(_)), "{error:?}");
+    assert!(matches!(error.cause, LoadCause::Transform(_)), "{error:?}");
 }
 
 #[test]

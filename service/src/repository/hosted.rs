@@ -41,6 +41,7 @@ impl Hosted {
         let options = ClassifierOptions {
             sample_shape: manifest.input.shape.clone(),
             normalization: normalization(&manifest.input),
+            logits: manifest.logits.clone(),
             ..options.clone()
         };
         let classifier = OnnxClassifier::load(runtime, file, &options).map_err(|e| e.to_string())?;

@@ -16,6 +16,8 @@ pub(crate) struct Manifest {
     pub(crate) parent: String,
     /// Class names, in order.
     pub(crate) labels: Vec<String>,
+    /// Name of the output that gives the logits, for files with several outputs `[batch, classes]`.
+    pub(crate) logits: Option<String>,
     /// The input.
     pub(crate) input: Input,
 }
@@ -92,9 +94,10 @@ mod tests {
 
     #[test]
     fn what_is_said_is_kept() {
-        let manifest = read("kind = \"dense\"\nlabels = [\"a\", \"b\"]\n[input]\nrange = [-1.0, 1.0]\n").unwrap();
+        let manifest = read("kind = \"dense\"\nlabels = [\"a\", \"b\"]\nlogits = \"head\"\n[input]\nrange = [-1.0, 1.0]\n").unwrap();
         assert_eq!(manifest.kind, "dense");
         assert_eq!(manifest.labels, ["a", "b"]);
+        assert_eq!(manifest.logits.as_deref(), Some("head"));
         assert_eq!(manifest.input.range, [-1.0, 1.0]);
     }
 

@@ -11,18 +11,21 @@
 //! made from the version histories in the ONNX specification: signatures compared mechanically, texts read for the changes
 //! that signatures do not show (`Softmax` at 13, `Resize` at 11). A version that is not in it only admits more types, adds an
 //! attribute whose default is the old behaviour, or words the same thing anew. Operators that the standard set of the file's version does
-//! not have are refused; nodes of other domains are not touched, and neither are local functions, which state their own
-//! operator sets.
+//! not have are refused; nodes of other domains are not touched.
 //!
-//! Besides, one thing is said in one way: `Constant` nodes are initializers, `Dropout` is `Identity`, `Softmax` states its
-//! axis, inputs that have no effect are absent, and what ONNX Runtime fused is taken apart. Subgraphs (`If`, `Loop`) are rewritten like the graph around them, but for
-//! their `Constant` nodes, which stay.
+//! Besides, one thing is said in one way: local functions are written out, `Constant` nodes are initializers, `Dropout` is
+//! `Identity`, `Softmax` states its axis, inputs that have no effect are absent, what ONNX Runtime fused is taken apart, an `If`
+//! with a constant condition is its branch, and what no output depends on is left out. Subgraphs (`If`, `Loop`) are rewritten
+//! like the graph around them.
 //!
-//! The first dimension of the input is the batch and is left open, also where the file fixes it. An input of bytes takes f32 and
-//! is rounded to them, so that every classifier's input is floating-point.
+//! The first dimension of the input is the batch. Where the file leaves it open it is called so; where the file fixes it,
+//! [`open_batch`](crate::open_batch) opens it. An input of bytes takes f32 and is rounded to them, so that every classifier's
+//! input is floating-point.
 
 mod backwards;
 mod batch;
+pub(crate) mod branches;
+mod functions;
 mod fused;
 mod inputs;
 mod quantized;
@@ -33,12 +36,13 @@ mod training;
 mod types;
 mod versions;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::check::{Defect, check};
 use crate::names::Names;
-use crate::order::reads;
-use crate::{Attribute, Cause, Graph, Model, Node, Rule, Tensor, Value, ValueInfo};
+use crate::order::{drop_unused, reads, subgraphs};
+use crate::{Adaptation, Attribute, Cause, Dimension, Graph, Model, Node, Rule, Tensor, Value, ValueInfo};
+use functions::Inlined;
 use scope::Scope;
 use types::Types;
 use versions::Change;
@@ -47,6 +51,8 @@ use versions::Change;
 #[derive(Clone, Debug)]
 pub struct Canonical {
     pub(crate) model: Model,
+    /// What was changed besides the form of nodes.
+    pub(crate) adaptations: Vec<Adaptation>,
 }
 
 /// Why a model has no canonical form.
@@ -55,8 +61,9 @@ pub struct Canonical {
 pub enum CanonicalError {
     /// The operator set is too old, too new or missing.
     #[error(
-        "the model is written in version {found} of the standard operator set; versions 7 to 23 are supported: convert it with \
-         onnx.version_converter, or export it again"
+        "the model is written in version {found} of the standard operator set; versions 7 to {newest} are supported: convert it with \
+         onnx.version_converter, or export it again",
+        newest = versions::NEWEST
     )]
     Opset {
         /// The version; 0 if the file does not say.
@@ -81,30 +88,59 @@ impl Canonical {
     /// Version of the standard operator set that canonical models are written in.
     pub const OPSET: i64 = 18;
 
-    /// `model` in canonical form, with the batch size left open.
+    /// `model` in canonical form.
     ///
     /// # Errors
     /// The operator set is not supported, or a node has no equivalent in the canonical one.
     pub fn new(mut model: Model) -> Result<Self, CanonicalError> {
         let opset = model.opsets.get("").copied().unwrap_or(0);
-        if !(7..=23).contains(&opset) {
+        if !supported(opset) {
             return Err(CanonicalError::Opset { found: opset });
         }
         check(&model)?;
-        let names = Names::of(&model.graph);
+        let mut names = Names::of(&model.graph);
+        let mut adaptations = Vec::new();
+        let Inlined { versions, functions } = functions::inline(&mut model, &mut names)?;
+        if !functions.is_empty() {
+            adaptations.push(Adaptation::FunctionsInlined { functions: functions.into_iter().collect() });
+        }
         constants(&mut model.graph)?;
-        let mut walk = Walk { opset, names };
+        let mut walk = Walk { opset, versions, names };
         walk.graph(&mut model.graph, None)?;
-        batch::open(&mut model.graph, &mut walk.names);
+        let taken = branches::take(&mut model.graph, &mut walk.names, &|_| None);
+        let taken = taken.map_err(|(node, cause)| at(&node, cause))?;
+        if !taken.is_empty() {
+            adaptations.push(Adaptation::BranchesTaken { nodes: taken });
+        }
+        batch::name(&mut model.graph);
         quantized::widen_input(&mut model.graph, &mut walk.names);
-        prune(&mut model.graph);
+        drop_unused(&mut model.graph);
         model.opsets.insert(String::new(), Self::OPSET);
         if model.graph.nodes.iter().any(|n| n.domain == quantized::RUNTIME) {
             model.opsets.entry(quantized::RUNTIME.to_owned()).or_insert(1);
         }
+        let mut domains = HashSet::from([String::new()]);
+        domains_of(&model.graph, &mut domains);
+        model.opsets.retain(|domain, _| domains.contains(domain));
         model.ir_version = model.ir_version.max(Model::new(Self::OPSET, Graph::default()).ir_version);
         check(&model)?;
-        Ok(Self { model })
+        Ok(Self { model, adaptations })
+    }
+
+    /// The batch size, if the file fixes it: the first dimension of the only input.
+    #[must_use]
+    pub fn fixed_batch(&self) -> Option<usize> {
+        let [input] = self.model.graph.inputs.as_slice() else { return None };
+        match input.shape.as_ref()?.first()? {
+            Dimension::Known(size) if *size > 0 => Some(*size),
+            _ => None,
+        }
+    }
+
+    /// What was changed besides the form of nodes, in order.
+    #[must_use]
+    pub fn adaptations(&self) -> &[Adaptation] {
+        &self.adaptations
     }
 
     /// The model.
@@ -129,16 +165,34 @@ impl Canonical {
     }
 }
 
+/// Whether models of this version of the standard operator set have a canonical form.
+fn supported(opset: i64) -> bool {
+    (7..=versions::NEWEST).contains(&opset)
+}
+
+/// Adds the domains of the operators in `graph`.
+fn domains_of(graph: &Graph, domains: &mut HashSet<String>) {
+    for node in &graph.nodes {
+        domains.insert(node.domain.clone());
+        subgraphs(node).for_each(|inner| domains_of(inner, domains));
+    }
+}
+
 /// Makes `Constant` nodes initializers.
 fn constants(graph: &mut Graph) -> Result<(), CanonicalError> {
     let mut nodes = Vec::with_capacity(graph.nodes.len());
-    for node in std::mem::take(&mut graph.nodes) {
+    for mut node in std::mem::take(&mut graph.nodes) {
         if node.operator == "Constant" && node.domain.is_empty() {
             let tensor = constant(&node).map_err(|cause| at(&node, cause))?;
             graph.initializers.extend(node.output(0).map(|value| (value.clone(), tensor)));
-        } else {
-            nodes.push(node);
+            continue;
         }
+        for attribute in node.attributes.values_mut() {
+            if let Attribute::Graph(inner) = attribute {
+                constants(inner)?;
+            }
+        }
+        nodes.push(node);
     }
     graph.nodes = nodes;
     Ok(())
@@ -164,23 +218,25 @@ fn constant(node: &Node) -> Rule<Tensor> {
     tensor.ok_or_else(|| Cause::Unsupported(format!("a constant given by \"{name}\"; store it as a dense tensor")))
 }
 
-/// Drops initializers that nothing reads any more.
-fn prune(graph: &mut Graph) {
-    let read = all_reads(graph);
-    graph.initializers.retain(|value, _| read.contains(value));
-}
-
 fn all_reads(graph: &Graph) -> HashSet<Value> {
     graph.nodes.iter().flat_map(reads).chain(graph.outputs.iter().map(|o| &o.value)).cloned().collect()
 }
 
 fn at(node: &Node, cause: Cause) -> CanonicalError {
-    CanonicalError::Node { node: node.label().to_owned(), operator: node.operator.clone(), cause }
+    CanonicalError::at(node, cause)
+}
+
+impl CanonicalError {
+    pub(crate) fn at(node: &Node, cause: Cause) -> Self {
+        Self::Node { node: node.label().to_owned(), operator: node.operator.clone(), cause }
+    }
 }
 
 /// Brings graphs from `opset` to the canonical one.
 struct Walk {
     opset: i64,
+    /// Of nodes that came from functions, by their first output.
+    versions: HashMap<Value, i64>,
     names: Names,
 }
 
@@ -197,6 +253,8 @@ impl Walk {
                 }
             }
             let original = node.clone();
+            let first = node.outputs.iter().flatten().next();
+            let opset = first.and_then(|first| self.versions.get(first)).copied().unwrap_or(self.opset);
             let mut scope = Scope {
                 initializers: &mut graph.initializers,
                 names: &mut self.names,
@@ -208,7 +266,7 @@ impl Walk {
             if fused::knows(&node) {
                 fused::take_apart(&mut node, &mut scope).map_err(|cause| at(&original, cause))?;
             } else if node.domain.is_empty() {
-                rewrite(&mut node, self.opset, &mut scope).map_err(|cause| at(&original, cause))?;
+                rewrite(&mut node, opset, &mut scope).map_err(|cause| at(&original, cause))?;
             }
             let Scope { before, after, .. } = scope;
             nodes.extend(before);

@@ -7,6 +7,9 @@ use crate::{Node, Rule};
 /// A change of one node.
 pub(super) type Rewrite = fn(&mut Node, &mut Scope<'_>) -> Rule<()>;
 
+/// The newest version of the standard operator set whose changes are known here.
+pub(super) const NEWEST: i64 = 23;
+
 /// What a version of an operator changed.
 pub(super) enum Change {
     /// This brings a node to the other side of the change.

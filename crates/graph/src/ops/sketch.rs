@@ -56,8 +56,8 @@ fn try_vjp_text(operator: &str, signature: &str, attributes: &[(&str, Attribute)
     node.attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     graph.nodes.push(node);
 
-    let shaped =
-        Shaped { canonical: Canonical { model: Model::new(Canonical::OPSET, graph) }, shapes, lowering: Lowering::Cpu };
+    let canonical = Canonical { model: Model::new(Canonical::OPSET, graph), adaptations: Vec::new() };
+    let shaped = Shaped { canonical, shapes, lowering: Lowering::Cpu };
     let derived = vjp(&shaped, &[y], &chosen)?;
     let mut lines: Vec<String> = Vec::new();
     let names = Names::new(&derived.model.graph, &derived.cotangents[0]);

@@ -1,8 +1,8 @@
 //! The ONNX file format: the messages of `onnx.proto` with the fields that assay reads.
 //!
-//! A message declares only what the domain types model. Every other field — documentation, training information, local
-//! functions, quantization annotations, fields of later format versions — stays in encoded form beside it (see [`Kept`])
-//! and is written out again unchanged.
+//! A message declares only what the domain types model. Every other field — documentation, training information,
+//! quantization annotations, fields of later format versions — stays in encoded form beside it (see [`Kept`]) and is
+//! written out again unchanged.
 
 // Sizes in a file are hostile until checked: no conversion may lose anything.
 #![deny(
@@ -93,6 +93,19 @@ messages! {
         graph: Option<Kept<GraphProto>> = 7 (message, optional),
         opset_import: Vec<Kept<OperatorSetIdProto>> = 8 (message, repeated),
         metadata_props: Vec<Kept<StringStringEntryProto>> = 14 (message, repeated),
+        functions: Vec<Kept<FunctionProto>> = 25 (message, repeated),
+    }
+
+    struct FunctionProto {
+        name: Option<String> = 1 (string, optional),
+        input: Vec<String> = 4 (string, repeated),
+        output: Vec<String> = 5 (string, repeated),
+        attribute: Vec<String> = 6 (string, repeated),
+        node: Vec<Kept<NodeProto>> = 7 (message, repeated),
+        opset_import: Vec<Kept<OperatorSetIdProto>> = 9 (message, repeated),
+        domain: Option<String> = 10 (string, optional),
+        attribute_proto: Vec<Kept<AttributeProto>> = 11 (message, repeated),
+        overload: Option<String> = 13 (string, optional),
     }
 
     struct OperatorSetIdProto {
@@ -123,6 +136,7 @@ messages! {
         op_type: Option<String> = 4 (string, optional),
         attribute: Vec<Kept<AttributeProto>> = 5 (message, repeated),
         domain: Option<String> = 7 (string, optional),
+        overload: Option<String> = 8 (string, optional),
     }
 
     struct AttributeProto {
@@ -136,6 +150,7 @@ messages! {
         ints: Vec<i64> = 8 (int64, repeated, packed = "false"),
         strings: Vec<Bytes> = 9 (bytes = "bytes", repeated),
         kind: Option<i32> = 20 (int32, optional),
+        ref_attr_name: Option<String> = 21 (string, optional),
     }
 
     struct ValueInfoProto {

@@ -8,12 +8,12 @@ use indexmap::IndexMap;
 use prost::Message;
 
 use super::{
-    AttributeProto, DimensionProto, GraphProto, Kept, ModelProto, NodeProto, Rest, StringStringEntryProto, TensorProto,
-    TypeProto, ValueInfoProto, kind,
+    AttributeProto, DimensionProto, FunctionProto, GraphProto, Kept, ModelProto, NodeProto, OperatorSetIdProto, Rest,
+    StringStringEntryProto, TensorProto, TypeProto, ValueInfoProto, kind,
 };
 use crate::external::Folder;
 use crate::load::{Limits, LoadError};
-use crate::{Attribute, DataType, Dimension, Graph, Model, Node, Tensor, Value, ValueInfo};
+use crate::{Attribute, DataType, Dimension, Function, Graph, Model, Node, Tensor, Value, ValueInfo};
 
 type Loaded<T> = Result<T, LoadError>;
 
@@ -44,21 +44,52 @@ impl<'l> Reader<'l> {
         let graph = message.graph.ok_or_else(|| LoadError::encoding("it has no graph"))?;
         let ir_version =
             message.ir_version.ok_or_else(|| LoadError::encoding("it has no version of the file format"))?;
-        let mut opsets = IndexMap::new();
-        for import in message.opset_import {
-            let domain = domain(import.message.domain);
-            let version = import.message.version.unwrap_or(1);
-            rest.keep(format!("opset {domain}"), Rest::new(import.rest));
-            if opsets.insert(domain.clone(), version).is_some_and(|other| other != version) {
-                return Err(LoadError::malformed("model", format!("two versions of the operator set \"{domain}\"")));
-            }
-        }
+        let opsets = opsets(message.opset_import, "model", &mut rest)?;
         Ok(Model {
             ir_version: ir_version.max(INITIALIZERS_ARE_NO_INPUTS),
             opsets,
             producer: message.producer_name.unwrap_or_default(),
             metadata: properties(message.metadata_props, &mut rest),
             graph: self.graph(graph)?,
+            functions: message.functions.into_iter().map(|f| self.function(f)).collect::<Loaded<_>>()?,
+            rest,
+        })
+    }
+
+    fn function(&mut self, Kept { message, rest }: Kept<FunctionProto>) -> Loaded<Function> {
+        let mut rest = Rest::new(rest);
+        let name = message.name.unwrap_or_default();
+        let place = format!("function \"{name}\"");
+        let mut values = |names: Vec<String>, what: &str| {
+            let named = names.into_iter().map(|name| {
+                let value =
+                    self.optional(&name).ok_or_else(|| LoadError::malformed(&place, format!("{what} has no name")));
+                value.map(ValueInfo::untyped)
+            });
+            named.collect::<Loaded<Vec<_>>>()
+        };
+        let (inputs, outputs) = (values(message.input, "an input")?, values(message.output, "an output")?);
+        let mut defaults = IndexMap::with_capacity(message.attribute_proto.len());
+        for mut proto in message.attribute_proto {
+            let attribute = proto.message.name.take();
+            let attribute = attribute.ok_or_else(|| LoadError::malformed(&place, "an attribute has no name"))?;
+            let (value, kept) = self.attribute(proto, &attribute, &place)?;
+            rest.keep(format!("attribute {attribute}"), kept);
+            defaults.insert(attribute, value);
+        }
+        Ok(Function {
+            domain: domain(message.domain),
+            overload: message.overload.unwrap_or_default(),
+            attributes: message.attribute,
+            defaults,
+            opsets: opsets(message.opset_import, &place, &mut rest)?,
+            body: Graph {
+                nodes: message.node.into_iter().map(|n| self.node(n)).collect::<Loaded<_>>()?,
+                inputs,
+                outputs,
+                ..Graph::default()
+            },
+            name,
             rest,
         })
     }
@@ -101,6 +132,7 @@ impl<'l> Reader<'l> {
             inputs: message.input.iter().map(|name| self.optional(name)).collect(),
             outputs: message.output.iter().map(|name| self.optional(name)).collect(),
             attributes: IndexMap::with_capacity(message.attribute.len()),
+            overload: message.overload.unwrap_or_default(),
             rest: Rest::new(rest),
         };
         for mut proto in message.attribute {
@@ -120,6 +152,10 @@ impl<'l> Reader<'l> {
     fn attribute(&mut self, proto: Kept<AttributeProto>, name: &str, place: &str) -> Loaded<(Attribute, Rest)> {
         let message = &proto.message;
         let missing = || LoadError::malformed(place, "the attribute has no value of its type");
+        if let Some(name) = message.ref_attr_name.clone().filter(|name| !name.is_empty()) {
+            let kind = message.kind.unwrap_or_default();
+            return Ok((Attribute::Reference { name, kind }, Rest::new(proto.rest)));
+        }
         let attribute = match message.kind.filter(|&k| k != 0).or_else(|| stored_kind(message)) {
             Some(kind::FLOAT) => Attribute::Float(message.f.unwrap_or_default()),
             Some(kind::INT) => Attribute::Int(message.i.unwrap_or_default()),
@@ -259,6 +295,20 @@ impl<'l> Reader<'l> {
 /// The standard domain has two names.
 fn domain(name: Option<String>) -> String {
     name.filter(|d| d != "ai.onnx").unwrap_or_default()
+}
+
+/// Versions of operator sets by domain.
+fn opsets(imports: Vec<Kept<OperatorSetIdProto>>, place: &str, rest: &mut Rest) -> Loaded<IndexMap<String, i64>> {
+    let mut opsets = IndexMap::new();
+    for import in imports {
+        let domain = domain(import.message.domain);
+        let version = import.message.version.unwrap_or(1);
+        rest.keep(format!("opset {domain}"), Rest::new(import.rest));
+        if opsets.insert(domain.clone(), version).is_some_and(|other| other != version) {
+            return Err(LoadError::malformed(place, format!("two versions of the operator set \"{domain}\"")));
+        }
+    }
+    Ok(opsets)
 }
 
 fn properties(entries: Vec<Kept<StringStringEntryProto>>, rest: &mut Rest) -> IndexMap<String, String> {

@@ -11,6 +11,7 @@ const PARTS_PER_NODE: usize = 50;
 #[derive(Clone, Copy)]
 enum Message {
     Model,
+    Function,
     Graph,
     Node,
     Attribute,
@@ -27,11 +28,12 @@ impl Message {
     fn field(self, tag: u32) -> Option<Self> {
         Some(match (self, tag) {
             (Self::Model, 7) | (Self::Attribute, 6) => Self::Graph,
-            (Self::Model, 8 | 14) | (Self::Shape, 1) | (Self::Tensor, 13) => Self::Leaf,
-            (Self::Graph, 1) => Self::Node,
+            (Self::Model, 8 | 14) | (Self::Function, 9) | (Self::Shape, 1) | (Self::Tensor, 13) => Self::Leaf,
+            (Self::Model, 25) => Self::Function,
+            (Self::Graph, 1) | (Self::Function, 7) => Self::Node,
             (Self::Graph, 5) | (Self::Attribute, 5) => Self::Tensor,
             (Self::Graph, 11..=13) => Self::ValueInfo,
-            (Self::Node, 5) => Self::Attribute,
+            (Self::Node, 5) | (Self::Function, 11) => Self::Attribute,
             (Self::ValueInfo, 2) => Self::Type,
             (Self::Type, 1) => Self::TensorType,
             (Self::TensorType, 2) => Self::Shape,

@@ -3,25 +3,48 @@
 use indexmap::IndexMap;
 
 use super::{
-    AttributeProto, DimensionProto, GraphProto, Kept, ModelProto, NodeProto, OperatorSetIdProto, Rest,
+    AttributeProto, DimensionProto, FunctionProto, GraphProto, Kept, ModelProto, NodeProto, OperatorSetIdProto, Rest,
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, kind,
 };
-use crate::{Attribute, Dimension, Graph, Model, Node, Tensor, Value, ValueInfo};
+use crate::{Attribute, Dimension, Function, Graph, Model, Node, Tensor, Value, ValueInfo};
 
 /// The message of a model.
 pub(crate) fn encode(model: &Model) -> Kept<ModelProto> {
-    let opset = |(domain, &version): (&String, &i64)| {
-        let message = OperatorSetIdProto { domain: Some(domain.clone()), version: Some(version) };
-        kept(message, &model.rest.part(&format!("opset {domain}")))
-    };
     let message = ModelProto {
         ir_version: Some(model.ir_version),
         producer_name: some(&model.producer),
         graph: Some(graph(&model.graph)),
-        opset_import: model.opsets.iter().map(opset).collect(),
+        opset_import: opsets(&model.opsets, &model.rest),
         metadata_props: properties(&model.metadata, &model.rest),
+        functions: model.functions.iter().map(function).collect(),
     };
     kept(message, &model.rest)
+}
+
+fn opsets(opsets: &IndexMap<String, i64>, rest: &Rest) -> Vec<Kept<OperatorSetIdProto>> {
+    let opset = |(domain, &version): (&String, &i64)| {
+        let message = OperatorSetIdProto { domain: Some(domain.clone()), version: Some(version) };
+        kept(message, &rest.part(&format!("opset {domain}")))
+    };
+    opsets.iter().map(opset).collect()
+}
+
+fn function(function: &Function) -> Kept<FunctionProto> {
+    let names = |infos: &[ValueInfo]| infos.iter().map(|info| info.value.to_string()).collect();
+    let default =
+        |(name, a): (&String, &Attribute)| attribute(name, a, &function.rest.part(&format!("attribute {name}")));
+    let message = FunctionProto {
+        name: Some(function.name.clone()),
+        input: names(&function.body.inputs),
+        output: names(&function.body.outputs),
+        attribute: function.attributes.clone(),
+        node: function.body.nodes.iter().map(node).collect(),
+        opset_import: opsets(&function.opsets, &function.rest),
+        domain: some(&function.domain),
+        attribute_proto: function.defaults.iter().map(default).collect(),
+        overload: some(&function.overload),
+    };
+    kept(message, &function.rest)
 }
 
 fn graph(graph: &Graph) -> Kept<GraphProto> {
@@ -48,6 +71,7 @@ fn node(node: &Node) -> Kept<NodeProto> {
         op_type: Some(node.operator.clone()),
         attribute: node.attributes.iter().map(|(name, a)| attribute(name, a, &node.rest.part(name))).collect(),
         domain: some(&node.domain),
+        overload: some(&node.overload),
     };
     kept(message, &node.rest)
 }
@@ -56,6 +80,10 @@ fn attribute(name: &str, attribute: &Attribute, rest: &Rest) -> Kept<AttributePr
     let mut message = AttributeProto { name: Some(name.to_owned()), ..AttributeProto::default() };
     let kind = match attribute {
         Attribute::Opaque(encoded) => return Kept { message: AttributeProto::default(), rest: encoded.to_vec() },
+        Attribute::Reference { name, kind } => {
+            message.ref_attr_name = Some(name.clone());
+            *kind
+        }
         Attribute::Float(v) => {
             message.f = Some(*v);
             kind::FLOAT

@@ -46,7 +46,8 @@ impl Written {
     /// The model with what was written.
     pub(super) fn finish(mut self) -> Shaped {
         self.model.graph.nodes = self.nodes;
-        Shaped { canonical: Canonical { model: self.model }, shapes: self.shapes, lowering: self.lowering }
+        let canonical = Canonical { model: self.model, adaptations: Vec::new() };
+        Shaped { canonical, shapes: self.shapes, lowering: self.lowering }
     }
 
     /// Takes `node` over as it is.

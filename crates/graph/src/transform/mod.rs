@@ -4,12 +4,15 @@
 //! no shapes are needed. The derivatives share the walk in `reverse`, which looks rules up in the table of operators.
 
 mod gradient;
+mod logits;
 mod preprocess;
 mod reverse;
 mod trainable;
 mod training;
+mod widen;
 
 pub use gradient::{Gradient, Vjp, gradient, vjp};
+pub use logits::logits;
 pub use preprocess::{Normalization, preprocess};
 pub use trainable::{BatchNorm, BatchStatistics, Trainable, trainable, weights};
 pub use training::{Training, Weight, Wrt, training};

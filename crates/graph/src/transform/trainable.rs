@@ -112,7 +112,7 @@ struct Untied {
 }
 
 fn untied(source: &Shaped) -> Untied {
-    let Shaped { canonical: Canonical { mut model }, shapes, lowering } = source.clone();
+    let Shaped { canonical: Canonical { mut model, adaptations }, shapes, lowering } = source.clone();
     let graph = &mut model.graph;
     let mut nodes = Vec::with_capacity(graph.nodes.len());
     for node in std::mem::take(&mut graph.nodes) {
@@ -129,7 +129,7 @@ fn untied(source: &Shaped) -> Untied {
         }
     }
     graph.nodes = nodes;
-    Untied { model: Shaped { canonical: Canonical { model }, shapes, lowering } }
+    Untied { model: Shaped { canonical: Canonical { model, adaptations }, shapes, lowering } }
 }
 
 /// Switches every `BatchNormalization` to training mode. With a momentum of 0 its further outputs are the statistics of the

@@ -1,0 +1,271 @@
+//! What real files contain, hosted: each model computes what its file says, and says what was changed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use assay_graph::{Attribute, DataType, Dimension, Function, Graph, Loss, Model, Node, Tensor, Value, ValueInfo};
+use assay_runtime::{Class, Classifier, ClassifierOptions, LoadError, OnnxClassifier, OnnxRuntime};
+use ndarray::{Array2, array};
+
+fn node(operator: &str, inputs: &[&str], outputs: &[&str]) -> Node {
+    let values = |names: &[&str]| names.iter().map(|n| (!n.is_empty()).then(|| Value::from(*n))).collect();
+    let mut node = Node::new(operator, values(inputs), values(outputs));
+    node.name = format!("the {operator}");
+    node
+}
+
+fn with(mut node: Node, name: &str, value: impl Into<Attribute>) -> Node {
+    node.attributes.insert(name.into(), value.into());
+    node
+}
+
+/// A model of `x: [batch, 3]` with the weights `w: [3, 2]` and the outputs `outputs`.
+fn model(batch: Option<usize>, nodes: Vec<Node>, outputs: &[&str]) -> Model {
+    let first = || batch.map_or(Dimension::Symbol("n".into()), Dimension::Known);
+    let mut graph = Graph::default();
+    graph.nodes = nodes;
+    graph.inputs.push(ValueInfo::new("x", DataType::Float, vec![first(), Dimension::Known(3)]));
+    let info = |name: &&str| ValueInfo::new(*name, DataType::Float, vec![first(), Dimension::Known(2)]);
+    graph.outputs = outputs.iter().map(info).collect();
+    graph.initializers.insert("w".into(), Tensor::floats(&[3, 2], &[1.0, -1.0, 0.5, 2.0, -3.0, 0.25]));
+    Model::new(18, graph)
+}
+
+fn ints(model: &mut Model, name: &str, values: &[i64]) {
+    model.graph.initializers.insert(name.into(), Tensor::ints(values));
+}
+
+fn load(runtime: &OnnxRuntime, model: &Model) -> Result<OnnxClassifier, LoadError> {
+    OnnxClassifier::from_bytes(runtime, &model.to_bytes(), &ClassifierOptions::default())
+}
+
+fn samples() -> Array2<f32> {
+    array![[0.0, 1.0, 0.5], [0.25, 0.75, 1.0], [1.0, 0.0, 0.125]]
+}
+
+/// `x w` of the samples.
+fn product() -> Array2<f32> {
+    samples().dot(&array![[1.0_f32, -1.0], [0.5, 2.0], [-3.0, 0.25]])
+}
+
+/// Hosted, it has these logits and, for the margin between two classes, the gradient of the matrix; and these adaptations.
+#[track_caller]
+fn linear(runtime: &OnnxRuntime, model: &Model, adaptations: &[&str]) {
+    let hosted = load(runtime, model).unwrap_or_else(|error| panic!("{error}"));
+    let near = |a: &Array2<f32>, b: &Array2<f32>| (a - b).iter().all(|d| d.abs() < 1e-5);
+    assert!(near(&hosted.logits(samples().view()).unwrap(), &product()));
+    let found = hosted.gradient(samples().view(), Loss::Margin, &[Class(0); 3], None).unwrap();
+    assert!(near(&found.logits, &product()));
+    assert!(
+        near(&found.gradient, &Array2::from_shape_fn((3, 3), |(_, j)| [-2.0, 1.5, 3.25][j])),
+        "{:?}",
+        found.gradient
+    );
+    assert_eq!(found.loss.len(), 3);
+    let said: Vec<String> = hosted.info().adaptations.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), adaptations.len(), "{said:?}");
+    for (said, expected) in said.iter().zip(adaptations) {
+        assert!(said.contains(expected), "\"{said}\" does not say \"{expected}\"");
+    }
+}
+
+#[test]
+fn a_fixed_batch_is_opened() {
+    let Some(runtime) = support::runtime() else { return };
+    for batch in [1, 2] {
+        let nodes = vec![node("Reshape", &["x", "target"], &["h"]), node("MatMul", &["h", "w"], &["y"])];
+        let mut model = model(Some(batch), nodes, &["y"]);
+        ints(&mut model, "target", &[i64::try_from(batch).unwrap(), -1]);
+        linear(&runtime, &model, &[&format!("fixed batch size {batch} opened")]);
+    }
+}
+
+#[test]
+fn a_batch_that_cannot_be_opened_is_kept_and_filled_up() {
+    let Some(runtime) = support::runtime() else { return };
+    let nodes = vec![
+        node("Split", &["x", "each"], &["a", "b"]),
+        node("Concat", &["a", "b"], &["h"]),
+        node("MatMul", &["h", "w"], &["y"]),
+    ];
+    let mut split = model(Some(2), nodes, &["y"]);
+    split.graph.nodes[1].attributes.insert("axis".into(), 0.into());
+    ints(&mut split, "each", &[1, 1]);
+    linear(
+        &runtime,
+        &split,
+        &["fixed batch size 2 kept, smaller batches are filled up: open the batch: node \"the Split\""],
+    );
+
+    let nodes = vec![
+        node("Squeeze", &["x", "first"], &["row"]),
+        node("MatMul", &["row", "w"], &["z"]),
+        node("Unsqueeze", &["z", "first"], &["y"]),
+    ];
+    let mut squeezed = model(Some(1), nodes, &["y"]);
+    ints(&mut squeezed, "first", &[0]);
+    linear(
+        &runtime,
+        &squeezed,
+        &["fixed batch size 1 kept, smaller batches are filled up: open the batch: node \"the Squeeze\""],
+    );
+}
+
+#[test]
+fn a_final_softmax_is_cut_off() {
+    let Some(runtime) = support::runtime() else { return };
+    let product = || node("MatMul", &["x", "w"], &["z"]);
+    for operator in ["Softmax", "LogSoftmax"] {
+        let plain = model(None, vec![product(), node(operator, &["z"], &["y"])], &["y"]);
+        linear(&runtime, &plain, &[&format!("final {operator} \"the {operator}\" cut off: the logits are its input")]);
+        let nodes = vec![
+            product(),
+            node("Unsqueeze", &["z", "last"], &["column"]),
+            with(node(operator, &["column"], &["p"]), "axis", 1),
+            node("Identity", &["p"], &["q"]),
+            with(node("Flatten", &["q"], &["y"]), "axis", 1),
+        ];
+        let mut behind = model(None, nodes, &["y"]);
+        ints(&mut behind, "last", &[2]);
+        linear(&runtime, &behind, &["cut off"]);
+    }
+}
+
+#[test]
+fn what_is_no_softmax_over_the_classes_stays() {
+    let Some(runtime) = support::runtime() else { return };
+    let product = || node("MatMul", &["x", "w"], &["z"]);
+    let column = vec![
+        product(),
+        node("Unsqueeze", &["z", "last"], &["column"]),
+        with(node("Softmax", &["column"], &["p"]), "axis", 2),
+        with(node("Flatten", &["p"], &["y"]), "axis", 1),
+    ];
+    let mut column = model(None, column, &["y"]);
+    ints(&mut column, "last", &[2]);
+    let sigmoid = model(None, vec![product(), node("Sigmoid", &["z"], &["y"])], &["y"]);
+    for (model, logit) in [(column, 1.0_f32), (sigmoid, 1.0 / (1.0 + 1.0_f32.exp()))] {
+        let hosted = load(&runtime, &model).unwrap();
+        assert_eq!(hosted.info().adaptations, []);
+        let logits = hosted.logits(samples().view()).unwrap();
+        assert!((logits[[0, 0]] - logit).abs() < 1e-5, "{logits}");
+    }
+}
+
+#[test]
+fn the_logits_are_chosen_by_name_among_several_outputs() {
+    let Some(runtime) = support::runtime() else { return };
+    let nodes = vec![node("MatMul", &["x", "w"], &["main"]), node("Neg", &["main"], &["auxiliary"])];
+    let model = model(None, nodes, &["auxiliary", "main"]);
+    let error = load(&runtime, &model).unwrap_err().to_string();
+    for part in
+        ["\"auxiliary\" Float [batch, 2], \"main\" Float [batch, 2]", "say which one gives the logits, by its name"]
+    {
+        assert!(error.contains(part), "{error}");
+    }
+    let named = |name: &str| {
+        let options = ClassifierOptions { logits: Some(name.into()), ..ClassifierOptions::default() };
+        OnnxClassifier::from_bytes(&runtime, &model.to_bytes(), &options)
+    };
+    let main = named("main").unwrap();
+    assert_eq!(main.logits(samples().view()).unwrap(), product());
+    let said = main.info().adaptations.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(said, ["output \"main\" taken as logits; not computed: \"auxiliary\""]);
+    let error = named("other").unwrap_err().to_string();
+    assert!(error.contains("no floating-point output \"other\" [batch, classes]"), "{error}");
+}
+
+#[test]
+fn functions_and_conditions_on_shapes_leave_nothing_behind() {
+    let Some(runtime) = support::runtime() else { return };
+    let branch = |operator: &str| {
+        let mut graph = Graph::default();
+        graph.name = operator.into();
+        graph.nodes.push(node(operator, &["h"], &["inner"]));
+        graph.outputs.push(ValueInfo::new("inner", DataType::Float, vec![Dimension::Unknown, Dimension::Known(2)]));
+        Attribute::Graph(Box::new(graph))
+    };
+    let mut function = Function::default();
+    function.domain = "local".into();
+    function.name = "scores".into();
+    function.opsets = [(String::new(), 13)].into();
+    function.body.inputs = ["a", "b"].map(|name| ValueInfo::untyped(name.into())).into();
+    function.body.outputs = vec![ValueInfo::untyped("c".into())];
+    function.body.nodes = vec![
+        with(node("Unsqueeze", &["a", "axes"], &["d"]), "unused", 0),
+        node("Squeeze", &["d", "axes"], &["e"]),
+        node("MatMul", &["e", "b"], &["c"]),
+    ];
+    function.body.nodes[0].attributes.clear();
+    function.body.nodes.insert(0, with(node("Constant", &[], &["axes"]), "value", Tensor::ints(&[1])));
+    let mut call = node("scores", &["x", "w"], &["h"]);
+    call.domain = "local".into();
+    let nodes = vec![
+        call,
+        node("Shape", &["h"], &["shape"]),
+        with(node("Gather", &["shape", "one"], &["classes"]), "axis", 0),
+        node("Equal", &["classes", "two"], &["is two"]),
+        with(with(node("If", &["is two"], &["y"]), "then_branch", branch("Identity")), "else_branch", branch("Relu")),
+    ];
+    let mut model = model(None, nodes, &["y"]);
+    model.functions.push(function);
+    model.opsets.insert("local".into(), 1);
+    for (name, value) in [("one", 1), ("two", 2)] {
+        model.graph.initializers.insert(name.into(), Tensor::ints(&[value]).reshaped(vec![]).unwrap());
+    }
+    linear(&runtime, &model, &["local functions inlined: scores", "replaced by the branch taken: the If"]);
+}
+
+/// `y = (x · tiny · large) w` in the type `dtype`: derivatives pass through numbers that have no f16.
+fn steep(dtype: DataType) -> Model {
+    let nodes = vec![
+        node("MatMul", &["x", "w"], &["h"]),
+        node("Mul", &["h", "large"], &["i"]),
+        node("Mul", &["i", "tiny"], &["j"]),
+        node("Mul", &["j", "tiny"], &["k"]),
+        node("Mul", &["k", "large"], &["y"]),
+    ];
+    let mut model = model(None, nodes, &["y"]);
+    model.graph.nodes.iter_mut().for_each(|node| node.name.clear());
+    let large = [2.0_f64.powi(12), 2.0_f64.powi(-12)];
+    for (name, value) in ["large", "tiny"].into_iter().zip(large) {
+        model.graph.initializers.insert(name.into(), Tensor::scalar(dtype, value));
+    }
+    let weights = model.graph.initializers["w"].to_f64().unwrap();
+    model.graph.initializers.insert("w".into(), Tensor::rounded(dtype, &[3, 2], &weights));
+    for info in model.graph.inputs.iter_mut().chain(&mut model.graph.outputs) {
+        info.dtype = Some(dtype);
+    }
+    model
+}
+
+#[test]
+fn derivatives_of_short_types_are_computed_in_f32() {
+    let Some(runtime) = support::runtime() else { return };
+    let hosted = load(&runtime, &steep(DataType::Float16)).unwrap();
+    let said: Vec<String> = hosted.info().adaptations.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["derivatives computed in f32, the forward pass in Float16"]);
+    // A sure prediction: its gradient is of the order of 1e-9, which f16 does not have.
+    let x = array![[0.0_f32, 0.0, 7.0]];
+    let found = hosted.gradient(x.view(), Loss::CrossEntropy, &[Class(1)], None).unwrap();
+    assert!(found.gradient.iter().all(|g| *g != 0.0 && g.abs() < 5e-8), "{:?}", found.gradient);
+    let logits = hosted.logits(x.view()).unwrap();
+    assert!((&logits - &found.logits).iter().all(|d| d.abs() < 0.1), "{logits} {}", found.logits);
+}
+
+#[test]
+fn models_in_bf16_and_f64_are_hosted() {
+    let Some(runtime) = support::runtime() else { return };
+    let x = array![[0.5_f32, 1.0, 0.25]];
+    for (dtype, precision) in [(DataType::BFloat16, 0.02), (DataType::Double, 1e-6)] {
+        let hosted = load(&runtime, &steep(dtype)).unwrap_or_else(|error| panic!("{error}"));
+        let found = hosted.gradient(x.view(), Loss::Margin, &[Class(0)], None).unwrap();
+        let expected = x.dot(&array![[1.0_f32, -1.0], [0.5, 2.0], [-3.0, 0.25]]);
+        for logits in [hosted.logits(x.view()).unwrap(), found.logits] {
+            assert!((&logits - &expected).iter().all(|d| d.abs() < precision), "{dtype:?}: {logits}");
+        }
+        assert_eq!(found.gradient, array![[-2.0, 1.5, 3.25]]);
+        assert_eq!(hosted.info().adaptations.is_empty(), dtype == DataType::Double, "{:?}", hosted.info().adaptations);
+    }
+}
