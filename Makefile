@@ -40,6 +40,7 @@ endif
 
 test-peers: setup build $(TARGET)/peers/.ready ## Compare with PyTorch and other Python programs (PEERS=all: with every model of the zoo)
 	$(TARGET)/peers/bin/python client/tests/peers/grpc_client.py --bin $(TARGET)/release
+	$(TARGET)/peers/bin/python client/tests/peers/attack_tools.py --bin $(TARGET)/release
 	$(CARGO) build --release --locked -p assay-benches --bin step
 	$(TARGET)/peers/bin/python client/tests/peers/gradients/opsets.py --bin $(TARGET)/release
 	$(TARGET)/peers/bin/python client/tests/peers/gradients/compare.py --bin $(TARGET)/release $(COVERAGE)

@@ -13,7 +13,7 @@ const EXIT_CODES: &str =
 /// Heading of the options that every command has, so that they do not hide its own.
 const COMMON: &str = "Options of every command";
 
-/// Predict with, attack and audit ONNX classifiers.
+/// Predict with, differentiate, attack and audit ONNX classifiers.
 #[derive(Debug, Parser)]
 #[command(name = "assay", version, after_help = EXIT_CODES, max_term_width = 120)]
 pub(crate) struct Args {
@@ -57,11 +57,13 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Classify images or a data set
     Predict(Predict),
+    /// Differentiate a loss, or any function of the logits, with respect to images or a data set
+    Gradient(Gradient),
     /// Attack a model with one attack
     Attack(Attack),
     /// Measure clean and robust accuracy of one model, or of two on the same samples
     Audit(Audit),
-    /// List the models, or show one
+    /// List the models, show one, or inspect what it is made of
     Models(Models),
     /// List the attacks, or show one with its parameters
     Attacks(Attacks),
@@ -94,6 +96,56 @@ pub(crate) struct Predict {
     /// Classes to list for each sample
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top_k: u32,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Gradient {
+    /// Model, as NAME or NAME/VERSION
+    pub(crate) model: String,
+
+    /// Image (PNG, JPEG or NPY); may be given several times
+    #[arg(long = "image", value_name = "FILE", conflicts_with = "data", num_args = 1..)]
+    pub(crate) images: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) data: Data,
+
+    /// What is differentiated
+    #[arg(long, value_enum, default_value_t = LossName::CrossEntropy)]
+    pub(crate) loss: LossName,
+
+    /// Class of every sample, instead of the data's; images without it take the class that the model predicts
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) label: Option<u32>,
+
+    /// Class that every sample is targeted at, for --loss dlr-targeted
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) target: Option<u32>,
+
+    /// Instead of a loss: weights of the logits, [samples, classes]; the result is their product with the Jacobian
+    #[arg(long, value_name = "FILE.npy", conflicts_with_all = ["loss", "label", "target"])]
+    pub(crate) cotangent: Option<PathBuf>,
+
+    /// Write gradient, logits, loss and labels to a NumPy archive
+    #[arg(long, value_name = "FILE.npz")]
+    pub(crate) save: Option<PathBuf>,
+
+    /// Write a saliency map of each image into this folder: the largest size of the gradient over the channels, as grey PNG
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) saliency: Option<PathBuf>,
+}
+
+/// A loss that the server knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LossName {
+    /// logsumexp(z) - z_label
+    CrossEntropy,
+    /// The largest other logit less the label's
+    Margin,
+    /// Difference of logits ratio (Croce and Hein, 2020)
+    Dlr,
+    /// The same towards --target
+    DlrTargeted,
 }
 
 #[derive(Debug, Group)]
@@ -164,9 +216,22 @@ pub(crate) struct Audit {
 }
 
 #[derive(Debug, Group)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Models {
     /// Show this one, as NAME or NAME/VERSION
     pub(crate) model: Option<String>,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<ModelsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Show what a model is made of: operators, layers, multiply-accumulates, sparsity, and whether it has gradients
+    Inspect {
+        /// Model, as NAME or NAME/VERSION
+        model: String,
+    },
 }
 
 #[derive(Debug, Group)]

@@ -1,4 +1,4 @@
-//! `assay`: predict with, attack and audit ONNX classifiers, from a terminal or a CI job.
+//! `assay`: predict with, differentiate, attack and audit ONNX classifiers, from a terminal or a CI job.
 //!
 //! Results go to standard output, progress and errors to standard error. The exit code is 0 when the command did what it
 //! was asked, 1 when a gate of an audit failed, 2 for a usage error (flags, files, names, parameters), and 3 when the server
@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod output;
 mod progress;
+mod saliency;
 mod samples;
 mod spec;
 
@@ -49,6 +50,7 @@ async fn dispatch(args: Args) -> Result<Verdict, ClientError> {
     let mut session = commands::Session { client: connection.client(), output: args.output, timeout: args.timeout };
     let outcome = match args.command {
         Command::Predict(command) => commands::predict::run(&mut session, &command).await,
+        Command::Gradient(command) => commands::gradient::run(&mut session, &command).await,
         Command::Attack(command) => commands::attack::run(&mut session, &command).await,
         Command::Audit(command) => commands::audit::run(&mut session, &command).await,
         Command::Models(command) => commands::models::run(&mut session, &command).await,

@@ -66,23 +66,33 @@ impl Samples {
         self.names.get(i).cloned().unwrap_or_else(|| i.to_string())
     }
 
-    /// The ranges of samples that the model takes in one request each.
-    pub(crate) fn chunks(&self, input: &InputSpec) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (len, size) = (self.len(), usize::try_from(input.max_batch).unwrap_or(usize::MAX).max(1));
+    /// The ranges of samples of one request each, which takes at most `most`.
+    pub(crate) fn chunks(&self, most: u64) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (len, size) = (self.len(), usize::try_from(most).unwrap_or(usize::MAX).max(1));
         (0..len).step_by(size).map(move |start| start..len.min(start + size))
     }
 
     /// Samples `range` as a batch for the model: bytes where every value is a pixel k/255, else floats.
     pub(crate) fn tensor(&self, range: Range<usize>, input: &InputSpec) -> Tensor {
-        let rows = self.values.slice_axis(Axis(0), Slice::from(range));
-        let mut shape = vec![rows.len_of(Axis(0)) as u64];
-        shape.extend(self.shape.iter().map(|&size| size as u64));
-        if let Some(bytes) = rows.iter().map(|&value| pixel(value)).collect::<Option<Vec<u8>>>() {
-            return Tensor { shape, datatype: DataType::Uint8.into(), data: bytes.into() };
+        let rows = self.values.slice_axis(Axis(0), Slice::from(range.clone()));
+        match rows.iter().map(|&value| pixel(value)).collect::<Option<Vec<u8>>>() {
+            Some(bytes) => Tensor { shape: self.batch(&range), datatype: DataType::Uint8.into(), data: bytes.into() },
+            None => self.floats(range, input),
         }
+    }
+
+    /// Samples `range` as a batch of floats for the model.
+    pub(crate) fn floats(&self, range: Range<usize>, input: &InputSpec) -> Tensor {
+        let shape = self.batch(&range);
+        let rows = self.values.slice_axis(Axis(0), Slice::from(range));
         let scale = input.high - input.low;
         let data: Vec<u8> = rows.iter().flat_map(|&value| (input.low + scale * value).to_le_bytes()).collect();
         Tensor { shape, datatype: DataType::Fp32.into(), data: data.into() }
+    }
+
+    /// Shape of the batch of samples `range`.
+    fn batch(&self, range: &Range<usize>) -> Vec<u64> {
+        std::iter::once(range.len()).chain(self.shape.iter().copied()).map(|size| size as u64).collect()
     }
 
     /// Fails unless the samples have the model's shape.
@@ -126,14 +136,14 @@ mod tests {
         }
     }
 
-    fn input(low: f32, high: f32, max_batch: u64) -> InputSpec {
-        InputSpec { shape: vec![1, 1, 2], low, high, max_batch, max_gradient_batch: 1 }
+    fn input(low: f32, high: f32) -> InputSpec {
+        InputSpec { shape: vec![1, 1, 2], low, high, max_batch: 1, max_gradient_batch: 1 }
     }
 
     #[test]
     fn pixels_travel_as_bytes() {
         let all: Vec<f32> = (0..=255u8).map(|k| f32::from(k) / 255.0).collect();
-        let tensor = samples(all).tensor(0..128, &input(0.0, 1.0, 512));
+        let tensor = samples(all).tensor(0..128, &input(0.0, 1.0));
         assert_eq!(tensor.datatype(), DataType::Uint8);
         assert_eq!(tensor.shape, [128, 1, 1, 2]);
         assert_eq!(tensor.data, (0..=255u8).collect::<Vec<u8>>());
@@ -141,7 +151,7 @@ mod tests {
 
     #[test]
     fn other_values_travel_as_floats_in_the_models_range() {
-        let tensor = samples(vec![0.25, 0.501]).tensor(0..1, &input(-1.0, 1.0, 1));
+        let tensor = samples(vec![0.25, 0.501]).tensor(0..1, &input(-1.0, 1.0));
         assert_eq!(tensor.datatype(), DataType::Fp32);
         let expected: Vec<u8> = [-0.5f32, -1.0 + 2.0 * 0.501].iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(tensor.data, expected);
@@ -150,13 +160,13 @@ mod tests {
     #[test]
     fn chunks_cover_every_sample_once() {
         let samples = samples(vec![0.0; 14]);
-        let chunks: Vec<_> = samples.chunks(&input(0.0, 1.0, 3)).collect();
+        let chunks: Vec<_> = samples.chunks(3).collect();
         assert_eq!(chunks, [0..3, 3..6, 6..7]);
     }
 
     #[test]
     fn a_wrong_shape_is_refused() {
-        let error = samples(vec![0.0; 2]).must_fit("m", &InputSpec { shape: vec![1, 2, 1], ..input(0.0, 1.0, 1) });
+        let error = samples(vec![0.0; 2]).must_fit("m", &InputSpec { shape: vec![1, 2, 1], ..input(0.0, 1.0) });
         assert!(error.unwrap_err().to_string().contains("[1, 1, 2], but m takes [1, 2, 1]"));
     }
 }

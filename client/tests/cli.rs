@@ -108,6 +108,85 @@ fn predicts_images_of_every_format_alike() {
 }
 
 #[test]
+fn differentiates_a_data_set_and_saves_what_it_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (archive, maps, cotangent) = (file("gradient.npz"), file("maps"), file("cotangent.npy"));
+    let data = [&["gradient", "fashion-robust"], &DATA[..], &["--samples", "30"]].concat();
+    let answer = json(&embedded(&[&data[..], &["--save", &archive, "--saliency", &maps]].concat()));
+    assert_eq!(answer["gradients"]["kind"], "exact");
+    let samples = answer["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 30);
+    let mut read = ndarray_npy::NpzReader::new(std::fs::File::open(&archive).unwrap()).unwrap();
+    let gradient: ndarray::ArrayD<f32> = read.by_name("gradient").unwrap();
+    let logits: ndarray::Array2<f32> = read.by_name("logits").unwrap();
+    let loss: ndarray::Array1<f32> = read.by_name("loss").unwrap();
+    let labels: ndarray::Array1<u32> = read.by_name("labels").unwrap();
+    assert_eq!(gradient.shape(), [30, 1, 28, 28]);
+    for (i, sample) in samples.iter().enumerate() {
+        let g = gradient.index_axis(ndarray::Axis(0), i);
+        let l2 = g.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        assert!((sample["l2"].as_f64().unwrap() - l2).abs() < 1e-9 && l2 > 0.0);
+        assert_eq!(sample["label"], labels[i]);
+        let z = logits.row(i);
+        let expected = z.iter().map(|z| z.exp()).sum::<f32>().ln() - z[labels[i] as usize];
+        assert!((loss[i] - expected).abs() < 1e-4, "{} {expected}", loss[i]);
+        // The brightest pixel of the map is where the gradient is largest.
+        let map = image::open(folder.path().join(format!("maps/{i}.png"))).unwrap().into_luma8();
+        let largest = g.iter().fold(0.0_f32, |largest, v| largest.max(v.abs()));
+        let at = g.iter().position(|v| v.abs() == largest).unwrap();
+        assert_eq!((map.dimensions(), map.as_raw()[at]), ((28, 28), 255));
+    }
+
+    // A cotangent that picks the label's logit from cross-entropy's own derivative gives its gradient.
+    let mut weights = logits.mapv(f32::exp);
+    for (mut row, &label) in weights.rows_mut().into_iter().zip(&labels) {
+        row /= row.sum();
+        row[label as usize] -= 1.0;
+    }
+    ndarray_npy::write_npy(&cotangent, &weights).unwrap();
+    let product = json(&embedded(&[&data[..], &["--cotangent", &cotangent]].concat()));
+    for (by_loss, by_cotangent) in samples.iter().zip(product["samples"].as_array().unwrap()) {
+        let [a, b] = [by_loss, by_cotangent].map(|sample| sample["l2"].as_f64().unwrap());
+        assert!((a - b).abs() < 1e-3 * a + 1e-5, "{a} {b}");
+        assert!(by_cotangent["loss"].is_null() && by_cotangent["label"].is_null());
+    }
+}
+
+#[test]
+fn an_image_without_a_label_is_differentiated_at_its_prediction() {
+    let folder = tempfile::tempdir().unwrap();
+    let png = folder.path().join("a.png");
+    let pixels: Vec<u8> = (0..784u32).map(|i| (i * 7 % 256) as u8).collect();
+    image::save_buffer(&png, &pixels, 28, 28, image::ExtendedColorType::L8).unwrap();
+    let arguments = embedded(&["gradient", "fashion-dense", "--image", png.to_str().unwrap(), "--loss", "margin"]);
+    let answer = json(&arguments);
+    assert_eq!(answer["samples"][0]["label"], answer["samples"][0]["predicted"]);
+    // The margin of the predicted class is negative.
+    assert!(answer["samples"][0]["loss"].as_f64().unwrap() < 0.0);
+    let labelled = json(&[&arguments[..], &["--label", "3"]].concat());
+    assert_eq!(labelled["samples"][0]["label"], 3);
+    assert!(succeeds(&arguments).contains("gradient: exact"));
+}
+
+#[test]
+fn inspects_what_a_model_is_made_of() {
+    let model = json(&embedded(&["models", "inspect", "fashion-pruned"]));
+    let structure = &model["structure"];
+    let layers = structure["layers"].as_array().unwrap();
+    let sum: u64 = layers.iter().map(|layer| layer["macs"].as_u64().unwrap()).sum();
+    assert_eq!(structure["macs"], sum);
+    assert!(structure["operators"]["Conv"].as_u64().unwrap() >= 2, "{structure}");
+    assert_eq!(model["gradients"]["kind"], "exact");
+    let dense = json(&embedded(&["models", "inspect", "fashion-dense"]));
+    assert!(dense["structure"]["macs"].as_u64() > structure["macs"].as_u64());
+    let table = succeeds(&embedded(&["models", "inspect", "fashion-pruned/1"]));
+    for part in ["multiply-accumulates", "zeros among them", "opset", "Conv", "exact"] {
+        assert!(table.contains(part), "{part} is not in {table}");
+    }
+}
+
+#[test]
 fn attacks_and_saves_what_it_found() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("adversarial.npy");
@@ -179,6 +258,13 @@ fn usage_errors_say_what_to_do() {
     );
     fails(2, "unknown attack", &embedded(&["attacks", "nothing"]));
     fails(2, "--image FILE, or --data PATH", &embedded(&["predict", "fashion-dense"]));
+    fails(2, "--image FILE, or --data PATH", &embedded(&["gradient", "fashion-dense"]));
+    let gradient = [&["gradient", "fashion-dense"], &DATA[..], &["--samples", "2"]].concat();
+    fails(2, "--target CLASS", &embedded(&[&gradient[..], &["--loss", "dlr-targeted"]].concat()));
+    fails(2, "dlr-targeted only", &embedded(&[&gradient[..], &["--target", "1"]].concat()));
+    fails(2, "no.npy", &embedded(&[&gradient[..], &["--cotangent", "no.npy"]].concat()));
+    fails(2, "0 to 9, got 10", &embedded(&[&gradient[..], &["--label", "10"]].concat()));
+    fails(2, "no folder no/such", &embedded(&[&gradient[..], &["--save", "no/such/x.npz"]].concat()));
     fails(2, "NAME/VERSION/model.onnx", &["--embed", "no/such/folder", "models"]);
 }
 

@@ -39,7 +39,7 @@ pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdi
 
     let mut progress = Progress::new();
     let mut attacked = Attacked::default();
-    for range in samples.chunks(&input) {
+    for range in samples.chunks(input.max_batch) {
         let request = AttackRequest {
             model: model.model.clone(),
             version: info.version.clone(),

@@ -3,6 +3,8 @@
 pub(crate) mod attack;
 pub(crate) mod attacks;
 pub(crate) mod audit;
+pub(crate) mod gradient;
+pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod predict;
 
@@ -15,6 +17,9 @@ use tonic::transport::Channel;
 
 use crate::args::Output;
 use crate::error::ClientError;
+
+/// Rows a table of samples shows before it only counts: a terminal is no place for a thousand lines.
+const ROWS: usize = 20;
 
 /// What every command works with.
 pub(crate) struct Session {

@@ -3,16 +3,17 @@
 use assay_proto::v1::{GetModelResponse, GradientKind, Gradients, InputSpec, ListModelsRequest, ModelSummary};
 use serde_json::json;
 
-use super::Session;
-use crate::args::{Models, Output};
+use super::{Session, inspect};
+use crate::args::{Models, ModelsCommand, Output};
 use crate::error::ClientError;
 use crate::output::{Verdict, print, print_json, table};
 use crate::spec;
 
 pub(crate) async fn run(session: &mut Session, command: &Models) -> Result<Verdict, ClientError> {
-    match &command.model {
-        None => list(session).await?,
-        Some(name) => {
+    match (&command.command, &command.model) {
+        (Some(ModelsCommand::Inspect { model }), _) => inspect::run(session, model).await?,
+        (None, None) => list(session).await?,
+        (None, Some(name)) => {
             let (model, input) = session.model(&spec::model(name)).await?;
             match session.output {
                 Output::Json => print_json(&one_as_json(&model, &input))?,
@@ -55,7 +56,7 @@ fn summary_as_json(m: &ModelSummary) -> serde_json::Value {
     })
 }
 
-fn print_one(m: &GetModelResponse, input: &InputSpec) -> Result<(), ClientError> {
+pub(super) fn print_one(m: &GetModelResponse, input: &InputSpec) -> Result<(), ClientError> {
     let mut rows = table(&["property", "value"], &[]);
     for (name, value) in [
         ("model", format!("{}/{}", m.name, m.version)),
@@ -64,7 +65,10 @@ fn print_one(m: &GetModelResponse, input: &InputSpec) -> Result<(), ClientError>
         ("parent", m.parent.clone()),
         (
             "input",
-            format!("{:?} in [{}, {}], at most {} a request", input.shape, input.low, input.high, input.max_batch),
+            format!(
+                "{:?} in [{}, {}], at most {} a request, {} of gradients",
+                input.shape, input.low, input.high, input.max_batch, input.max_gradient_batch
+            ),
         ),
         ("classes", m.classes.to_string()),
         ("labels", m.labels.join(", ")),
@@ -86,7 +90,7 @@ fn print_one(m: &GetModelResponse, input: &InputSpec) -> Result<(), ClientError>
     print(&rows)
 }
 
-fn one_as_json(m: &GetModelResponse, input: &InputSpec) -> serde_json::Value {
+pub(super) fn one_as_json(m: &GetModelResponse, input: &InputSpec) -> serde_json::Value {
     json!({
         "name": m.name,
         "version": m.version,
@@ -94,7 +98,8 @@ fn one_as_json(m: &GetModelResponse, input: &InputSpec) -> serde_json::Value {
         "kind": m.kind,
         "parent": m.parent,
         "description": m.description,
-        "input": { "shape": input.shape, "low": input.low, "high": input.high, "max_batch": input.max_batch },
+        "input": { "shape": input.shape, "low": input.low, "high": input.high, "max_batch": input.max_batch,
+                   "max_gradient_batch": input.max_gradient_batch },
         "classes": m.classes,
         "labels": m.labels,
         "parameters": m.parameters,

@@ -3,16 +3,13 @@
 use assay_proto::v1::{PredictRequest, Prediction};
 use serde_json::json;
 
-use super::{Session, class_name};
+use super::{ROWS, Session, class_name};
 use crate::args::{Output, Predict};
 use crate::error::ClientError;
 use crate::output::{Verdict, print, print_json, rate, table};
 use crate::progress::Progress;
 use crate::samples::Samples;
 use crate::spec;
-
-/// Rows a table shows before it only counts: a terminal is no place for a thousand lines.
-const ROWS: usize = 20;
 
 pub(crate) async fn run(session: &mut Session, command: &Predict) -> Result<Verdict, ClientError> {
     if command.data.data.is_none() && command.images.is_empty() {
@@ -28,7 +25,7 @@ pub(crate) async fn run(session: &mut Session, command: &Predict) -> Result<Verd
 
     let mut progress = Progress::new();
     let mut predictions = Vec::with_capacity(samples.len());
-    for range in samples.chunks(&input) {
+    for range in samples.chunks(input.max_batch) {
         let request = session.request(PredictRequest {
             model: model.model.clone(),
             version: info.version.clone(),

@@ -6,62 +6,22 @@
 Starts FOLDER/assay-server on a free port with the demo's models, calls Predict and Attack, and checks what comes back.
 """
 import argparse
-import gzip
-import importlib
 import pathlib
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 
 import grpc
 import numpy as np
-from grpc_tools import protoc
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-DATA = ROOT / "deploy/data/fashion-mnist"
+from serving import images, serving
+
+from served import messages, services  # client/examples, which `serving` puts on the path
+
 SAMPLES = 100
 EPS = 0.1
 
 
-def generate(folder: str):
-    """The client modules, made from proto/assay/v1/assay.proto."""
-    proto = ROOT / "proto"
-    arguments = ["protoc", f"-I{proto}", f"--python_out={folder}", f"--grpc_python_out={folder}", "assay/v1/assay.proto"]
-    if protoc.main(arguments) != 0:
-        sys.exit("error: protoc refused the contract")
-    sys.path.insert(0, folder)
-    return importlib.import_module("assay.v1.assay_pb2"), importlib.import_module("assay.v1.assay_pb2_grpc")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_until_ready(server: subprocess.Popen, admin: str) -> None:
-    for _ in range(600):
-        if server.poll() is not None:
-            sys.exit(f"error: the server stopped with code {server.returncode}")
-        try:
-            urllib.request.urlopen(f"http://{admin}/readyz", timeout=5).close()
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    sys.exit("error: the server was not ready within a minute")
-
-
-def idx(name: str, header: int) -> np.ndarray:
-    return np.frombuffer(gzip.decompress((DATA / name).read_bytes())[header:], np.uint8)
-
-
-def check(messages, stub) -> None:
-    pixels = idx("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 1, 28, 28)[:SAMPLES]
-    labels = idx("t10k-labels-idx1-ubyte.gz", 8)[:SAMPLES]
+def check(stub) -> None:
+    pixels, labels = images(SAMPLES)
     as_bytes = messages.Tensor(shape=pixels.shape, datatype=messages.DATA_TYPE_UINT8, data=pixels.tobytes())
     clean = (pixels / np.float32(255)).astype("<f4")
     as_floats = messages.Tensor(shape=clean.shape, datatype=messages.DATA_TYPE_FP32, data=clean.tobytes())
@@ -106,20 +66,8 @@ def check(messages, stub) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", type=pathlib.Path, required=True)
-    binaries = parser.parse_args().bin
-    with tempfile.TemporaryDirectory() as folder:
-        messages, services = generate(folder)
-        address, admin = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-        command = [binaries / "assay-server", "--models", ROOT / "deploy/models"]
-        server = subprocess.Popen([*command, "--set", f"grpc.listen={address}", "--set", f"admin.listen={admin}"])
-        try:
-            wait_until_ready(server, admin)
-            with grpc.insecure_channel(address) as channel:
-                check(messages, services.AssayStub(channel))
-        finally:
-            server.terminate()
-            code = server.wait(60)
-    assert code == 0, f"the server stopped with code {code}"
+    with serving(parser.parse_args().bin) as address, grpc.insecure_channel(address) as channel:
+        check(services.AssayStub(channel))
 
 
 main()

@@ -1,0 +1,59 @@
+"""A server with the demo's models for one test, and the demo's images."""
+import contextlib
+import gzip
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+DATA = ROOT / "deploy/data/fashion-mnist"
+sys.path.insert(0, str(ROOT / "client/examples"))
+
+
+@contextlib.contextmanager
+def serving(binaries: pathlib.Path):
+    """The gRPC address of BINARIES/assay-server, which is stopped in order at the end."""
+    address, admin = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    command = [binaries / "assay-server", "--models", ROOT / "deploy/models", "--set", "log.level=warn"]
+    server = subprocess.Popen([*command, "--set", f"grpc.listen={address}", "--set", f"admin.listen={admin}"])
+    try:
+        wait_until_ready(server, admin)
+        yield address
+    finally:
+        server.terminate()
+        code = server.wait(60)
+    assert code == 0, f"the server stopped with code {code}"
+
+
+def images(n: int):
+    """The first n test images of Fashion-MNIST, uint8 [n, 1, 28, 28], and their labels."""
+    pixels = idx("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 1, 28, 28)
+    return pixels[:n], idx("t10k-labels-idx1-ubyte.gz", 8)[:n]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_ready(server: subprocess.Popen, admin: str) -> None:
+    for _ in range(600):
+        if server.poll() is not None:
+            sys.exit(f"error: the server stopped with code {server.returncode}")
+        try:
+            urllib.request.urlopen(f"http://{admin}/readyz", timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    sys.exit("error: the server was not ready within a minute")
+
+
+def idx(name: str, header: int) -> np.ndarray:
+    return np.frombuffer(gzip.decompress((DATA / name).read_bytes())[header:], np.uint8)
