@@ -1,6 +1,9 @@
 //! What happens in an audit. A report is a fold over these events, so that a stored run can be rendered again later.
 
+use std::fmt;
+
 use assay_attack::{Eps, Norm};
+use assay_runtime::Gradients;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
@@ -59,6 +62,48 @@ pub struct ModelFacts {
     pub parameters: u64,
     /// Execution provider that ran it.
     pub provider: String,
+    /// How its derivative is known.
+    pub gradients: GradientFacts,
+}
+
+/// How the derivative of a model is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum GradientFacts {
+    /// Exactly.
+    Exact,
+    /// Estimated at some nodes.
+    StraightThrough {
+        /// Those nodes.
+        nodes: Vec<String>,
+    },
+    /// Not at all.
+    Unavailable {
+        /// The operator and node that stand in the way.
+        reason: String,
+    },
+}
+
+impl From<&Gradients> for GradientFacts {
+    fn from(gradients: &Gradients) -> Self {
+        match gradients {
+            Gradients::Exact => Self::Exact,
+            Gradients::StraightThrough(nodes) => Self::StraightThrough { nodes: nodes.clone() },
+            Gradients::Unavailable(reason) => Self::Unavailable { reason: reason.clone() },
+        }
+    }
+}
+
+/// For people: `exact gradients`.
+impl fmt::Display for GradientFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact => f.write_str("exact gradients"),
+            Self::StraightThrough { nodes } if nodes.len() == 1 => f.write_str("gradients estimated at 1 node"),
+            Self::StraightThrough { nodes } => write!(f, "gradients estimated at {} nodes", nodes.len()),
+            Self::Unavailable { .. } => f.write_str("no gradients"),
+        }
+    }
 }
 
 /// What is known of the data.
@@ -205,6 +250,8 @@ pub struct Finding {
 pub enum FindingKind {
     /// The gradient of the loss is zero in every element: gradient attacks see nothing, so their robust accuracy says nothing.
     ZeroGradients,
+    /// They withstood attacks that follow an estimate of the gradient, not the gradient.
+    StraightThrough,
     /// The model or an attack failed.
     Errors,
     /// Predictions of adversarial samples did not hold when they were evaluated again.
@@ -219,6 +266,11 @@ impl FindingKind {
             Self::ZeroGradients => {
                 "the loss has a gradient of exactly zero: gradient attacks see nothing there, so robust accuracy may be \
                  overstated; add an attack that needs no gradient, or look for saturated or quantised layers"
+            }
+            Self::StraightThrough => {
+                "they withstood attacks whose gradient is estimated straight through rounding or the like, so robust \
+                 accuracy may be overstated; add an attack that needs no gradient, or attack with samples found on the \
+                 model before it was quantised"
             }
             Self::Errors => "the model or an attack failed: these samples count as not robust; see the log",
             Self::Unstable => {

@@ -17,8 +17,8 @@ mod stats;
 
 pub use data::{DataError, DataSource, Dataset, Parts, decode_image};
 pub use event::{
-    AttackFacts, Attacked, Clean, Cost, DataFacts, Environment, Event, Example, Fate, Finding, FindingKind, ModelFacts,
-    ModelId, Pictures, Setup, ThreatFacts, ThreatId,
+    AttackFacts, Attacked, Clean, Cost, DataFacts, Environment, Event, Example, Fate, Finding, FindingKind,
+    GradientFacts, ModelFacts, ModelId, Pictures, Setup, ThreatFacts, ThreatId,
 };
 pub use gate::{Check, Gate, GateResult, Observed, Verdict};
 pub use plan::{AttackSpec, Evaluation, ModelRef, Plan, PlanError};

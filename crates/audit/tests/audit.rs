@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 
 use assay_attack::{Bounds, Cancel};
 use assay_audit::{
-    AuditError, Dataset, Environment, Estimate, Event, FindingKind, Html, Json, Markdown, Observer, Parts, Plan,
-    Progress, Render, Report, Subject, Verdict, run,
+    AuditError, Dataset, Environment, Estimate, Event, FindingKind, GradientFacts, Html, Json, Markdown, Observer,
+    Parts, Plan, Progress, Render, Report, Subject, Verdict, run,
 };
 use assay_graph::Loss;
 use assay_runtime::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, RunError};
@@ -268,6 +268,23 @@ fn a_gradient_of_zero_is_reported() {
     let finding = report.findings.iter().find(|f| f.kind == FindingKind::ZeroGradients).unwrap();
     assert!(finding.hits >= 16 && finding.hits == finding.of, "{finding:?}");
     assert!(Markdown.to_text(&report).contains("robust accuracy may be overstated"));
+}
+
+#[test]
+fn samples_that_withstand_an_estimated_gradient_are_reported() {
+    let mut model = Hyperplane::new(0.5);
+    let (report, _) = audit(&plan(&["exact"], ""), &[("exact", &model)]);
+    assert_eq!((&report.findings[..], &report.setup.models[0].gradients), (&[][..], &GradientFacts::Exact));
+    let nodes = vec!["\"q\" (QuantizeLinear)".to_owned()];
+    model.spec.gradients = Gradients::StraightThrough(nodes.clone());
+    let (report, _) = audit(&plan(&["estimated"], ""), &[("estimated", &model)]);
+    assert_eq!(report.setup.models[0].gradients, GradientFacts::StraightThrough { nodes });
+    let finding = report.findings.iter().find(|f| f.kind == FindingKind::StraightThrough).unwrap();
+    assert!(finding.hits > 0 && finding.hits <= finding.of, "{finding:?}");
+    assert_eq!(finding.of, 20);
+    for text in [Markdown.to_text(&report), Html.to_text(&report)] {
+        assert!(text.contains("straight through") && text.contains("gradients estimated at 1 node"), "{text}");
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! One audit as events, for the tests of the renderers.
 
 use crate::event::{
-    AttackFacts, Attacked, Clean, Cost, DataFacts, Environment, Event, Example, Fate, Finding, FindingKind, ModelFacts,
-    ModelId, Pictures, Setup, ThreatFacts, ThreatId,
+    AttackFacts, Attacked, Clean, Cost, DataFacts, Environment, Event, Example, Fate, Finding, FindingKind,
+    GradientFacts, ModelFacts, ModelId, Pictures, Setup, ThreatFacts, ThreatId,
 };
 use crate::plan::Plan;
 use crate::report::Report;
@@ -24,17 +24,22 @@ pub(crate) fn events(names: [&str; 2], classes: [&str; 2]) -> Vec<Event> {
         name: name.into(),
         parameters: steps.into_iter().map(|steps| ("steps".into(), steps.into())).collect(),
     };
-    let model = |name: &str, version: &str, kind: &str, parameters| ModelFacts {
+    let model = |name: &str, version: &str, kind: &str, parameters, gradients| ModelFacts {
         name: name.into(),
         version: version.into(),
         digest: version.repeat(64),
         kind: kind.into(),
         parameters,
         provider: "cpu".into(),
+        gradients,
     };
+    let estimated = GradientFacts::StraightThrough { nodes: vec!["\"q\" (QuantizeLinear)".into()] };
     let labels: Vec<u32> = (0..10).map(|i| i % 2).collect();
     let setup = Setup {
-        models: vec![model(names[0], "1", "dense", 78_042), model(names[1], "2", "filter-pruned", 41_000)],
+        models: vec![
+            model(names[0], "1", "dense", 78_042, GradientFacts::Exact),
+            model(names[1], "2", "filter-pruned", 41_000, estimated),
+        ],
         data: DataFacts {
             name: "shoes".into(),
             digest: "d".repeat(64),

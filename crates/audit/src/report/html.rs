@@ -334,10 +334,11 @@ fn facts(report: &Report, out: &mut dyn Write) -> fmt::Result {
     for model in &setup.models {
         let kind = if model.kind.is_empty() { String::new() } else { format!("{}, ", model.kind) };
         let value = format!(
-            "{}, version {}, {kind}{} parameters, on {}",
+            "{}, version {}, {kind}{} parameters, {}, on {}",
             model.name,
             model.version,
             Count(model.parameters),
+            model.gradients,
             model.provider
         );
         row("Model", &value, Some(&model.digest))?;

@@ -140,7 +140,8 @@ fn setup(report: &Report, out: &mut dyn Write) -> fmt::Result {
     for model in &setup.models {
         let parameters = Count(model.parameters);
         let kind = if model.kind.is_empty() { String::new() } else { format!("{}, ", model.kind) };
-        let facts = format!("{kind}{parameters} parameters, on {}, SHA-256 {}", model.provider, model.digest);
+        let (gradients, provider, digest) = (&model.gradients, &model.provider, &model.digest);
+        let facts = format!("{kind}{parameters} parameters, {gradients}, on {provider}, SHA-256 {digest}");
         row(&format!("model {} {}", model.name, model.version), &facts)?;
     }
     let digest = if setup.data.digest.is_empty() { "not given" } else { &setup.data.digest };

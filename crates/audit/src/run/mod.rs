@@ -260,6 +260,7 @@ fn setup(
         kind: subject.kind.clone(),
         parameters: subject.parameters,
         provider: subject.classifier.spec().provider.clone(),
+        gradients: (&subject.classifier.spec().gradients).into(),
     };
     let attack = |attack: &dyn Attack| AttackFacts {
         name: attack.description().name.to_owned(),

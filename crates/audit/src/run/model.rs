@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use assay_attack::{Attack, Bounds, Budget, Cancel, Job, Outcome, SampleId, SampleOutcome, Threat};
-use assay_runtime::Class;
+use assay_runtime::{Class, Gradients};
 use ndarray::{Array2, ArrayView1, Axis};
 
 use super::{AuditError, Log, Progress, Subject};
@@ -244,8 +244,14 @@ impl<'a> Model<'a> {
     /// What the reader must know.
     pub(super) fn findings(&self) -> Vec<Finding> {
         let (doubts, all) = (&self.doubts, self.data.len());
+        let none = BTreeSet::new();
+        let estimated = match self.subject.classifier.spec().gradients {
+            Gradients::StraightThrough(_) => &doubts.withstood,
+            Gradients::Exact | Gradients::Unavailable(_) => &none,
+        };
         let found = [
             (FindingKind::ZeroGradients, &doubts.zero_gradients, doubts.withstood.len()),
+            (FindingKind::StraightThrough, estimated, all),
             (FindingKind::Errors, &doubts.errors, all),
             (FindingKind::Unstable, &doubts.unstable, all),
         ];
