@@ -140,7 +140,7 @@ impl OnnxClassifier {
     /// As those; [`RunError::Cancelled`].
     pub fn differentiate(
         &self,
-        x: ArrayView2<'_, f32>,
+        x: &ArrayView2<'_, f32>,
         objective: Objective<'_>,
         cancel: &Cancel,
     ) -> Result<Evaluated, RunError> {
@@ -155,7 +155,7 @@ impl OnnxClassifier {
             return Ok(Evaluated { logits, loss: Vec::new(), gradient });
         }
         let derived = self.derived(of)?;
-        let (mut chunks, sizes) = self.chunks(x.into())?;
+        let (mut chunks, sizes) = self.chunks(x.view().into())?;
         for (chunk, range) in chunks.iter_mut().zip(self.ranges(n)) {
             chunk.extend(derived.inputs(objective, range));
         }
@@ -295,11 +295,11 @@ impl Classifier for OnnxClassifier {
         labels: &[Class],
         targets: Option<&[Class]>,
     ) -> Result<Evaluated, RunError> {
-        self.differentiate(x, Objective::Loss { loss, labels, targets }, &Cancel::default())
+        self.differentiate(&x, Objective::Loss { loss, labels, targets }, &Cancel::default())
     }
 
     fn vjp(&self, x: ArrayView2<'_, f32>, cotangent: ArrayView2<'_, f32>) -> Result<Evaluated, RunError> {
-        self.differentiate(x, Objective::Cotangent(cotangent), &Cancel::default())
+        self.differentiate(&x, Objective::Cotangent(cotangent), &Cancel::default())
     }
 }
 

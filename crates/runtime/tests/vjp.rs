@@ -80,7 +80,7 @@ fn what_waits_when_the_switch_is_thrown_is_not_run() {
     let cancel = Cancel::default();
     let labels = vec![Class(0); 8];
     let loss = Objective::Loss { loss: Loss::CrossEntropy, labels: &labels, targets: None };
-    assert_eq!(model.differentiate(batch(8).view(), loss, &cancel).unwrap().loss.len(), 8);
+    assert_eq!(model.differentiate(&batch(8).view(), loss, &cancel).unwrap().loss.len(), 8);
     cancel.cancel();
-    assert_eq!(model.differentiate(batch(8).view(), loss, &cancel), Err(RunError::Cancelled));
+    assert_eq!(model.differentiate(&batch(8).view(), loss, &cancel), Err(RunError::Cancelled));
 }

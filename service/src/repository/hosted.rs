@@ -75,7 +75,7 @@ impl Hosted {
     /// Logits and derivatives of a batch. Blocks; what waits when `cancel` is thrown is not run.
     pub(crate) fn differentiate(
         &self,
-        batch: ArrayView2<'_, f32>,
+        batch: &ArrayView2<'_, f32>,
         objective: Objective<'_>,
         cancel: &Cancel,
     ) -> Result<Evaluated, RunError> {

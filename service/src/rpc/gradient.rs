@@ -56,7 +56,7 @@ impl Work {
         let n = batch.nrows();
         self.call.samples(n);
         let given = Given::parse(self.request.objective.as_ref(), n, spec.classes)?;
-        let mut evaluated = hosted.differentiate(batch.view(), given.objective(), &self.cancel)?;
+        let mut evaluated = hosted.differentiate(&batch.view(), given.objective(), &self.cancel)?;
         self.core.metrics.pulled_back(&hosted.name, given.name(), n);
         if self.request.input.as_ref().is_some_and(|input| input.datatype() == DataType::Uint8) {
             let [low, high] = hosted.manifest.input.range;
