@@ -82,6 +82,9 @@ pub(super) fn print_one(m: &GetModelResponse, input: &InputSpec) -> Result<(), C
             rows.add_row([name, &value]);
         }
     }
+    for adaptation in &m.adaptations {
+        rows.add_row(["adapted", adaptation]);
+    }
     let mut metadata: Vec<_> = m.metadata.iter().collect();
     metadata.sort();
     for (key, value) in metadata {
@@ -106,6 +109,7 @@ pub(super) fn one_as_json(m: &GetModelResponse, input: &InputSpec) -> serde_json
         "opset": m.opset,
         "provider": m.provider,
         "gradients": gradients_as_json(m.gradients.as_ref()),
+        "adaptations": m.adaptations,
         "metadata": m.metadata,
     })
 }

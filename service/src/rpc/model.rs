@@ -41,6 +41,7 @@ pub(super) async fn model(core: &Core, request: &Request<GetModelRequest>) -> Re
         metadata: info.metadata.clone().into_iter().collect(),
         gradients: Some(gradients(&spec.gradients)),
         structure,
+        adaptations: info.adaptations.iter().map(ToString::to_string).collect(),
     })
 }
 
