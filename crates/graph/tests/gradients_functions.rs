@@ -161,3 +161,16 @@ fn mean_variance_normalization() {
         check_vjp(&Case::op("MeanVarianceNormalization").set("axes", axes).batched(&[2, 3, 4], anywhere()));
     }
 }
+
+#[test]
+fn group_normalization() {
+    for groups in [1, 2, 4] {
+        let count = usize::try_from(groups).unwrap();
+        let case = |opset| Case::op("GroupNormalization").opset(opset).set("num_groups", groups);
+        for dims in [&[4, 3][..], &[4, 3, 2]] {
+            let per_group = case(18).batched(dims, anywhere()).fixed(&[count], anywhere());
+            check_vjp(&per_group.fixed(&[count], anywhere()));
+            check_vjp(&case(21).batched(dims, anywhere()).fixed(&[4], anywhere()).fixed(&[4], anywhere()));
+        }
+    }
+}

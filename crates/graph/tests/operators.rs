@@ -14,7 +14,8 @@ A gradient goes through the operators below, in all attributes and by all floati
 else on the way from the input to the logits is refused with the node's name: a wrong gradient looks like a robust model. Each entry is compared with
 central differences in f64, and so is the derivative of each derivative; `QuantizeLinear` and `DynamicQuantizeLinear` have an estimator instead.
 
-- A model is brought to operator set 18 first. What that set lacks is written out with what it has (`Gelu`), and what ONNX Runtime's optimiser fused is
+- A model is brought to operator set 18 first. What that set lacks is written out with what it has (`Gelu`, `GroupNormalization`,
+  `RMSNormalization`, `Attention`), and what ONNX Runtime's optimiser fused is
   taken apart: `FusedConv`, `FusedGemm`, `FusedMatMul`, `Gelu`, `BiasGelu`, `FastGelu`, `QuickGelu`, `SkipLayerNormalization`,
   `SimplifiedLayerNormalization`, `SkipSimplifiedLayerNormalization`.
 - Comparisons, boolean operators, `Shape` and integers that do not depend on the input may stand anywhere.

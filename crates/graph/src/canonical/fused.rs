@@ -198,7 +198,7 @@ fn skip(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
     node.attributes.clear();
     if simplified_ {
         refuse_statistics(node, scope, 2)?;
-        return root_mean_square(node, scope, &sum, &scale, Tensor::scalar(dtype, epsilon.into()));
+        return root_mean_square(node, scope, &sum, &scale, &[-1], Tensor::scalar(dtype, epsilon.into()));
     }
     node.outputs.truncate(3);
     node.inputs = vec![Some(sum), Some(scale), node.input(3).cloned()];
@@ -215,7 +215,7 @@ fn simplified(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
     let (x, scale, dtype) = (node.required(0)?.clone(), node.required(1)?.clone(), scope.dtype(node)?);
     let epsilon = Tensor::scalar(dtype, node.float("epsilon", 1e-5)?.into());
     refuse_statistics(node, scope, 1)?;
-    root_mean_square(node, scope, &x, &scale, epsilon)
+    root_mean_square(node, scope, &x, &scale, &[-1], epsilon)
 }
 
 /// Drops the statistics, the outputs up to `last`.
@@ -227,12 +227,19 @@ fn refuse_statistics(node: &mut Node, scope: &Scope<'_>, last: usize) -> Rule<()
     Ok(())
 }
 
-/// Makes `node` `x / √(mean(x²) + epsilon) scale`.
-fn root_mean_square(node: &mut Node, scope: &mut Scope<'_>, x: &Value, scale: &Value, epsilon: Tensor) -> Rule<()> {
+/// Makes `node` `x / √(mean(x²) + epsilon) scale`, with the mean over `axes`.
+pub(super) fn root_mean_square(
+    node: &mut Node,
+    scope: &mut Scope<'_>,
+    x: &Value,
+    scale: &Value,
+    axes: &[i64],
+    epsilon: Tensor,
+) -> Rule<()> {
     let epsilon = scope.constant(node, "epsilon", epsilon);
-    let last = scope.constant(node, "axis", Tensor::ints(&[-1]));
+    let axes = scope.constant(node, "axes", Tensor::ints(axes));
     let squares = scope.emit(node, "Mul", &[x, x]);
-    let mean = scope.emit(node, "ReduceMean", &[&squares, &last]);
+    let mean = scope.emit(node, "ReduceMean", &[&squares, &axes]);
     let shifted = scope.emit(node, "Add", &[&mean, &epsilon]);
     let root = scope.emit(node, "Sqrt", &[&shifted]);
     let normal = scope.emit(node, "Div", &[x, &root]);

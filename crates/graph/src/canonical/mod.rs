@@ -25,6 +25,7 @@
 mod backwards;
 mod batch;
 pub(crate) mod branches;
+mod composite;
 mod functions;
 mod fused;
 mod inputs;

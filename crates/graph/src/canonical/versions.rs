@@ -1,7 +1,7 @@
 //! The history of the standard operator set, as far as it changes what a node means.
 
 use super::scope::Scope;
-use super::{backwards, inputs, quantized, resize, softmax, training};
+use super::{backwards, composite, inputs, quantized, resize, softmax, training};
 use crate::{Node, Rule};
 
 /// A change of one node.
@@ -56,6 +56,7 @@ const CHANGES: &[(&str, i64, Change)] = &[
     ("Upsample", 9, Apply(inputs::scales)),
     ("Upsample", 10, Apply(resize::upsample)),
     // Backwards.
+    ("Attention", 23, Apply(composite::attention)),
     ("AveragePool", 19, Apply(backwards::undilated)),
     ("Cast", 19, Apply(backwards::unsaturated)),
     ("CastLike", 19, Apply(backwards::unsaturated)),
@@ -65,11 +66,12 @@ const CHANGES: &[(&str, i64, Change)] = &[
     ("DequantizeLinear", 23, Apply(quantized::linear)),
     ("Gelu", 20, Apply(backwards::gelu)),
     ("GridSample", 20, Refuse("operator set 20 changed its modes")),
-    ("GroupNormalization", 21, Refuse("operator set 21 changed the shape of its scale")),
+    ("GroupNormalization", 21, Apply(composite::channels)),
     ("Pad", 19, Apply(backwards::no_wrap)),
     ("QuantizeLinear", 19, Apply(quantized::linear)),
     ("QuantizeLinear", 21, Apply(quantized::linear)),
     ("QuantizeLinear", 23, Apply(quantized::linear)),
+    ("RMSNormalization", 23, Apply(composite::root_mean_squares)),
     ("Resize", 19, Apply(resize::no_symmetric)),
 ];
 
@@ -77,6 +79,7 @@ const CHANGES: &[(&str, i64, Change)] = &[
 const ALWAYS: &[(&str, Rewrite)] = &[
     ("BatchNormalization", training::batch_norm),
     ("Dropout", training::dropout),
+    ("GroupNormalization", composite::groups),
     ("Hardmax", softmax::normal),
     ("LogSoftmax", softmax::normal),
     ("Resize", resize::normal),

@@ -12,7 +12,18 @@ struct Fused {
     dims: Vec<Option<Vec<usize>>>,
 }
 
+/// An operator of the runtime's own set; `SimplifiedLayerNormalization` is in the standard one.
 fn fused(operator: &str, dims: &[Option<&[usize]>], outputs: usize, attributes: &[(&str, Attribute)]) -> Fused {
+    one(operator, 17, dims, outputs, attributes)
+}
+
+fn one(
+    operator: &str,
+    opset: i64,
+    dims: &[Option<&[usize]>],
+    outputs: usize,
+    attributes: &[(&str, Attribute)],
+) -> Fused {
     let mut graph = Graph::default();
     let name = |i: usize| Value::new(format!("x{i}"));
     for (i, dims) in dims.iter().enumerate() {
@@ -32,12 +43,12 @@ fn fused(operator: &str, dims: &[Option<&[usize]>], outputs: usize, attributes: 
     }
     let mut node = Node::new(operator, inputs, outputs);
     node.name = "node".into();
-    if operator != "SimplifiedLayerNormalization" {
+    if opset == 17 && operator != "SimplifiedLayerNormalization" {
         node.domain = "com.microsoft".into();
     }
     node.attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     graph.nodes.push(node);
-    let mut model = Model::new(17, graph);
+    let mut model = Model::new(opset, graph);
     model.opsets.insert("com.microsoft".into(), 1);
     Fused { model, dims: dims.iter().map(|d| d.map(<[usize]>::to_vec)).collect() }
 }
@@ -134,4 +145,30 @@ fn what_is_not_taken_apart_is_named() {
     let strange = fused("FusedConv", &[Some(&[1, 1, 3]), Some(&[1, 1, 1])], 1, &attributes);
     let error = Canonical::new(strange.model).unwrap_err().to_string();
     assert!(error.contains("activation \"Erf\""), "{error}");
+}
+
+#[test]
+fn composite_operators_of_later_sets() {
+    let rms = |dims: &[usize], axis: i64| {
+        let attributes = [("axis", axis.into()), ("epsilon", 0.01f32.into())];
+        one("RMSNormalization", 23, &[Some(&[2, 3, 4]), Some(dims)], 1, &attributes).agrees();
+    };
+    rms(&[4], -1);
+    rms(&[3, 4], -2);
+    rms(&[3, 4], 1);
+
+    let images = |length: usize| [2, 3, length, 4];
+    let (q, kv) = (images(5), images(6));
+    let attention = |inputs: &[Option<&[usize]>], attributes: &[(&str, Attribute)]| {
+        one("Attention", 23, inputs, 1, attributes).agrees();
+    };
+    attention(&[Some(&q), Some(&kv), Some(&kv)], &[]);
+    attention(&[Some(&q), Some(&kv), Some(&kv)], &[("scale", 0.3f32.into())]);
+    attention(&[Some(&q), Some(&kv), Some(&kv), Some(&[5, 6])], &[]);
+    let heads = [("q_num_heads", 3.into()), ("kv_num_heads", 3.into())];
+    attention(&[Some(&[2, 5, 12]), Some(&[2, 6, 12]), Some(&[2, 6, 12])], &heads);
+
+    let causal = one("Attention", 23, &[Some(&q), Some(&q), Some(&q)], 1, &[("is_causal", 1.into())]);
+    let error = Canonical::new(causal.model).unwrap_err().to_string();
+    assert!(error.contains("(Attention)") && error.contains("is_causal"), "{error}");
 }

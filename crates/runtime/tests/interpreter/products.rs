@@ -61,3 +61,16 @@ fn pooling_by_norms() {
     agree(&case.clone().set("dilations", vec![2]));
     agree(&case.set("strides", vec![2]).set("auto_pad", "SAME_UPPER"));
 }
+
+#[test]
+fn group_normalization() {
+    for groups in [1, 2, 4] {
+        let count = usize::try_from(groups).unwrap();
+        let case = |opset| {
+            let case = Case::op("GroupNormalization").opset(opset).set("num_groups", groups).set("epsilon", 0.01f32);
+            case.batched(&[4, 3, 2], wide())
+        };
+        agree(&case(18).weights(&[count], &wide()).weights(&[count], &wide()));
+        agree(&case(21).weights(&[4], &wide()).weights(&[4], &wide()));
+    }
+}

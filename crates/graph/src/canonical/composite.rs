@@ -1,0 +1,158 @@
+//! Composite operators of the standard set, written out with the operators that their definitions use.
+//!
+//! ONNX Runtime has no kernels for most of them either and does the same.
+
+use super::fused::root_mean_square;
+use super::scope::Scope;
+use crate::{Cause, DataType, Node, Rule, Tensor, Value};
+
+/// `GroupNormalization` at 18: with a scale and a bias for each group.
+pub(super) fn groups(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
+    let x = node.required(0)?.clone();
+    let (scale, bias) = (node.required(1)?.clone(), node.required(2)?.clone());
+    let normal = normalized(node, scope, &scale, &bias)?;
+    reshape_like(node, scope, normal, &x)
+}
+
+/// `GroupNormalization` at 21: with a scale and a bias for each channel.
+pub(super) fn channels(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
+    let x = node.required(0)?.clone();
+    let (scale, bias) = (node.required(1)?.clone(), node.required(2)?.clone());
+    let groups = usize::try_from(node.int("num_groups", 0)?).map_err(|_| missing())?;
+    let dtype = scope.dtype(node)?;
+    let [one, zero] = [("1", 1.0), ("0", 0.0)]
+        .map(|(role, v)| scope.constant(node, role, Tensor::rounded(dtype, &[groups], &vec![v; groups])));
+    let normal = normalized(node, scope, &one, &zero)?;
+
+    // [n, channels, -1], with the number of channels from the scale.
+    let [same, rest, column] =
+        [("same", 0), ("rest", -1), ("column", 1)].map(|(role, v)| scope.constant(node, role, Tensor::ints(&[v])));
+    let count = scope.emit(node, "Shape", &[&scale]);
+    let shape = scope.emit_with(node, "Concat", &[&same, &count, &rest], &[("axis", 0.into())]);
+    let normal = scope.emit(node, "Reshape", &[&normal, &shape]);
+    let [scale, bias] = [scale, bias].map(|v| scope.emit(node, "Unsqueeze", &[&v, &column]));
+    let scaled = scope.emit(node, "Mul", &[&normal, &scale]);
+    let shifted = scope.emit(node, "Add", &[&scaled, &bias]);
+    reshape_like(node, scope, shifted, &x)
+}
+
+/// Input 0 as `[n, groups, -1]`, each group normalised.
+fn normalized(node: &Node, scope: &mut Scope<'_>, scale: &Value, bias: &Value) -> Rule<Value> {
+    let groups = node.int("num_groups", 0)?;
+    if groups < 1 {
+        return Err(missing());
+    }
+    if node.int("stash_type", 1)? != 1 {
+        return Err(Cause::Unsupported("attribute \"stash_type\" other than 1 (f32)".into()));
+    }
+    let shape = scope.constant(node, "groups", Tensor::ints(&[0, groups, -1]));
+    let grouped = scope.emit(node, "Reshape", &[node.required(0)?, &shape]);
+    let epsilon = node.float("epsilon", 1e-5)?;
+    Ok(scope.emit_with(node, "InstanceNormalization", &[&grouped, scale, bias], &[("epsilon", epsilon.into())]))
+}
+
+fn missing() -> Cause {
+    Cause::Malformed("attribute \"num_groups\" must be a positive number".into())
+}
+
+/// Makes `node` give `value` in the shape of `like`.
+fn reshape_like(node: &mut Node, scope: &mut Scope<'_>, value: Value, like: &Value) -> Rule<()> {
+    let shape = scope.emit(node, "Shape", &[like]);
+    node.operator = "Reshape".into();
+    node.inputs = vec![Some(value), Some(shape)];
+    node.attributes.clear();
+    Ok(())
+}
+
+/// `RMSNormalization` at 23: `x / √(mean(x²) + epsilon) scale` over the axes from one on.
+pub(super) fn root_mean_squares(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
+    let axis = node.int("axis", -1)?;
+    let rank = scope.of(node.input(0)).rank.and_then(|rank| i64::try_from(rank).ok());
+    let first = if axis < 0 { Some(axis) } else { rank.map(|rank| axis - rank) };
+    let axes: Vec<i64> =
+        first.map(|first| (first..0).collect()).filter(|axes: &Vec<i64>| !axes.is_empty()).ok_or_else(|| {
+            Cause::Unsupported(format!(
+                "axis {axis} of a tensor whose rank the file does not tell; count it from the end"
+            ))
+        })?;
+    if node.int("stash_type", 1)? != 1 {
+        return Err(Cause::Unsupported("attribute \"stash_type\" other than 1 (f32)".into()));
+    }
+    let (x, scale, dtype) = (node.required(0)?.clone(), node.required(1)?.clone(), scope.dtype(node)?);
+    let epsilon = Tensor::scalar(dtype, node.float("epsilon", 1e-5)?.into());
+    root_mean_square(node, scope, &x, &scale, &axes, epsilon)
+}
+
+/// `Attention` at 23: `softmax(q kᵀ scale + mask) v`, for each head. <https://onnx.ai/onnx/operators/onnx__Attention.html>
+pub(super) fn attention(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
+    refuse(node)?;
+    let dtype = scope.dtype(node)?;
+    let [mut q, mut k, mut v] = [node.required(0)?.clone(), node.required(1)?.clone(), node.required(2)?.clone()];
+    let heads = node.int("q_num_heads", 0)?;
+    if heads > 0 {
+        // [n, length, heads · size] → [n, heads, length, size].
+        let shape = scope.constant(node, "heads", Tensor::ints(&[0, 0, heads, -1]));
+        [q, k, v] = [q, k, v].map(|x| {
+            let split = scope.emit(node, "Reshape", &[&x, &shape]);
+            scope.emit_with(node, "Transpose", &[&split], &[("perm", vec![0, 2, 1, 3].into())])
+        });
+    }
+    let scale = if node.attributes.contains_key("scale") {
+        scope.constant(node, "scale", Tensor::scalar(dtype, node.float("scale", 1.0)?.into()))
+    } else {
+        let size = scope.emit_with(node, "Shape", &[&q], &[("start", 3.into())]);
+        let size = scope.emit_with(node, "Cast", &[&size], &[("to", i64::from(dtype.number()).into())]);
+        let root = scope.emit(node, "Sqrt", &[&size]);
+        scope.emit(node, "Reciprocal", &[&root])
+    };
+    let q = scope.emit(node, "Mul", &[&q, &scale]);
+    let k = scope.emit_with(node, "Transpose", &[&k], &[("perm", vec![0, 1, 3, 2].into())]);
+    let mut scores = scope.emit(node, "MatMul", &[&q, &k]);
+    if let Some(mask) = node.input(3).cloned() {
+        let summand = match scope.of(Some(&mask)).dtype {
+            Some(DataType::Bool) => {
+                let seen = scope.constant(node, "seen", Tensor::scalar(dtype, 0.0));
+                let hidden = scope.constant(node, "hidden", Tensor::scalar(dtype, f64::NEG_INFINITY));
+                scope.emit(node, "Where", &[&mask, &seen, &hidden])
+            }
+            Some(other) if other == dtype => mask,
+            other => return Err(Cause::Unsupported(format!("a mask of type {other:?}"))),
+        };
+        scores = scope.emit(node, "Add", &[&scores, &summand]);
+    }
+    let weights = scope.emit_with(node, "Softmax", &[&scores], &[("axis", (-1).into())]);
+    node.inputs = vec![Some(weights), Some(v)];
+    node.outputs.truncate(1);
+    node.attributes.clear();
+    node.operator = "MatMul".into();
+    if heads > 0 {
+        let mixed = scope.emit(node, "MatMul", &node.inputs.iter().flatten().collect::<Vec<_>>());
+        let order = [("perm", vec![0, 2, 1, 3].into())];
+        let mixed = scope.emit_with(node, "Transpose", &[&mixed], &order);
+        let merged = scope.constant(node, "merged", Tensor::ints(&[0, 0, -1]));
+        node.inputs = vec![Some(mixed), Some(merged)];
+        node.operator = "Reshape".into();
+    }
+    Ok(())
+}
+
+/// Refuses what is not written out: caches, causal masks, shared heads, soft caps and further outputs.
+fn refuse(node: &Node) -> Rule<()> {
+    let unsupported = |what: &str| Err(Cause::Unsupported(format!("{what}; export attention with older operators")));
+    if node.input(4).is_some() || node.input(5).is_some() {
+        return unsupported("past keys and values");
+    }
+    if node.int("is_causal", 0)? != 0 {
+        return unsupported("attribute \"is_causal\"");
+    }
+    if node.int("q_num_heads", 0)? != node.int("kv_num_heads", 0)? {
+        return unsupported("heads that share keys and values");
+    }
+    if node.float("softcap", 0.0)? != 0.0 {
+        return unsupported("attribute \"softcap\"");
+    }
+    if node.outputs.iter().skip(1).any(Option::is_some) {
+        return unsupported("outputs other than the first");
+    }
+    Ok(())
+}
