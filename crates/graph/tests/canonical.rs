@@ -315,3 +315,32 @@ fn the_probe_shows_every_value_once() {
     names.sort_unstable();
     assert_eq!(names, ["e", "y", "z"]);
 }
+
+#[test]
+fn a_batch_norm_of_constants_may_be_in_training_mode() {
+    let standardized = |input: &str| {
+        let mut graph = Graph::default();
+        graph.inputs.push(ValueInfo::new("x", DataType::Float, vec![Dimension::Unknown, Dimension::Known(2)]));
+        graph.outputs.push(ValueInfo::untyped("y".into()));
+        graph.initializers.insert("w".into(), Tensor::floats(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 9.0]));
+        graph.initializers.insert("p".into(), Tensor::floats(&[2], &[1.0, 0.5]));
+        let mut node = |operator: &str, inputs: &[&str], output: &str| {
+            let inputs = inputs.iter().map(|&name| Some(Value::from(name))).collect();
+            graph.nodes.push(Node::new(operator, inputs, vec![Some(output.into())]));
+        };
+        node("Neg", &[input], "negated");
+        node("BatchNormalization", &["negated", "p", "p", "p", "p"], "normal");
+        node("Add", &["x", "normal"], "y");
+        for output in ["running mean", "running variance"] {
+            graph.nodes[1].outputs.push(Some(output.into()));
+        }
+        graph.nodes[1].attributes.insert("training_mode".into(), 1.into());
+        Model::new(17, graph)
+    };
+    let canonical = Canonical::new(standardized("w")).unwrap();
+    let norm = canonical.model().graph.nodes.iter().find(|n| n.operator == "BatchNormalization").unwrap();
+    assert_eq!(norm.attributes.get("training_mode"), Some(&1.into()));
+    assert_eq!(norm.outputs.len(), 1);
+    let error = Canonical::new(standardized("x")).unwrap_err().to_string();
+    assert!(error.contains("training mode"), "{error}");
+}

@@ -12,14 +12,18 @@ pub(super) fn spatial(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
     Ok(())
 }
 
-/// `BatchNormalization`, always: one output, no training attributes.
+/// `BatchNormalization`, always: one output, no training attributes. Networks that standardize their weights write that as a
+/// batch norm in training mode: of constants it is one itself, and has nothing to do with the batch.
 pub(super) fn batch_norm(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
     let statistics = node.outputs.iter().skip(1).flatten().any(|v| scope.read.contains(v));
-    if node.int("training_mode", 0)? != 0 || statistics {
+    let trains = node.int("training_mode", 0)? != 0;
+    if statistics || (trains && !scope.of(node.input(0)).constant) {
         return Err(training());
     }
     node.outputs.truncate(1);
-    node.attributes.shift_remove("training_mode");
+    if !trains {
+        node.attributes.shift_remove("training_mode");
+    }
     node.attributes.shift_remove("momentum");
     Ok(())
 }

@@ -1,15 +1,18 @@
-//! What can be said about element types and ranks from the graph alone, as far as rewrites need it.
+//! What can be said about element types, ranks and constancy from the graph alone, as far as rewrites need it.
 
 use std::collections::HashMap;
 
 use super::fused;
-use crate::{Attribute, DataType, Graph, Node, Value, ValueInfo};
+use crate::order::reads;
+use crate::{Attribute, DataType, Graph, Node, Tensor, Value, ValueInfo};
 
 /// Element type and rank of a value, where they are certain.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Type {
     pub(super) dtype: Option<DataType>,
     pub(super) rank: Option<usize>,
+    /// Whether it is certain that it is computed from constants alone.
+    pub(super) constant: bool,
 }
 
 /// Types of the values seen so far.
@@ -23,13 +26,15 @@ impl<'o> Types<'o> {
     /// What `graph` starts from: its inputs, its initializers, the element types that the file declares, and what is known
     /// in the graph around it. Declared ranks of intermediate values are not trusted.
     pub(super) fn of_graph(graph: &Graph, outer: Option<&'o Self>) -> Self {
-        let declared = graph.value_info.iter().map(|info| (&info.value, Type { dtype: info.dtype, rank: None }));
+        let declared = graph.value_info.iter().map(|info| (&info.value, Type { dtype: info.dtype, ..Type::default() }));
         let rank = |info: &ValueInfo| info.shape.as_ref().map(Vec::len);
-        let inputs = graph.inputs.iter().map(|info| (&info.value, Type { dtype: info.dtype, rank: rank(info) }));
-        let constants = graph
-            .initializers
+        let inputs = graph
+            .inputs
             .iter()
-            .map(|(value, tensor)| (value, Type { dtype: Some(tensor.dtype()), rank: Some(tensor.dims().len()) }));
+            .map(|info| (&info.value, Type { dtype: info.dtype, rank: rank(info), constant: false }));
+        let of =
+            |tensor: &Tensor| Type { dtype: Some(tensor.dtype()), rank: Some(tensor.dims().len()), constant: true };
+        let constants = graph.initializers.iter().map(|(value, tensor)| (value, of(tensor)));
         let own = declared.chain(inputs).chain(constants).map(|(value, known)| (value.clone(), known)).collect();
         Self { own, outer }
     }
@@ -42,12 +47,14 @@ impl<'o> Types<'o> {
 
     /// Adds the outputs of `node`.
     pub(super) fn add(&mut self, node: &Node) {
+        let constant =
+            node.domain.is_empty() && !is_random(node) && reads(node).into_iter().all(|v| self.of(Some(v)).constant);
         for (i, value) in node.outputs.iter().enumerate() {
             let Some(value) = value else { continue };
             let declared = self.of(Some(value)).dtype;
             let dtype = declared.or_else(|| self.dtype(node, i));
             let rank = if i == 0 { self.rank(node) } else { None };
-            self.own.insert(value.clone(), Type { dtype, rank });
+            self.own.insert(value.clone(), Type { dtype, rank, constant });
         }
     }
 
@@ -121,4 +128,9 @@ impl<'o> Types<'o> {
             _ => None,
         }
     }
+}
+
+/// Whether the outputs of `node` differ from run to run.
+fn is_random(node: &Node) -> bool {
+    node.operator.starts_with("Random") || matches!(node.operator.as_str(), "Bernoulli" | "Multinomial" | "Dropout")
 }
