@@ -13,10 +13,6 @@ class Step:
     logits: np.ndarray
     gradient: np.ndarray
 
-    def at(self, rows: list[int]) -> "Step":
-        """Of these samples only."""
-        return Step(self.logits[rows], self.gradient[rows])
-
 
 def step(model: torch.nn.Module, x: torch.Tensor, labels: torch.Tensor) -> Step:
     x = x.clone().requires_grad_()
@@ -32,6 +28,7 @@ def doubled(model: torch.nn.Module) -> torch.nn.Module:
     return copy.deepcopy(model.eval()).double()
 
 
-def error(found: np.ndarray, expected: np.ndarray) -> float:
-    """`|found - expected| / |expected|` over the batch."""
-    return float(np.linalg.norm(found.astype(np.float64) - expected) / np.linalg.norm(expected.astype(np.float64)))
+def errors(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """`|found - expected| / |expected|`, sample by sample."""
+    norms = lambda a: np.linalg.norm(a.astype(np.float64).reshape(len(a), -1), axis=1)
+    return norms(found.astype(np.float64) - expected) / norms(expected)
