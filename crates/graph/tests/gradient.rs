@@ -54,6 +54,41 @@ fn a_value_that_is_read_several_times() {
     check_vjp(&case);
 }
 
+/// A convolution and the normalisation behind it, from `x [batch, 2, 5]`.
+fn normalized() -> Model {
+    let mut model = model(Vec::new(), &[]);
+    let graph = &mut model.graph;
+    let info = |name: &str, channels| {
+        let dims = [Dimension::Symbol("batch".into()), Dimension::Known(channels), Dimension::Known(5)];
+        ValueInfo::new(name, DataType::Float, dims.into())
+    };
+    graph.inputs = vec![info("x", 2)];
+    graph.outputs = vec![info("z", 4)];
+    let mut weights = |name: &str, dims: &[usize], values: &Values| {
+        let numbers: Vec<f32> = Random::new(7).array(dims, values).f64().iter().map(|&v| v as f32).collect();
+        graph.initializers.insert(name.into(), Tensor::floats(dims, &numbers));
+    };
+    weights("k", &[4, 2, 3], &Values::uniform(-1.0, 1.0));
+    for name in ["scale", "shift", "mean"] {
+        weights(name, &[4], &Values::uniform(-1.0, 1.0));
+    }
+    weights("variance", &[4], &Values::uniform(0.5, 2.0));
+    graph.nodes = vec![
+        with(node("Conv", &["x", "k"], "y"), "pads", vec![1, 1]),
+        node("BatchNormalization", &["y", "scale", "shift", "mean", "variance"], "z"),
+    ];
+    model
+}
+
+#[test]
+fn constant_factors_of_a_normalization_go_into_the_weights() {
+    check_vjp(&Case::graph("normalized", normalized()).feed("x", &[2, 5], Values::uniform(-1.0, 1.0)));
+    let source = probe(Canonical::new(normalized()).unwrap(), &[("x", Array::floats(&[1, 2, 5], vec![0.5; 10]))]);
+    let derived = vjp(&source, &["z".into()], &["x".into()]).unwrap();
+    let operators: Vec<&str> = derived.model.graph.nodes.iter().map(|n| n.operator.as_str()).collect();
+    assert!(!operators.contains(&"Mul"), "{operators:?}");
+}
+
 #[test]
 fn several_outputs_and_an_inner_value_as_input() {
     let source = shaped(model(residual(), &["z"]));

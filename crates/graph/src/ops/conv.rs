@@ -30,11 +30,11 @@ impl Operator for Conv {
         match input {
             0 => {
                 let windows = windows(node, e)?;
-                if let (Some(content), Some((unscaled, factors))) = (e.constant(kernel), e.unscaled(y)) {
-                    if let Some(scaled) = scale_rows(content, &factors) {
-                        let value = e.tensor(scaled.clone());
-                        return spread(&unscaled, Kernel { value: &value, content: Some(&scaled) }, &windows, group, e);
-                    }
+                if let (Some(content), Some((unscaled, factors))) = (e.constant(kernel), e.unscaled(y))
+                    && let Some(scaled) = scale_rows(content, &factors)
+                {
+                    let value = e.tensor(scaled.clone());
+                    return spread(&unscaled, Kernel { value: &value, content: Some(&scaled) }, &windows, group, e);
                 }
                 spread(y, Kernel { value: kernel, content: e.constant(kernel) }, &windows, group, e)
             }
