@@ -12,6 +12,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 
 import nets
 
@@ -28,15 +29,17 @@ class Contender:
 
     def __init__(self, command: list[str], env: dict[str, str] | None = None):
         self.command, self.turns = command, []
+        self.errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads fills up
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE, env={**os.environ, **(env or {})}
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, cwd=HERE, env={**os.environ, **(env or {})}
         )
 
     def answer(self) -> str:
         line = self.process.stdout.readline().strip()
         if not line:
             self.process.kill()
-            raise RuntimeError(f"{' '.join(self.command)}\n{self.process.stderr.read()[-2000:]}")
+            self.errors.seek(0)
+            raise RuntimeError(f"{' '.join(self.command)}\n{self.errors.read()[-2000:]}")
         return line
 
     def ask(self, line: str) -> float:
@@ -48,6 +51,7 @@ class Contender:
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait()
+        self.errors.close()
 
 
 def gemm_file(folder: pathlib.Path) -> pathlib.Path:
