@@ -279,13 +279,15 @@ fn what_is_no_weight() {
         .weight("w", &[3, 3], -1.0, 1.0)
         .weight("number", &[], -1.0, 1.0)
         .weight("low", &[1], -9.0, -8.0)
-        .weight("dead", &[3], -1.0, 1.0)
+        .weight("threshold", &[3], -1.0, 1.0)
         .node("Mul", "x number", "a", &[])
         .node("Clip", "a low", "b", &[])
-        .node("Add", "b dead", "unused", &[])
-        .node("MatMul", "b w", "z", &[]);
+        .node("Greater", "b threshold", "above", &[])
+        .node("Cast", "above", "mask", &[("to", 1.into())])
+        .node("Mul", "b mask", "masked", &[])
+        .node("MatMul", "masked w", "z", &[]);
     let source = net.shaped();
-    assert_eq!(weights(&source), [Value::from("w"), "dead".into()]);
+    assert_eq!(weights(&source), [Value::from("w"), "threshold".into()]);
     let step = training(&source, Loss::CrossEntropy, &Wrt { weights: None, input: false }, BatchNorm::OfBatch).unwrap();
     assert_eq!(names(&step), ["w"]);
     assert!(step.gradient.is_none());
@@ -295,7 +297,11 @@ fn what_is_no_weight() {
         training(&source, Loss::CrossEntropy, &wrt, BatchNorm::OfBatch).unwrap_err().to_string()
     };
     assert!(refused("nothing").contains("\"nothing\" is no floating-point initializer"), "{}", refused("nothing"));
-    assert!(refused("dead").contains("no differentiable path leads from \"dead\""), "{}", refused("dead"));
+    assert!(
+        refused("threshold").contains("no differentiable path leads from \"threshold\""),
+        "{}",
+        refused("threshold")
+    );
     let number = Wrt { weights: Some(vec!["number".into()]), input: false };
     assert!(training(&source, Loss::CrossEntropy, &number, BatchNorm::OfBatch).is_ok(), "a choice is a choice");
 }
