@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use assay_audit::{DataSource, Dataset};
 use assay_proto::v1::{DataType, InputSpec, Tensor};
-use ndarray::{Array2, Axis, Slice};
+use ndarray::{Array2, Axis, CowArray, Slice};
 
 use crate::error::ClientError;
 
@@ -95,11 +95,20 @@ impl Samples {
         std::iter::once(range.len()).chain(self.shape.iter().copied()).map(|size| size as u64).collect()
     }
 
-    /// Fails unless the samples have the model's shape.
-    pub(crate) fn must_fit(&self, model: &str, input: &InputSpec) -> Result<(), ClientError> {
+    /// Puts three channels where the model has them, and fails unless the samples then have the model's shape.
+    pub(crate) fn fit(&mut self, model: &str, input: &InputSpec) -> Result<(), ClientError> {
         let expected = shape(input);
         if self.shape == expected {
             return Ok(());
+        }
+        let last =
+            |first: &[usize], last: &[usize]| matches!((first, last), ([c, h, w], [a, b, d]) if [c, h, w] == [d, a, b]);
+        if last(&self.shape, &expected) || last(&expected, &self.shape) {
+            let moved = assay_audit::laid_out(self.values.view(), &self.shape, &expected).map(CowArray::into_owned);
+            if let Some(values) = moved {
+                (self.values, self.shape) = (values, expected);
+                return Ok(());
+            }
         }
         Err(ClientError::Usage(format!(
             "{}: samples have shape {:?}, but {model} takes {expected:?}",
@@ -165,8 +174,19 @@ mod tests {
     }
 
     #[test]
+    fn channels_move_to_where_the_model_has_them() {
+        let values = Array2::from_shape_vec((1, 12), (0..12u8).map(f32::from).collect()).unwrap();
+        let mut samples = Samples { values, shape: vec![3, 2, 2], ..samples(vec![]) };
+        samples.fit("m", &InputSpec { shape: vec![2, 2, 3], ..input(0.0, 1.0) }).unwrap();
+        assert_eq!(samples.shape, [2, 2, 3]);
+        assert_eq!(samples.values.row(0).to_vec(), [0., 4., 8., 1., 5., 9., 2., 6., 10., 3., 7., 11.]);
+        samples.fit("m", &InputSpec { shape: vec![3, 2, 2], ..input(0.0, 1.0) }).unwrap();
+        assert_eq!(samples.values.row(0).to_vec(), (0..12u8).map(f32::from).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_wrong_shape_is_refused() {
-        let error = samples(vec![0.0; 2]).must_fit("m", &InputSpec { shape: vec![1, 2, 1], ..input(0.0, 1.0) });
-        assert!(error.unwrap_err().to_string().contains("[1, 1, 2], but m takes [1, 2, 1]"));
+        let error = samples(vec![0.0; 2]).fit("m", &InputSpec { shape: vec![2, 2], ..input(0.0, 1.0) });
+        assert!(error.unwrap_err().to_string().contains("[1, 1, 2], but m takes [2, 2]"));
     }
 }

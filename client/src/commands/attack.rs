@@ -34,8 +34,8 @@ pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdi
     }
     let model = spec::model(&command.model);
     let (info, input) = session.model(&model).await?;
-    let samples = Samples::open(path, command.data.samples)?;
-    samples.must_fit(&info.name, &input)?;
+    let mut samples = Samples::open(path, command.data.samples)?;
+    samples.fit(&info.name, &input)?;
 
     let mut progress = Progress::new();
     let mut attacked = Attacked::default();

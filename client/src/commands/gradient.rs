@@ -32,11 +32,11 @@ pub(crate) async fn run(session: &mut Session, command: &Gradient) -> Result<Ver
     let model = spec::model(&command.model);
     let (info, input) = session.model(&model).await?;
     let layout = layout(command, &input)?;
-    let samples = match &command.data.data {
+    let mut samples = match &command.data.data {
         Some(path) => Samples::open(path, command.data.samples)?,
         None => Samples::images(&command.images, &input)?,
     };
-    samples.must_fit(&info.name, &input)?;
+    samples.fit(&info.name, &input)?;
     let wanted = wanted(session, command, &info, &input, &samples).await?;
 
     let mut progress = Progress::new();

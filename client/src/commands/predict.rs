@@ -17,11 +17,11 @@ pub(crate) async fn run(session: &mut Session, command: &Predict) -> Result<Verd
     }
     let model = spec::model(&command.model);
     let (info, input) = session.model(&model).await?;
-    let samples = match &command.data.data {
+    let mut samples = match &command.data.data {
         Some(path) => Samples::open(path, command.data.samples)?,
         None => Samples::images(&command.images, &input)?,
     };
-    samples.must_fit(&info.name, &input)?;
+    samples.fit(&info.name, &input)?;
 
     let mut progress = Progress::new();
     let mut predictions = Vec::with_capacity(samples.len());

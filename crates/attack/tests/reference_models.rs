@@ -169,7 +169,7 @@ fn models_of_the_verification_competition_are_as_robust_as_in_the_reference() {
         ("convexadv_cifar_small_8px", "certified-trained/convexadv_cifar_small_8px.onnx", half),
     ] {
         // The files take normalised images; the perturbation is one of pixels.
-        let normalization = Normalization { mean: mean.to_vec(), std: std.to_vec(), axis: 1 };
+        let normalization = Normalization { mean: mean.to_vec(), std: std.to_vec(), axis: Some(1) };
         let pixels = preprocess(&Canonical::new(material.model(file)).unwrap(), &normalization).unwrap();
         let model = OnnxClassifier::from_bytes(&runtime, &pixels.to_bytes(), &ClassifierOptions::default()).unwrap();
         for eps in ["2/255", "8/255"] {

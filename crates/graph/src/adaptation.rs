@@ -46,6 +46,11 @@ pub enum Adaptation {
         /// The others.
         others: Vec<Value>,
     },
+    /// The file's input holds 8-bit integers; the hosted model takes f32 and rounds it to them.
+    InputRounded {
+        /// The file's type.
+        to: DataType,
+    },
     /// Derivatives are computed in f32, although the file's model computes in a shorter type.
     DerivativesWidened {
         /// The file's type.
@@ -77,6 +82,7 @@ impl fmt::Display for Adaptation {
                 let others: Vec<String> = others.iter().map(|value| format!("\"{value}\"")).collect();
                 write!(f, "output \"{output}\" taken as logits; not computed: {}", others.join(", "))
             }
+            Self::InputRounded { to } => write!(f, "input of {to:?} takes f32, which is rounded to it"),
             Self::DerivativesWidened { from } => write!(f, "derivatives computed in f32, the forward pass in {from:?}"),
             Self::Widened { from } => {
                 write!(

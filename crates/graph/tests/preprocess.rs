@@ -17,7 +17,7 @@ fn model(dtype: DataType, dims: &[usize]) -> Canonical {
 }
 
 fn normalization(axis: usize) -> Normalization {
-    Normalization { mean: vec![0.5, 0.25, -1.0], std: vec![0.5, 2.0, 0.25], axis }
+    Normalization { mean: vec![0.5, 0.25, -1.0], std: vec![0.5, 2.0, 0.25], axis: Some(axis) }
 }
 
 #[test]
@@ -37,8 +37,19 @@ fn every_channel_has_its_own_scale() {
 }
 
 #[test]
+fn channels_are_found_where_the_shape_says() {
+    for (found, dims) in
+        [(1, vec![3, 8, 8]), (3, vec![8, 8, 3]), (1, vec![3, 8, 3]), (1, vec![8, 4]), (3, vec![8, 8, 1])]
+    {
+        let each = |axis| Normalization { mean: vec![0.5; dims[found - 1]], std: vec![0.25], axis };
+        let model = model(DataType::Float, &dims);
+        assert_eq!(preprocess(&model, &each(None)).unwrap(), preprocess(&model, &each(Some(found))).unwrap());
+    }
+}
+
+#[test]
 fn the_derived_model() {
-    let one = Normalization { mean: vec![0.5], std: vec![0.25], axis: 1 };
+    let one = Normalization { mean: vec![0.5], std: vec![0.25], axis: Some(1) };
     insta::assert_snapshot!(preprocess(&model(DataType::Double, &[3, 2, 2]), &one).unwrap());
 }
 

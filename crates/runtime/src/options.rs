@@ -51,6 +51,9 @@ pub struct ModelInfo {
     pub metadata: BTreeMap<String, String>,
     /// Name of the input.
     pub input: String,
+    /// Smallest and largest number that the file's input can hold, where it holds 8-bit integers. The hosted model takes f32 and
+    /// rounds it to them.
+    pub whole_numbers: Option<[i16; 2]>,
     /// Name of the output.
     pub output: String,
     /// What is different between the file's model and the hosted one, in the order in which it was changed.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use assay_graph::{Adaptation, Canonical, Dim, Folded, Model, Shaped, Value};
+use assay_graph::{Adaptation, Canonical, DataType, Dim, Folded, Model, Shaped, Value};
 use sha2::{Digest, Sha256};
 
 use crate::fidelity::{self, Batches};
@@ -141,12 +141,18 @@ fn open(runtime: &OnnxRuntime, file: &Shaped, sample_shape: Option<&[usize]>) ->
 /// What the file says about its model.
 fn describe(model: &Model, input: &Value, output: &Value, adaptations: Vec<Adaptation>) -> ModelInfo {
     let weights = model.graph.initializers.values().filter(|tensor| tensor.dtype().is_float());
+    let whole_numbers = match model.graph.inputs.iter().find(|i| i.value == *input).and_then(|i| i.dtype) {
+        Some(DataType::Uint8) => Some([0, 255]),
+        Some(DataType::Int8) => Some([-128, 127]),
+        _ => None,
+    };
     ModelInfo {
         opset: model.opsets.get("").copied().unwrap_or(0),
         producer: model.producer.clone(),
         parameters: weights.map(|tensor| tensor.len() as u64).sum(),
         metadata: model.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         input: input.to_string(),
+        whole_numbers,
         output: output.to_string(),
         adaptations,
     }

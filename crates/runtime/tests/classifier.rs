@@ -11,6 +11,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use assay_graph::{DataType, Dimension, Graph, Loss, Model, Node, Normalization, Tensor, ValueInfo};
+use assay_reference::Sketch;
 use assay_runtime::{
     Class, Classifier, ClassifierOptions, Gradients, LoadCause, OnnxClassifier, OnnxRuntime, RunError,
 };
@@ -216,7 +217,7 @@ fn of_several_outputs_the_logits_are_taken() {
 fn a_normalization_becomes_part_of_the_model() {
     let Some(runtime) = support::runtime() else { return };
     let model = linear(&[&[1.0, 0.0], &[0.5, 2.0]], vec![]);
-    let normalization = Normalization { mean: vec![0.5, 0.25], std: vec![0.5, 0.125], axis: 1 };
+    let normalization = Normalization { mean: vec![0.5, 0.25], std: vec![0.5, 0.125], axis: Some(1) };
     let options = ClassifierOptions { normalization: Some(normalization.clone()), ..Default::default() };
     let inside = OnnxClassifier::from_bytes(&runtime, &model.to_bytes(), &options).unwrap();
     let outside = host(&runtime, &model);
@@ -383,5 +384,46 @@ fn the_gradient_is_the_slope_of_the_loss() {
     for ((up, down), norm) in up.loss.iter().zip(&down.loss).zip(norms) {
         let slope = (up - down) / (2.0 * step);
         assert!((slope - norm).abs() < 0.05 * norm + 1e-3, "slope {slope}, gradient {norm}");
+    }
+}
+
+/// Images with the channels last, as TensorFlow exports have them: transposed, convolved, averaged over space.
+fn channels_last() -> Vec<u8> {
+    let weights: Vec<f32> = (0..2 * 3 * 3 * 3).map(|i| ((i * 7) % 11) as f32 / 20.0 - 0.25).collect();
+    Sketch::new(&[4, 5, 3])
+        .floats("w", &[2, 3, 3, 3], &weights)
+        .node("Transpose", "x -> a", &[("perm", vec![0i64, 3, 1, 2].into())])
+        .node("Conv", "a w -> b", &[("pads", vec![1i64, 1, 1, 1].into())])
+        .node("Sigmoid", "b -> c", &[])
+        .node("Transpose", "c -> d", &[("perm", vec![0i64, 2, 3, 1].into())])
+        .node("GlobalAveragePool", "c -> e", &[])
+        .node("Flatten", "e -> y", &[])
+        .model()
+        .to_bytes()
+        .to_vec()
+}
+
+#[test]
+fn a_model_with_channels_last_is_served_and_differentiated_as_it_is() {
+    let Some(runtime) = support::runtime() else { return };
+    let options = ClassifierOptions {
+        normalization: Some(Normalization { mean: vec![0.1, 0.2, 0.3], std: vec![0.5, 1.0, 2.0], axis: None }),
+        ..ClassifierOptions::default()
+    };
+    let model = OnnxClassifier::from_bytes(&runtime, &channels_last(), &options).unwrap();
+    assert_eq!(model.spec().sample_shape, [4, 5, 3]);
+    let x = Array2::from_shape_fn((2, 60), |(i, j)| ((i * 31 + j * 7) % 17) as f32 / 16.0);
+    let labels = [Class(0), Class(1)];
+    let found = model.gradient(x.view(), Loss::CrossEntropy, &labels, None).unwrap();
+    let loss = |x: &Array2<f32>| model.gradient(x.view(), Loss::CrossEntropy, &labels, None).unwrap().loss;
+    for (sample, element) in [(0, 0), (0, 1), (0, 2), (0, 17), (1, 43), (1, 59)] {
+        let moved = |step: f32| {
+            let mut x = x.clone();
+            x[[sample, element]] += step;
+            f64::from(loss(&x)[sample])
+        };
+        let quotient = (moved(0.05) - moved(-0.05)) / 0.1;
+        let derivative = f64::from(found.gradient[[sample, element]]);
+        assert!((derivative - quotient).abs() < 2e-2 * quotient.abs() + 1e-5, "{element}: {derivative}, {quotient}");
     }
 }

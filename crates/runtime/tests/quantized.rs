@@ -145,6 +145,9 @@ fn a_model_of_bytes_takes_numbers_and_rounds_them() {
     let model = OnnxClassifier::from_bytes(&runtime, &bytes(), &ClassifierOptions::default()).unwrap();
     assert_eq!(model.spec().sample_shape, [2, 3, 1]);
     assert_eq!(model.info().input, "x");
+    assert_eq!(model.info().whole_numbers, Some([0, 255]));
+    let said: Vec<String> = model.info().adaptations.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["input of Uint8 takes f32, which is rounded to it"]);
     let Gradients::StraightThrough(nodes) = &model.spec().gradients else { panic!("{:?}", model.spec()) };
     assert_eq!(nodes.len(), 1, "{nodes:?}");
     let whole = ndarray::array![[0.0, 255.0, 3.0, 77.0, 128.0, 20.0]];

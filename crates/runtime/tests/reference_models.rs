@@ -93,7 +93,7 @@ fn cifar_models_with_their_normalisation_inside_classify_as_measured() {
         ),
     ] {
         let source = Model::load(&material.path(file), &Limits::default()).unwrap();
-        let inside = Normalization { mean: mean.to_vec(), std: std.to_vec(), axis: 1 };
+        let inside = Normalization { mean: mean.to_vec(), std: std.to_vec(), axis: Some(1) };
         let model = preprocess(&Canonical::new(source).unwrap(), &inside).unwrap();
         let model = OnnxClassifier::from_bytes(&runtime, &model.to_bytes(), &ClassifierOptions::default())
             .unwrap_or_else(|error| panic!("{file}: {error}"));

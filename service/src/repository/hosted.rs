@@ -52,6 +52,13 @@ impl Hosted {
         Ok(Self { name: name.to_owned(), version, manifest, classifier })
     }
 
+    /// Range of valid values: what `model.toml` says; else that of the bytes which the file takes; else [0, 1].
+    pub(crate) fn range(&self) -> [f32; 2] {
+        let input = &self.manifest.input;
+        let bytes = self.info().whole_numbers.filter(|_| input.mean.is_empty() && input.std.is_empty());
+        input.range.or(bytes.map(|ends| ends.map(f32::from))).unwrap_or([0.0, 1.0])
+    }
+
     /// The model itself.
     pub(crate) fn classifier(&self) -> &dyn Classifier {
         &self.classifier
@@ -105,8 +112,7 @@ fn normalization(input: &Input) -> Option<Normalization> {
         [] => vec![neutral; other.len()],
         values => values.to_vec(),
     };
-    // Channels first: the first dimension after that of the batch.
-    Some(Normalization { mean: or(mean, 0.0, std), std: or(std, 1.0, mean), axis: 1 })
+    Some(Normalization { mean: or(mean, 0.0, std), std: or(std, 1.0, mean), axis: None })
 }
 
 #[cfg(test)]

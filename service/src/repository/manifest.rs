@@ -23,24 +23,18 @@ pub(crate) struct Manifest {
 }
 
 /// The input of a model.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Input {
-    /// Range of valid values, low < high. Default [0, 1].
-    pub(crate) range: [f32; 2],
-    /// Subtracted from each channel (the first dimension of a sample) before the file sees it: one value, or one a channel. For
-    /// files without normalisation.
+    /// Range of valid values, low < high. Default [0, 1]; that of the bytes for a file that takes bytes and no normalisation.
+    pub(crate) range: Option<[f32; 2]>,
+    /// Subtracted from each channel before the file sees it: one value, or one a channel. For files without normalisation. The
+    /// channels are the first dimension of a sample, or the last where only that is 1 or 3.
     pub(crate) mean: Vec<f32>,
     /// Divides each channel after that; as `mean`, each > 0.
     pub(crate) std: Vec<f32>,
     /// Shape of one sample, for files that leave it open.
     pub(crate) shape: Option<Vec<usize>>,
-}
-
-impl Default for Input {
-    fn default() -> Self {
-        Self { range: [0.0, 1.0], mean: Vec::new(), std: Vec::new(), shape: None }
-    }
 }
 
 impl Manifest {
@@ -62,8 +56,8 @@ impl Manifest {
 
 impl Input {
     fn check(&self) -> Result<(), String> {
-        let [low, high] = self.range;
-        if !(low.is_finite() && high.is_finite() && low < high) {
+        if let Some([low, high]) = self.range.filter(|[low, high]| !(low.is_finite() && high.is_finite() && low < high))
+        {
             return Err(format!("input.range: expected two finite numbers, low < high, got [{low}, {high}]"));
         }
         if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
@@ -94,11 +88,13 @@ mod tests {
 
     #[test]
     fn what_is_said_is_kept() {
-        let manifest = read("kind = \"dense\"\nlabels = [\"a\", \"b\"]\nlogits = \"head\"\n[input]\nrange = [-1.0, 1.0]\n").unwrap();
+        let manifest =
+            read("kind = \"dense\"\nlabels = [\"a\", \"b\"]\nlogits = \"head\"\n[input]\nrange = [-1.0, 1.0]\n")
+                .unwrap();
         assert_eq!(manifest.kind, "dense");
         assert_eq!(manifest.labels, ["a", "b"]);
         assert_eq!(manifest.logits.as_deref(), Some("head"));
-        assert_eq!(manifest.input.range, [-1.0, 1.0]);
+        assert_eq!(manifest.input.range, Some([-1.0, 1.0]));
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Work {
         let mut evaluated = hosted.differentiate(&batch.view(), given.objective(), &self.cancel)?;
         self.core.metrics.pulled_back(&hosted.name, given.name(), n);
         if self.request.input.as_ref().is_some_and(|input| input.datatype() == DataType::Uint8) {
-            let [low, high] = hosted.manifest.input.range;
+            let [low, high] = hosted.range();
             let grey_level = (high - low) / 255.0;
             evaluated.gradient.mapv_inplace(|slope| slope * grey_level);
         }

@@ -15,7 +15,7 @@ pub(super) async fn model(core: &Core, request: &Request<GetModelRequest>) -> Re
     let request = request.get_ref();
     let hosted = core.find(&call, "model", &request.model, &request.version)?;
     let (spec, info, manifest) = (hosted.spec(), hosted.info(), &hosted.manifest);
-    let [low, high] = manifest.input.range;
+    let [low, high] = hosted.range();
     let limits = &core.config.limits;
     let structure = if request.structure { Some(structure(Arc::clone(&hosted)).await?) } else { None };
     let max_gradient_batch = if core.config.gradient.enabled { gradient_limit(limits, spec).0 } else { 0 };

@@ -13,7 +13,7 @@ const ENVELOPE: usize = 4096;
 
 /// What a batch for this model must look like.
 pub(super) fn expected<'a>(hosted: &'a Hosted, max_batch: usize, limit: &'static str) -> Expected<'a> {
-    Expected { sample_shape: &hosted.spec().sample_shape, range: hosted.manifest.input.range, max_batch, limit }
+    Expected { sample_shape: &hosted.spec().sample_shape, range: hosted.range(), max_batch, limit }
 }
 
 /// Most samples of one `Gradient` of this model, and the configuration key that says so: its answer must fit a message.
@@ -37,7 +37,7 @@ pub(super) fn no_gradient(hosted: &Hosted, what: &str, reason: &str) -> CallErro
 
 /// The range of the model's input.
 pub(super) fn bounds(hosted: &Hosted) -> Result<Bounds, CallError> {
-    let [low, high] = hosted.manifest.input.range;
+    let [low, high] = hosted.range();
     Bounds::new(low, high).map_err(|e| CallError::Internal(e.to_string()))
 }
 

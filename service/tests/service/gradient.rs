@@ -225,11 +225,8 @@ async fn a_deadline_stops_the_runs_that_wait() {
     // Until the graph is derived, which may take longer.
     while client.gradient(request(1)).await.is_err() {}
     let n = 16384;
-    let input = Tensor {
-        shape: vec![n as u64, 1, 28, 28],
-        datatype: DataType::Uint8.into(),
-        data: vec![100; 784 * n].into(),
-    };
+    let input =
+        Tensor { shape: vec![n as u64, 1, 28, 28], datatype: DataType::Uint8.into(), data: vec![100; 784 * n].into() };
     let objective = loss(Loss::CrossEntropy, &vec![0; n]);
     let large = GradientRequest { input: Some(input), objective, ..request(1) };
     let status = client.gradient(large).await.unwrap_err();

@@ -1,15 +1,14 @@
 //! Measuring one model.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use assay_attack::{Attack, Bounds, Budget, Cancel, Job, Outcome, SampleId, SampleOutcome, Threat};
+use assay_attack::{Attack, Budget, Cancel, Job, Outcome, SampleId, SampleOutcome, Threat};
 use assay_runtime::{Class, Gradients};
-use ndarray::{Array2, ArrayView1, Axis};
+use ndarray::{Array2, ArrayView1, Axis, CowArray, Ix2};
 
 use super::{AuditError, Log, Progress, Subject};
-use crate::data::Dataset;
+use crate::data::{Dataset, laid_out};
 use crate::event::{Attacked, Clean, Cost, Event, Example, Fate, Finding, FindingKind, ModelId, Pictures, ThreatId};
 
 /// Most elements of the samples that one job holds; it keeps a few copies of them.
@@ -21,8 +20,8 @@ pub(super) struct Model<'a> {
     subject: &'a Subject<'a>,
     data: &'a Dataset,
     seed: u64,
-    /// The data in the model's range.
-    samples: Cow<'a, Array2<f32>>,
+    /// The data in the model's layout and range.
+    samples: CowArray<'a, f32, Ix2>,
     /// Class predicted without attack; `None` where the logits are not finite.
     predictions: Vec<Option<Class>>,
     /// What became of each prediction under the threat that is being evaluated.
@@ -60,7 +59,7 @@ impl<'a> Model<'a> {
         log: &mut Log<'_>,
     ) -> Result<Self, AuditError> {
         let start = Instant::now();
-        let samples = in_bounds(data, subject.bounds);
+        let samples = as_taken(data, subject);
         let mut predictions = Vec::with_capacity(data.len());
         let mut correct = 0;
         log.stage += 1;
@@ -237,8 +236,20 @@ impl<'a> Model<'a> {
             adversarial_prediction: class(outcome.adversarial_prediction),
             linf: outcome.distance.linf,
             l2: outcome.distance.l2,
-            pictures: Pictures::draw(self.data.sample_shape(), self.subject.bounds, clean, adversarial),
+            pictures: self.pictures(clean, adversarial),
         }
+    }
+
+    /// Drawn as the data has them, channels first.
+    fn pictures(&self, clean: &ArrayView1<'_, f32>, adversarial: &ArrayView1<'_, f32>) -> Option<Pictures> {
+        let (ours, theirs) = (self.data.sample_shape(), &self.subject.classifier.spec().sample_shape);
+        let drawn = |row: &ArrayView1<'_, f32>| {
+            let row = row.insert_axis(Axis(0));
+            // A flat vector has the elements in the data's order.
+            laid_out(row, theirs, ours).map_or_else(|| row.into_owned(), CowArray::into_owned)
+        };
+        let (clean, adversarial) = (drawn(clean), drawn(adversarial));
+        Pictures::draw(ours, self.subject.bounds, &clean.row(0), &adversarial.row(0))
     }
 
     /// What the reader must know.
@@ -268,15 +279,17 @@ fn positions<T>(items: &[T], holds: impl Fn(&T) -> bool) -> BTreeSet<usize> {
     items.iter().enumerate().filter(|(_, item)| holds(item)).map(|(i, _)| i).collect()
 }
 
-/// The samples, moved from the data's range to the model's.
-fn in_bounds(data: &Dataset, bounds: Bounds) -> Cow<'_, Array2<f32>> {
-    let from = data.bounds();
+/// The samples in the model's layout, moved from the data's range to the model's. They fit: it was checked before.
+fn as_taken<'a>(data: &'a Dataset, subject: &Subject<'_>) -> CowArray<'a, f32, Ix2> {
+    let (from, bounds) = (data.bounds(), subject.bounds);
+    let samples = laid_out(data.samples().view(), data.sample_shape(), &subject.classifier.spec().sample_shape)
+        .unwrap_or_else(|| data.samples().view().into());
     if from == bounds {
-        return Cow::Borrowed(data.samples());
+        return samples;
     }
     let [low, high, from_low, from_high] = [bounds.low(), bounds.high(), from.low(), from.high()].map(f64::from);
     let scale = (high - low) / (from_high - from_low);
     let moved =
         |&value: &f32| ((low + (f64::from(value) - from_low) * scale) as f32).clamp(bounds.low(), bounds.high());
-    Cow::Owned(data.samples().map(moved))
+    samples.map(moved).into()
 }

@@ -114,7 +114,8 @@ impl Canonical {
             adaptations.push(Adaptation::BranchesTaken { nodes: taken });
         }
         batch::name(&mut model.graph);
-        quantized::widen_input(&mut model.graph, &mut walk.names);
+        let to = quantized::widen_input(&mut model.graph, &mut walk.names);
+        adaptations.extend(to.map(|to| Adaptation::InputRounded { to }));
         drop_unused(&mut model.graph);
         model.opsets.insert(String::new(), Self::OPSET);
         if model.graph.nodes.iter().any(|n| n.domain == quantized::RUNTIME) {

@@ -61,10 +61,10 @@ fn zero_like(node: &Node, dtype: DataType, scope: &mut Scope<'_>) -> Rule<Value>
 }
 
 /// Lets an only input of 8-bit integers take f32, which is rounded to them: a quantization of scale 1. Pixels between two
-/// integers are then what the file makes of the nearest one.
-pub(super) fn widen_input(graph: &mut Graph, names: &mut Names) {
-    let [input] = graph.inputs.as_mut_slice() else { return };
-    let Some(dtype @ (DataType::Uint8 | DataType::Int8)) = input.dtype else { return };
+/// integers are then what the file makes of the nearest one. The result is the type of the integers, if there were any.
+pub(super) fn widen_input(graph: &mut Graph, names: &mut Names) -> Option<DataType> {
+    let [input] = graph.inputs.as_mut_slice() else { return None };
+    let dtype = input.dtype.filter(|dtype| matches!(dtype, DataType::Uint8 | DataType::Int8))?;
     let pixels = input.value.clone();
     input.dtype = Some(DataType::Float);
     let mut fresh = |role: &str| names.fresh(&format!("{pixels}/{role}"));
@@ -77,4 +77,5 @@ pub(super) fn widen_input(graph: &mut Graph, names: &mut Names) {
     let inputs = [&pixels, &one, &zero].map(|v| Some(v.clone())).to_vec();
     let round = Node::new("QuantizeLinear", inputs, vec![Some(integers.clone())]);
     graph.nodes.insert(0, Node { name: integers.to_string(), ..round });
+    Some(dtype)
 }

@@ -14,8 +14,9 @@ pub struct Normalization {
     pub mean: Vec<f32>,
     /// Standard deviation of each channel, positive; or one for all channels.
     pub std: Vec<f32>,
-    /// The dimension that counts the channels: 1 for `[batch, channels, height, width]`, 3 for channels last.
-    pub axis: usize,
+    /// The dimension that counts the channels, for example 1 of `[batch, channels, height, width]`. Without it: 3 where the last of
+    /// four dimensions is 1 or 3 and the second is known to be neither (channels last), else 1.
+    pub axis: Option<usize>,
 }
 
 /// `model` behind `normalization`. The input keeps its name, type and shape, and takes what is normalised.
@@ -38,8 +39,9 @@ fn prepend(model: &mut Model, normalization: &Normalization) -> Rule<()> {
     let dtype = input.dtype.filter(|dtype| dtype.is_float());
     let dtype = dtype.ok_or_else(|| Cause::Unsupported(format!("input \"{pixels}\" is not floating-point")))?;
     let dims = input.shape.as_deref().unwrap_or_default();
+    let axis = normalization.axis.unwrap_or_else(|| channels(dims));
     let constants = [("mean", &normalization.mean), ("std", &normalization.std)]
-        .map(|(what, values)| per_channel(what, values, normalization.axis, dims, dtype));
+        .map(|(what, values)| per_channel(what, values, axis, dims, dtype));
     let [mean, std] = constants;
     let (mean, std) = (mean?, std?);
 
@@ -58,6 +60,14 @@ fn prepend(model: &mut Model, normalization: &Normalization) -> Rule<()> {
     }
     graph.nodes.splice(0..0, [subtract, divide]);
     Ok(())
+}
+
+/// The dimension that counts the channels of images of shape `dims`, the batch among them.
+fn channels(dims: &[Dimension]) -> usize {
+    match dims {
+        [_, Dimension::Known(second), _, Dimension::Known(1 | 3)] if !matches!(second, 1 | 3) => 3,
+        _ => 1,
+    }
 }
 
 /// `values` as a tensor that broadcasts along `axis` of the input's shape `dims`.
