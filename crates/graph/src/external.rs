@@ -29,6 +29,13 @@ impl Folder {
         Self { path: path.to_owned(), files: HashMap::new(), left: limits.tensor_bytes }
     }
 
+    /// The files that were read, in the order of their names.
+    pub(crate) fn into_files(self) -> Vec<(String, Bytes)> {
+        let mut files: Vec<_> = self.files.into_iter().collect();
+        files.sort_by(|(a, _), (b, _)| a.cmp(b));
+        files
+    }
+
     /// The bytes of `tensor` in the file `location`: `expected` of them from `offset` on.
     pub(crate) fn slice(
         &mut self,

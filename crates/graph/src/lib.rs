@@ -42,7 +42,7 @@ pub use emit::{Emit, Estimator};
 pub use error::{Cause, Kind, Rule, TransformError};
 pub use fold::Folded;
 pub use inspect::{Inspection, Layer, Weights, inspect};
-pub use load::{Limits, LoadError};
+pub use load::{Limits, LoadError, ModelFile};
 pub use loss::Loss;
 pub use lowering::Lowering;
 pub use model::{Dimension, Function, Graph, Model, Node, Value, ValueInfo};

@@ -114,7 +114,7 @@ impl Model {
     /// The bytes are no ONNX model, exceed `limits`, keep tensors in other files (use [`Model::load`]), or the graph fails
     /// [`check`](crate::check()).
     pub fn from_bytes(file: Bytes, limits: &Limits) -> Result<Self, LoadError> {
-        read(file, None, limits)
+        Ok(read(file, None, limits)?.0)
     }
 
     /// The model in the file `path`, with the tensors that it keeps in other files of the same folder.
@@ -122,9 +122,7 @@ impl Model {
     /// # Errors
     /// As [`Model::from_bytes`]; a file cannot be read; external data lies outside the model's folder.
     pub fn load(path: &Path, limits: &Limits) -> Result<Self, LoadError> {
-        let file = open(path, limits.file_bytes, "file_bytes")?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        read(file, Some(folder), limits)
+        Ok(ModelFile::load(path, limits)?.model)
     }
 
     /// The model as an ONNX file, with all tensors inside.
@@ -134,17 +132,54 @@ impl Model {
     }
 }
 
-fn read(file: Bytes, folder: Option<&Path>, limits: &Limits) -> Result<Model, LoadError> {
+/// A model with the bytes that it was made from. Each file was read once, so that what is said of the bytes, such as their
+/// hash, is said of the model.
+#[derive(Clone, Debug)]
+pub struct ModelFile {
+    /// The model.
+    pub model: Model,
+    /// Content of the model's file.
+    pub content: Bytes,
+    /// Content of the other files of its folder that it keeps tensors in, in the order of their names.
+    pub external: Vec<(String, Bytes)>,
+}
+
+impl ModelFile {
+    /// The model in `content`, as [`Model::from_bytes`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_bytes(content: Bytes, limits: &Limits) -> Result<Self, LoadError> {
+        let (model, external) = read(content.clone(), None, limits)?;
+        Ok(Self { model, content, external })
+    }
+
+    /// Reads the model in the file `path`, as [`Model::load`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(path: &Path, limits: &Limits) -> Result<Self, LoadError> {
+        let content = open(path, limits.file_bytes, "file_bytes")?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let (model, external) = read(content.clone(), Some(folder), limits)?;
+        Ok(Self { model, content, external })
+    }
+}
+
+type External = Vec<(String, Bytes)>;
+
+fn read(file: Bytes, folder: Option<&Path>, limits: &Limits) -> Result<(Model, External), LoadError> {
     within(file.len() as u64, limits.file_bytes, "file_bytes")?;
     proto::survey(&file, limits)?;
     let message = Kept::<ModelProto>::decode(file).map_err(LoadError::encoding)?;
-    let mut model = Reader::new(limits, folder).model(message)?;
+    let mut reader = Reader::new(limits, folder);
+    let mut model = reader.model(message)?;
     crate::order::sort(&mut model.graph)?;
     for function in &mut model.functions {
         crate::order::sort(&mut function.body)?;
     }
     check(&model)?;
-    Ok(model)
+    Ok((model, reader.external_files()))
 }
 
 /// Content of a regular file of at most `limit` bytes; `name` is the limit's.

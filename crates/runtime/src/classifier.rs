@@ -42,7 +42,8 @@ pub enum Gradients {
 /// What a classifier is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassifierSpec {
-    /// Hexadecimal SHA-256 of the model's file.
+    /// Hexadecimal SHA-256 of the model's file; if it keeps tensors in other files, of that digest and theirs, in the order of
+    /// their names.
     pub digest: String,
     /// Shape of one sample, without the batch dimension.
     pub sample_shape: Vec<usize>,

@@ -99,6 +99,9 @@ pub enum LoadCause {
         /// Largest difference, relative to the largest logit.
         difference: f32,
     },
+    /// Whether samples keep apart in a batch cannot be seen.
+    #[error("its logits are the same for all samples, so that a mistake would not be seen")]
+    Indistinct,
     /// It does not run.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -1,10 +1,6 @@
 //! From a file to a model that can be hosted: canonical, of known shapes, and shown to compute what the file says.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::Path;
-
-use assay_graph::{Adaptation, Canonical, DataType, Dim, Folded, Model, Shaped, Value};
+use assay_graph::{Adaptation, Canonical, DataType, Dim, Folded, Model, ModelFile, Shaped, Value};
 use sha2::{Digest, Sha256};
 
 use crate::fidelity::{self, Batches};
@@ -13,7 +9,7 @@ use crate::{ClassifierOptions, LoadCause, ModelInfo, OnnxRuntime, ProbeError, Se
 
 /// A model that is ready to be hosted.
 pub(crate) struct Prepared {
-    /// Hexadecimal SHA-256 of the file.
+    /// Hexadecimal SHA-256 of the file, and of the files that it keeps tensors in.
     pub(crate) digest: String,
     pub(crate) info: ModelInfo,
     pub(crate) model: Shaped,
@@ -33,15 +29,13 @@ pub(crate) fn prepare(
     source: Source<'_>,
     options: &ClassifierOptions,
 ) -> Result<Prepared, LoadCause> {
-    let (model, digest) = match source {
-        Source::Bytes(bytes) => {
-            (Model::from_bytes(bytes.to_vec().into(), &options.limits)?, hex(&Sha256::digest(bytes)))
-        }
-        Source::File(path) => {
-            let unreadable = |source| assay_graph::LoadError::Io { path: path.to_owned(), source };
-            (Model::load(path, &options.limits)?, digest_of(path).map_err(unreadable)?)
-        }
+    let ModelFile { model, content, external } = match source {
+        Source::Bytes(bytes) => ModelFile::from_bytes(bytes.to_vec().into(), &options.limits)?,
+        Source::File(path) => ModelFile::load(path, &options.limits)?,
     };
+    let digest = digest_of(&content, &external);
+    // A file is only read again by ONNX Runtime, to compare with, and only where its tensors are in other files.
+    let source = if external.is_empty() { Source::Bytes(&content) } else { source };
     let about = model.clone();
     let sample_shape = options.sample_shape.as_deref();
     let canonical = Canonical::new(model)?;
@@ -164,15 +158,18 @@ fn sample_dims(model: &Shaped, value: &Value) -> Vec<usize> {
     dims.iter().skip(1).map(|dim| if let Dim::Fixed(size) = dim { *size } else { 0 }).collect()
 }
 
-/// SHA-256 of a file, without holding it in memory.
-fn digest_of(file: &Path) -> io::Result<String> {
-    let (mut file, mut digest, mut buffer) = (File::open(file)?, Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&digest.finalize())),
-            n => digest.update(&buffer[..n]),
-        }
+/// SHA-256 of a model's file; of that and those of its other files, if it keeps tensors in some.
+fn digest_of(content: &[u8], external: &[(String, impl AsRef<[u8]>)]) -> String {
+    let digest = Sha256::digest(content);
+    if external.is_empty() {
+        return hex(&digest);
     }
+    let mut all = Sha256::new();
+    all.update(digest);
+    for (_, file) in external {
+        all.update(Sha256::digest(file));
+    }
+    hex(&all.finalize())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -269,3 +269,104 @@ fn models_in_bf16_and_f64_are_hosted() {
         assert_eq!(hosted.info().adaptations.is_empty(), dtype == DataType::Double, "{:?}", hosted.info().adaptations);
     }
 }
+
+/// A model of `x: [batch, 4, 6]` behind `nodes`, which give `h: [batch, 4, 6]` from it.
+fn sequence(opset: i64, nodes: Vec<Node>, constants: Vec<(&str, Tensor)>) -> Model {
+    let mut graph = Graph::default();
+    let dims = vec![Dimension::Symbol("n".into()), Dimension::Known(4), Dimension::Known(6)];
+    graph.inputs.push(ValueInfo::new("x", DataType::Float, dims));
+    graph.nodes = nodes;
+    graph.nodes.push(node("Flatten", &["h"], &["flat"]));
+    graph.nodes.push(node("MatMul", &["flat", "w"], &["y"]));
+    graph.outputs.push(ValueInfo::new("y", DataType::Float, vec![Dimension::Symbol("n".into()), Dimension::Known(3)]));
+    let weight = |i: usize| ((i * 37 % 23) as f32 - 11.0) / 11.0;
+    graph.initializers.insert("w".into(), Tensor::floats(&[24, 3], &(0..72).map(weight).collect::<Vec<_>>()));
+    graph.initializers.extend(constants.into_iter().map(|(name, tensor)| (name.into(), tensor)));
+    Model::new(opset, graph)
+}
+
+#[test]
+fn composite_operators_are_written_out_and_have_gradients() {
+    let Some(runtime) = support::runtime() else { return };
+    let attention = |inputs: &[&str], attributes: &[(&str, Attribute)]| {
+        let mut node = node("Attention", inputs, &["h"]);
+        node.attributes.extend(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        node
+    };
+    let heads = |q: i64, kv: i64| vec![("q_num_heads", Attribute::from(q)), ("kv_num_heads", Attribute::from(kv))];
+    let ramp = |n: usize| (0..n).map(|i| (i as f32 * 0.7).sin() + 1.5).collect::<Vec<_>>();
+    let allowed: Vec<u8> = (0..16).map(|i| u8::from(i % 3 != 1)).collect();
+    let mask = Tensor::new(DataType::Bool, vec![4, 4], allowed.into()).unwrap();
+    let narrow = |nodes: Vec<Node>| [vec![node("Slice", &["x", "from", "to", "axis"], &["kv"])], nodes].concat();
+    let half = || vec![("from", Tensor::ints(&[0])), ("to", Tensor::ints(&[3])), ("axis", Tensor::ints(&[2]))];
+    let group = |opset: i64, n: usize| {
+        let normal = with(node("GroupNormalization", &["x", "scale", "bias"], &["h"]), "num_groups", 2);
+        let constants = vec![("scale", Tensor::floats(&[n], &ramp(n))), ("bias", Tensor::floats(&[n], &ramp(n)))];
+        sequence(opset, vec![normal], constants)
+    };
+    let four = vec![
+        node("Reshape", &["x", "split"], &["apart"]),
+        with(node("Transpose", &["apart"], &["q"]), "perm", vec![0, 2, 1, 3]),
+        with(node("Attention", &["q", "q", "q"], &["mixed"]), "softcap", 2.0_f32),
+        with(node("Transpose", &["mixed"], &["back"]), "perm", vec![0, 2, 1, 3]),
+        node("Reshape", &["back", "together"], &["h"]),
+    ];
+    let mut four =
+        sequence(23, four, vec![("split", Tensor::ints(&[0, 4, 2, 3])), ("together", Tensor::ints(&[0, 4, 6]))]);
+    four.graph.nodes.iter_mut().for_each(|node| node.name.clear());
+    let cases = [
+        ("groups of channels", group(21, 4)),
+        (
+            "root mean square",
+            sequence(
+                23,
+                vec![node("RMSNormalization", &["x", "g"], &["h"])],
+                vec![("g", Tensor::floats(&[6], &ramp(6)))],
+            ),
+        ),
+        ("swish", sequence(24, vec![with(node("Swish", &["x"], &["h"]), "alpha", 1.5_f32)], vec![])),
+        ("gelu", sequence(20, vec![node("Gelu", &["x"], &["h"])], vec![])),
+        ("attention", sequence(23, vec![attention(&["x", "x", "x"], &heads(2, 2))], vec![])),
+        ("attention, newer", sequence(25, vec![attention(&["x", "x", "x"], &heads(3, 3))], vec![])),
+        (
+            "causal",
+            sequence(
+                23,
+                vec![attention(&["x", "x", "x"], &[heads(2, 2), vec![("is_causal", 1.into())]].concat())],
+                vec![],
+            ),
+        ),
+        (
+            "masked",
+            sequence(
+                23,
+                vec![attention(&["x", "x", "x", "m"], &[heads(2, 2), vec![("scale", 0.25_f32.into())]].concat())],
+                vec![("m", mask)],
+            ),
+        ),
+        ("shared heads", sequence(23, narrow(vec![attention(&["x", "kv", "kv"], &heads(2, 1))]), half())),
+        ("four dimensions", four),
+    ];
+    let x = Array2::from_shape_fn((2, 24), |(i, j)| ((i * 24 + j) as f32 * 0.37).sin() * 0.5 + 0.5);
+    for (name, model) in cases {
+        let hosted = load(&runtime, &model).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let found = hosted.gradient(x.view(), Loss::CrossEntropy, &[Class(0), Class(2)], None);
+        let found = found.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let loss = |x: &Array2<f32>| -> f64 {
+            let logits = hosted.logits(x.view()).unwrap().mapv(f64::from);
+            let each = logits.rows().into_iter().zip([0, 2]);
+            each.map(|(row, class)| row.iter().map(|z| z.exp()).sum::<f64>().ln() - row[class]).sum()
+        };
+        for j in [0, 7, 23, 30, 41] {
+            let at = (j / 24, j % 24);
+            let step = |by: f32| {
+                let mut x = x.clone();
+                x[at] += by;
+                loss(&x)
+            };
+            let difference = (step(0.01) - step(-0.01)) / 0.02;
+            let error = (difference - f64::from(found.gradient[at])).abs();
+            assert!(error < 2e-3 * (1.0 + difference.abs()), "{name}: {difference} and {}", found.gradient[at]);
+        }
+    }
+}

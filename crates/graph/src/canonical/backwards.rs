@@ -18,6 +18,27 @@ pub(super) fn unsaturated(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
     Ok(())
 }
 
+/// `Cast` and `CastLike` at 24: `round_mode`, which only concerns 8-bit floats.
+pub(super) fn unrounded(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
+    node.attributes.shift_remove("round_mode");
+    Ok(())
+}
+
+/// `GridSample` at 20: the modes have other names, and volumes came.
+pub(super) fn grid_modes(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
+    if scope.of(node.input(0)).rank.is_some_and(|rank| rank != 4) {
+        return Err(Cause::Unsupported("a volume; images [batch, channels, height, width] are supported".into()));
+    }
+    let mode = match node.text("mode", "linear")? {
+        "linear" => "bilinear",
+        "cubic" => "bicubic",
+        "nearest" => "nearest",
+        other => return Err(Cause::Malformed(format!("mode = \"{other}\"; linear, nearest or cubic expected"))),
+    };
+    node.attributes.insert("mode".into(), mode.into());
+    Ok(())
+}
+
 /// `Pad` at 19: the mode `wrap`.
 pub(super) fn no_wrap(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
     if node.text("mode", "constant")? == "wrap" {

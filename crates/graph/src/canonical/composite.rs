@@ -4,7 +4,7 @@
 
 use super::fused::root_mean_square;
 use super::scope::Scope;
-use crate::{Cause, DataType, Node, Rule, Tensor, Value};
+use crate::{Cause, Node, Rule, Tensor, Value};
 
 /// `GroupNormalization` at 18: with a scale and a bias for each group.
 pub(super) fn groups(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
@@ -83,76 +83,15 @@ pub(super) fn root_mean_squares(node: &mut Node, scope: &mut Scope<'_>) -> Rule<
     root_mean_square(node, scope, &x, &scale, &axes, epsilon)
 }
 
-/// `Attention` at 23: `softmax(q kᵀ scale + mask) v`, for each head. <https://onnx.ai/onnx/operators/onnx__Attention.html>
-pub(super) fn attention(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
-    refuse(node)?;
-    let dtype = scope.dtype(node)?;
-    let [mut q, mut k, mut v] = [node.required(0)?.clone(), node.required(1)?.clone(), node.required(2)?.clone()];
-    let heads = node.int("q_num_heads", 0)?;
-    if heads > 0 {
-        // [n, length, heads · size] → [n, heads, length, size].
-        let shape = scope.constant(node, "heads", Tensor::ints(&[0, 0, heads, -1]));
-        [q, k, v] = [q, k, v].map(|x| {
-            let split = scope.emit(node, "Reshape", &[&x, &shape]);
-            scope.emit_with(node, "Transpose", &[&split], &[("perm", vec![0, 2, 1, 3].into())])
-        });
-    }
-    let scale = if node.attributes.contains_key("scale") {
-        scope.constant(node, "scale", Tensor::scalar(dtype, node.float("scale", 1.0)?.into()))
-    } else {
-        let size = scope.emit_with(node, "Shape", &[&q], &[("start", 3.into())]);
-        let size = scope.emit_with(node, "Cast", &[&size], &[("to", i64::from(dtype.number()).into())]);
-        let root = scope.emit(node, "Sqrt", &[&size]);
-        scope.emit(node, "Reciprocal", &[&root])
-    };
-    let q = scope.emit(node, "Mul", &[&q, &scale]);
-    let k = scope.emit_with(node, "Transpose", &[&k], &[("perm", vec![0, 1, 3, 2].into())]);
-    let mut scores = scope.emit(node, "MatMul", &[&q, &k]);
-    if let Some(mask) = node.input(3).cloned() {
-        let summand = match scope.of(Some(&mask)).dtype {
-            Some(DataType::Bool) => {
-                let seen = scope.constant(node, "seen", Tensor::scalar(dtype, 0.0));
-                let hidden = scope.constant(node, "hidden", Tensor::scalar(dtype, f64::NEG_INFINITY));
-                scope.emit(node, "Where", &[&mask, &seen, &hidden])
-            }
-            Some(other) if other == dtype => mask,
-            other => return Err(Cause::Unsupported(format!("a mask of type {other:?}"))),
-        };
-        scores = scope.emit(node, "Add", &[&scores, &summand]);
-    }
-    let weights = scope.emit_with(node, "Softmax", &[&scores], &[("axis", (-1).into())]);
-    node.inputs = vec![Some(weights), Some(v)];
-    node.outputs.truncate(1);
+/// `Swish` at 24: `x · sigmoid(α x)`.
+pub(super) fn swish(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
+    let x = node.required(0)?.clone();
+    let alpha = Tensor::scalar(scope.dtype(node)?, node.float("alpha", 1.0)?.into());
+    let alpha = scope.constant(node, "alpha", alpha);
+    let scaled = scope.emit(node, "Mul", &[&x, &alpha]);
+    let gate = scope.emit(node, "Sigmoid", &[&scaled]);
+    node.operator = "Mul".into();
+    node.inputs = vec![Some(x), Some(gate)];
     node.attributes.clear();
-    node.operator = "MatMul".into();
-    if heads > 0 {
-        let mixed = scope.emit(node, "MatMul", &node.inputs.iter().flatten().collect::<Vec<_>>());
-        let order = [("perm", vec![0, 2, 1, 3].into())];
-        let mixed = scope.emit_with(node, "Transpose", &[&mixed], &order);
-        let merged = scope.constant(node, "merged", Tensor::ints(&[0, 0, -1]));
-        node.inputs = vec![Some(mixed), Some(merged)];
-        node.operator = "Reshape".into();
-    }
-    Ok(())
-}
-
-/// Refuses what is not written out: caches, causal masks, shared heads, soft caps and further outputs.
-fn refuse(node: &Node) -> Rule<()> {
-    let unsupported = |what: &str| Err(Cause::Unsupported(format!("{what}; export attention with older operators")));
-    if node.input(4).is_some() || node.input(5).is_some() {
-        return unsupported("past keys and values");
-    }
-    if node.int("is_causal", 0)? != 0 {
-        return unsupported("attribute \"is_causal\"");
-    }
-    if node.int("q_num_heads", 0)? != node.int("kv_num_heads", 0)? {
-        return unsupported("heads that share keys and values");
-    }
-    if node.float("softcap", 0.0)? != 0.0 {
-        return unsupported("attribute \"softcap\"");
-    }
-    if node.outputs.iter().skip(1).any(Option::is_some) {
-        return unsupported("outputs other than the first");
-    }
     Ok(())
 }

@@ -22,6 +22,7 @@
 //! [`open_batch`](crate::open_batch) opens it. An input of bytes takes f32 and is rounded to them, so that every classifier's
 //! input is floating-point.
 
+mod attention;
 mod backwards;
 mod batch;
 pub(crate) mod branches;

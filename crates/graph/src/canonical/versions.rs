@@ -1,14 +1,16 @@
 //! The history of the standard operator set, as far as it changes what a node means.
 
 use super::scope::Scope;
-use super::{backwards, composite, inputs, quantized, resize, softmax, training};
+use super::{attention, backwards, composite, inputs, quantized, resize, softmax, training};
 use crate::{Node, Rule};
 
 /// A change of one node.
 pub(super) type Rewrite = fn(&mut Node, &mut Scope<'_>) -> Rule<()>;
 
 /// The newest version of the standard operator set whose changes are known here.
-pub(super) const NEWEST: i64 = 23;
+///
+/// ONNX Runtime 1.31 reads models up to it.
+pub(super) const NEWEST: i64 = 26;
 
 /// What a version of an operator changed.
 pub(super) enum Change {
@@ -56,7 +58,6 @@ const CHANGES: &[(&str, i64, Change)] = &[
     ("Upsample", 9, Apply(inputs::scales)),
     ("Upsample", 10, Apply(resize::upsample)),
     // Backwards.
-    ("Attention", 23, Apply(composite::attention)),
     ("AveragePool", 19, Apply(backwards::undilated)),
     ("Cast", 19, Apply(backwards::unsaturated)),
     ("CastLike", 19, Apply(backwards::unsaturated)),
@@ -64,14 +65,18 @@ const CHANGES: &[(&str, i64, Change)] = &[
     ("DequantizeLinear", 19, Apply(quantized::linear)),
     ("DequantizeLinear", 21, Apply(quantized::linear)),
     ("DequantizeLinear", 23, Apply(quantized::linear)),
+    ("Attention", 23, Apply(attention::attention)),
+    ("Cast", 24, Apply(backwards::unrounded)),
+    ("CastLike", 24, Apply(backwards::unrounded)),
     ("Gelu", 20, Apply(backwards::gelu)),
-    ("GridSample", 20, Refuse("operator set 20 changed its modes")),
+    ("GridSample", 20, Apply(backwards::grid_modes)),
     ("GroupNormalization", 21, Apply(composite::channels)),
     ("Pad", 19, Apply(backwards::no_wrap)),
     ("QuantizeLinear", 19, Apply(quantized::linear)),
     ("QuantizeLinear", 21, Apply(quantized::linear)),
     ("QuantizeLinear", 23, Apply(quantized::linear)),
     ("RMSNormalization", 23, Apply(composite::root_mean_squares)),
+    ("Swish", 24, Apply(composite::swish)),
     ("Resize", 19, Apply(resize::no_symmetric)),
 ];
 
@@ -126,9 +131,11 @@ const INTRODUCED: &[(i64, &str)] = &[
     (19, "DeformConv"),
     (20, "AffineGrid Gelu ImageDecoder RegexFullMatch StringConcat StringSplit"),
     (23, "Attention RMSNormalization RotaryEmbedding"),
+    (24, "Swish TensorScatter"),
+    (26, "BitCast CumProd"),
 ];
 
-/// The version that brought `operator`; `None` if there is no such operator up to version 23.
+/// The version that brought `operator`; `None` if there is no such operator up to [`NEWEST`].
 pub(super) fn introduced(operator: &str) -> Option<i64> {
     let brought = |(_, names): &&(i64, &str)| names.split(' ').any(|name| name == operator);
     INTRODUCED.iter().find(brought).map(|(version, _)| *version)

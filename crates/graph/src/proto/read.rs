@@ -39,6 +39,11 @@ impl<'l> Reader<'l> {
         Self { limits, folder, tensor_bytes: 0, values: HashSet::new() }
     }
 
+    /// The other files that tensors were read from, in the order of their names.
+    pub(crate) fn external_files(self) -> Vec<(String, Bytes)> {
+        self.folder.map(Folder::into_files).unwrap_or_default()
+    }
+
     pub(crate) fn model(&mut self, Kept { message, rest }: Kept<ModelProto>) -> Loaded<Model> {
         let mut rest = Rest::new(rest);
         let graph = message.graph.ok_or_else(|| LoadError::encoding("it has no graph"))?;
