@@ -48,7 +48,7 @@ class Net(nn.Module):
         x = self.after(F.gelu(x) if self.modern else F.silu(x))
         first, rest = x.split([1, 63 if self.modern else 11], dim=1)
         features = [first.squeeze(1), rest.mean(1), rest.unsqueeze(1).amax(2).squeeze(1)]
-        return self.head(F.leaky_relu(torch.cat(features, 1), 0.1)).log_softmax(1)
+        return self.head(F.leaky_relu(torch.cat(features, 1).log_softmax(1), 0.1))
 
 
 def case(modern: bool) -> compare.Case:

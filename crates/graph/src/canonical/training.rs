@@ -12,7 +12,7 @@ pub(super) fn spatial(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
     Ok(())
 }
 
-/// `BatchNormalization`, always: one output, no training attributes. Networks that standardize their weights write that as a
+/// `BatchNormalization`, always: one output, no training attributes. But networks that standardize their weights write that as a
 /// batch norm in training mode: of constants it is one itself, and has nothing to do with the batch.
 pub(super) fn batch_norm(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
     let statistics = node.outputs.iter().skip(1).flatten().any(|v| scope.read.contains(v));
@@ -20,8 +20,14 @@ pub(super) fn batch_norm(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
     if statistics || (trains && !scope.of(node.input(0)).constant) {
         return Err(training());
     }
-    node.outputs.truncate(1);
-    if !trains {
+    if trains {
+        // ONNX Runtime wants all three outputs in this mode.
+        while node.outputs.len() < 3 {
+            let unread = scope.fresh(node, "statistics");
+            node.outputs.push(Some(unread));
+        }
+    } else {
+        node.outputs.truncate(1);
         node.attributes.shift_remove("training_mode");
     }
     node.attributes.shift_remove("momentum");
