@@ -1,6 +1,7 @@
 //! ListModels, GetModel and ListAttacks tell what there is.
 
-use crate::harness::{MODEL, PRUNED, Running};
+use crate::harness::{MODEL, PRUNED, Running, deploy};
+use assay_graph::{Limits, Model, Node, Value};
 use assay_proto::v1::{GetModelRequest, GradientKind, ListAttacksRequest, ListModelsRequest};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -27,6 +28,33 @@ async fn a_model_is_told_in_full() {
     assert_eq!(model.provider, "cpu");
     assert_eq!(model.gradients.unwrap().kind(), GradientKind::Exact);
     assert!(model.opset >= 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_changed_and_what_a_model_is_made_of_is_told() {
+    // The demo's model with a Softmax behind it.
+    let mut model = Model::load(&deploy("models/fashion-robust/1/model.onnx"), &Limits::default()).unwrap();
+    let logits = model.graph.outputs[0].value.clone();
+    let probabilities = Value::from("probabilities");
+    model.graph.nodes.push(Node::new("Softmax", vec![Some(logits)], vec![Some(probabilities.clone())]));
+    model.graph.outputs[0].value = probabilities;
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("soft/1");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("model.onnx"), model.to_bytes()).unwrap();
+    let models = root.path().to_owned();
+    let server = Running::with(move |config| config.models = models).await;
+    let mut client = server.client().await;
+    let mut request = GetModelRequest { model: "soft".to_owned(), ..Default::default() };
+    let model = client.get_model(request.clone()).await.unwrap().into_inner();
+    let [cut] = model.adaptations.as_slice() else { panic!("{:?}", model.adaptations) };
+    assert!(cut.contains("Softmax") && cut.contains("cut off"), "{cut}");
+    assert_eq!(model.structure, None);
+    request.structure = true;
+    let structure = client.get_model(request).await.unwrap().into_inner().structure.unwrap();
+    assert_eq!(structure.macs, structure.layers.iter().map(|layer| layer.macs).sum::<u64>());
+    assert!(structure.operators.iter().all(|count| count.operator != "Softmax" && count.nodes > 0));
+    assert_eq!(structure.layers.last().unwrap().output, [1, 10]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
