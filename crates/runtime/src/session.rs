@@ -101,7 +101,8 @@ pub(crate) fn open(
 /// The provider in `ort`'s words. Registering it fails rather than falling back.
 fn dispatch(provider: Provider) -> Result<ExecutionProviderDispatch, String> {
     let dispatch = match provider {
-        Provider::Cpu => ep::CPU::default().build(),
+        // `ort` turns the arena off unless it is told, and each run would ask the system for its memory.
+        Provider::Cpu => ep::CPU::default().with_arena_allocator(true).build(),
         Provider::Cuda { device } => {
             if !ep::CUDA::is_available().map_err(|e| e.to_string())? {
                 return Err("this build of ONNX Runtime was made without CUDA".into());
