@@ -27,7 +27,7 @@ fn fashion(runtime: &OnnxRuntime) -> OnnxClassifier {
     OnnxClassifier::load(runtime, &support::fashion(), &options).unwrap()
 }
 
-fn argmax(row: ArrayView1<'_, f32>) -> usize {
+fn argmax(row: &ArrayView1<'_, f32>) -> usize {
     (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
 
@@ -37,12 +37,12 @@ fn the_product_with_the_margins_derivative_is_the_margins_gradient() {
     let model = fashion(&runtime);
     let x = batch(11);
     let label = 3;
-    let margin = model.gradient(x.view(), Loss::Margin, &vec![Class(label); 11], None).unwrap();
+    let margin = model.gradient(x.view(), Loss::Margin, &[Class(label); 11], None).unwrap();
     let mut cotangent = Array2::zeros((11, 10));
     for (mut w, z) in cotangent.rows_mut().into_iter().zip(margin.logits.rows()) {
         let mut others = z.to_owned();
         others[label as usize] = f32::NEG_INFINITY;
-        w[argmax(others.view())] = 1.0;
+        w[argmax(&others.view())] = 1.0;
         w[label as usize] = -1.0;
     }
     let product = model.vjp(x.view(), cotangent.view()).unwrap();
