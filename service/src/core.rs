@@ -1,6 +1,9 @@
 //! What handlers share: the repository, the data sets, the limits, the places and the metrics.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    sync::Arc,
+};
 
 use assay_runtime::{ClassifierOptions, EngineOptions, Library, OnnxRuntime, Provider};
 
@@ -68,7 +71,9 @@ impl Core {
         let runtime = &self.config.runtime;
         // Every prediction that is let in finds room: each may be split among the sessions, and the largest into more runs.
         let split = self.config.concurrency.predictions * runtime.sessions;
-        let largest = self.config.limits.max_batch.div_ceil(runtime.batch);
+        // A memory limit may leave one sample to a run.
+        let run = if runtime.memory_bytes.is_some() { 1 } else { runtime.batch };
+        let largest = self.config.limits.max_batch.div_ceil(run);
         let engine = EngineOptions {
             // Validated with the configuration.
             provider: runtime.provider.parse::<Provider>().unwrap_or_default(),
@@ -78,7 +83,12 @@ impl Core {
             queue: at_least_one(split + largest),
             ..EngineOptions::default()
         };
-        let options = ClassifierOptions { engine, max_batch: self.batch(), ..ClassifierOptions::default() };
+        let options = ClassifierOptions {
+            engine,
+            max_batch: self.batch(),
+            memory: runtime.memory_bytes.and_then(NonZeroU64::new),
+            ..ClassifierOptions::default()
+        };
         self.repository.load(&self.runtime, &options, &self.metrics);
         self.metrics.loaded(&self.repository);
         self.lifecycle.set_loaded();

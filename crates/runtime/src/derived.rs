@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_graph::{Loss, Model, ShapeError, Shaped, TransformError, Value, gradient, vjp};
 use ndarray::{Array1, s};
+use ort::session::Session;
 
+use crate::memory::Budget;
 use crate::session::{Array, Tensors};
-use crate::{Class, Engine, EngineOptions, Objective, OnnxRuntime, RunError};
+use crate::{Class, Engine, EngineOptions, LoadCause, Objective, OnnxRuntime, RunError};
 
 /// The function of the logits that is differentiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +34,8 @@ impl fmt::Display for Of {
 /// A gradient graph and the sessions that run it, with the names of its inputs and outputs.
 pub(crate) struct Derived {
     pub(crate) engine: Engine,
+    /// Most samples of one run.
+    pub(crate) most: usize,
     /// Input: classes, i64 `[n]`; none for a cotangent.
     pub(crate) labels: Option<String>,
     /// Input: classes, i64 `[n]`; for a loss that has targets.
@@ -46,19 +50,17 @@ pub(crate) struct Derived {
     pub(crate) gradient: String,
 }
 
-/// What was derived from one model so far.
+/// What was derived from one model so far, or why it could not be.
 #[derive(Default)]
-pub(crate) struct Cache(Mutex<HashMap<Of, Arc<Derived>>>);
+pub(crate) struct Cache(Mutex<HashMap<Of, Result<Arc<Derived>, RunError>>>);
 
 impl Cache {
-    /// The sessions of the gradient of `of`, made when they are first asked for. `open` says whether the model is still
-    /// hosted.
+    /// The sessions of the gradient of `of`, which `make` makes when they are first asked for. `open` says whether the model
+    /// is still hosted.
     pub(crate) fn get(
         &self,
         of: Of,
-        model: &Shaped,
-        runtime: &OnnxRuntime,
-        options: &EngineOptions,
+        make: impl FnOnce() -> Result<Derived, RunError>,
         open: impl Fn() -> bool,
     ) -> Result<Arc<Derived>, RunError> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,16 +68,19 @@ impl Cache {
             return Err(RunError::Unloaded);
         }
         if let Some(derived) = all.get(&of) {
-            return Ok(Arc::clone(derived));
+            return derived.clone();
         }
-        let derived = Arc::new(Derived::new(of, model, runtime, options)?);
-        all.insert(of, Arc::clone(&derived));
-        Ok(derived)
+        let derived = make().map(Arc::new);
+        // That a model has no gradient does not change; another failure may pass.
+        if matches!(derived, Ok(_) | Err(RunError::NoGradient(_))) {
+            all.insert(of, derived.clone());
+        }
+        derived
     }
 
     /// Closes all sessions.
     pub(crate) fn close(&self) {
-        for derived in self.0.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for derived in self.0.lock().unwrap_or_else(PoisonError::into_inner).values().flatten() {
             derived.engine.close();
         }
     }
@@ -99,17 +104,28 @@ impl Derived {
         }
     }
 
-    fn new(of: Of, model: &Shaped, runtime: &OnnxRuntime, options: &EngineOptions) -> Result<Self, RunError> {
+    pub(crate) fn new(
+        of: Of,
+        model: &Shaped,
+        runtime: &OnnxRuntime,
+        options: &EngineOptions,
+        budget: &Budget,
+    ) -> Result<Self, RunError> {
         let start = |graph: &Model| {
-            Engine::start(runtime, &graph.to_bytes(), options)
-                .map_err(|e| RunError::Runtime(format!("the gradient graph of {of}: {e}")))
+            let most = |session: &mut Session, provider| budget.most(session, provider);
+            Engine::start_and(runtime, &graph.to_bytes(), options, most).map_err(|cause: LoadCause| {
+                let text = format!("the gradient graph of {of}: {cause}");
+                if matches!(cause, LoadCause::Memory(_)) { RunError::NoGradient(text) } else { RunError::Runtime(text) }
+            })
         };
         let missing = |e: TransformError| RunError::NoGradient(e.to_string());
         match of {
             Of::Loss(loss) => {
                 let graph = gradient(model, loss).map_err(missing)?;
+                let (engine, most) = start(&graph.model)?;
                 Ok(Self {
-                    engine: start(&graph.model)?,
+                    engine,
+                    most,
                     labels: Some(graph.labels.to_string()),
                     targets: graph.targets.map(|targets| targets.to_string()),
                     cotangent: None,
@@ -123,8 +139,10 @@ impl Derived {
                 let (logits, input) = (model.logits().map_err(odd)?, model.input().map_err(odd)?);
                 let graph = vjp(model, std::slice::from_ref(logits), std::slice::from_ref(input)).map_err(missing)?;
                 let only = |values: Vec<Value>| values.first().map(ToString::to_string);
+                let (engine, most) = start(&graph.model)?;
                 Ok(Self {
-                    engine: start(&graph.model)?,
+                    engine,
+                    most,
                     labels: None,
                     targets: None,
                     cotangent: only(graph.cotangents),

@@ -172,13 +172,23 @@ impl Engine {
     /// # Errors
     /// ONNX Runtime refuses the model, or the provider is not available and `fallback` is not set.
     pub fn start(runtime: &OnnxRuntime, bytes: &[u8], options: &EngineOptions) -> Result<Self, SessionError> {
+        Self::start_and(runtime, bytes, options, |_, _| Ok(())).map(|(engine, ())| engine)
+    }
+
+    /// [`Engine::start`] that looks at the first session, before there are others. `look` gets what it runs on too.
+    pub(crate) fn start_and<T, E: From<SessionError>>(
+        runtime: &OnnxRuntime,
+        bytes: &[u8],
+        options: &EngineOptions,
+        look: impl FnOnce(&mut Session, Provider) -> Result<T, E>,
+    ) -> Result<(Self, T), E> {
         let mut settings = SessionSettings {
             provider: options.provider,
             intra_threads: options.threads(),
             spinning: options.spinning,
             optimized: true,
         };
-        let first = match session::open(runtime, Source::Bytes(bytes), &settings) {
+        let mut first = match session::open(runtime, Source::Bytes(bytes), &settings) {
             Err(SessionError::Provider { provider, reason }) if options.fallback && provider != Provider::Cpu => {
                 tracing::warn!(%provider, %reason, "the provider is not available: falling back to the processor");
                 settings.provider = Provider::Cpu;
@@ -186,6 +196,7 @@ impl Engine {
             }
             other => other?,
         };
+        let seen = look(&mut first, settings.provider)?;
         let mut sessions = vec![first];
         for _ in 1..options.sessions.get() {
             sessions.push(session::open(runtime, Source::Bytes(bytes), &settings)?);
@@ -202,7 +213,7 @@ impl Engine {
                 .map_err(|e| SessionError::Refused(format!("no thread for a session: {e}")))?;
             engine.threads.push(thread);
         }
-        Ok(engine)
+        Ok((engine, seen))
     }
 
     /// What it runs on, which is the processor after a fallback.

@@ -1,9 +1,14 @@
-//! The only unsafe code of the house: what must happen to the process and the library before `ort` takes over.
+//! The only unsafe code of the house: what must happen to the process and the library before `ort` takes over, and what `ort`
+//! does not ask it.
 
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char};
 use std::path::Path;
+use std::ptr::null_mut;
+
+use ort::AsPointer;
+use ort::memory::Allocator;
 
 /// Tells ONNX Runtime not to report usage. Its official builds for Linux do so from 1.29 on, and they read this variable
 /// while the environment is created, before `with_telemetry(false)` can take effect.
@@ -46,4 +51,36 @@ pub(crate) fn version(path: &Path) -> Result<String, Unloadable> {
     }
     // SAFETY: not null, and ended by a zero as the header promises.
     Ok(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}
+
+/// Bytes that an arena hands out now, and the most that it has ever handed out at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InUse {
+    pub(crate) now: u64,
+    pub(crate) most: u64,
+}
+
+/// The statistics of an arena. An allocator without an arena has none, which is an error.
+pub(crate) fn in_use(allocator: &Allocator) -> Result<InUse, String> {
+    let api = ort::api();
+    let mut pairs = null_mut();
+    // SAFETY: the allocator lives as long as its borrow; `pairs` is a place for the table that the call makes.
+    let status = unsafe { (api.AllocatorGetStats)(allocator.ptr(), &raw mut pairs) };
+    // SAFETY: the status is the one that the call above gave, and is used once.
+    unsafe { ort::Error::<()>::result_from_status(status) }.map_err(|e| e.to_string())?;
+    if pairs.is_null() {
+        return Err("it gives no statistics".into());
+    }
+    let number = |key: &CStr| {
+        // SAFETY: the table is not null and not released yet; the key ends with a zero.
+        let text = unsafe { (api.GetKeyValue)(pairs, key.as_ptr()) };
+        // SAFETY: not null, and ended by a zero, as the header promises, for as long as the table lives.
+        let text = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) });
+        text.and_then(|text| text.to_str().ok()?.parse().ok())
+            .ok_or_else(|| format!("its statistics have no number {}", key.to_string_lossy()))
+    };
+    let (now, most) = (number(c"InUse"), number(c"MaxInUse"));
+    // SAFETY: the table is the caller's to release, and is not used after.
+    unsafe { (api.ReleaseKeyValuePairs)(pairs) };
+    Ok(InUse { now: now?, most: most? })
 }

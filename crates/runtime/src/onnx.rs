@@ -9,6 +9,7 @@ use assay_graph::{Gradient, Inspection, Loss, Lowering, Shaped, gradient, inspec
 use ndarray::{Array2, ArrayView2, CowArray, Ix2, s};
 
 use crate::derived::{Cache, Derived, Of};
+use crate::memory::Budget;
 use crate::prepare::{Prepared, prepare};
 use crate::session::{Array, Source, Tensors};
 use crate::{
@@ -25,7 +26,10 @@ pub struct OnnxClassifier {
     info: ModelInfo,
     runtime: OnnxRuntime,
     options: EngineOptions,
-    max_batch: usize,
+    /// What one run of any graph may take.
+    budget: Budget,
+    /// Most samples of one forward run.
+    most: usize,
     /// The batch size of every run, if the model fixes it.
     fixed_batch: Option<usize>,
     /// What gradients are derived from.
@@ -66,11 +70,23 @@ impl OnnxClassifier {
         // Its scale is that of the whole batch: only alone does a sample's result not depend on the others.
         let mixes = model.model().graph.nodes.iter().any(|n| n.operator == "DynamicQuantizeLinear");
         let max_batch = if mixes { 1 } else { options.max_batch.get() };
-        let forward = Engine::start(runtime, &model.model().to_bytes(), &options.engine)?;
+        let fixed_batch = model.canonical().fixed_batch();
+        let budget = Budget {
+            bytes: options.memory,
+            batch: max_batch,
+            fixed: fixed_batch,
+            input: info.input.clone(),
+            sample_shape: sample_shape.clone(),
+            classes,
+        };
+        let (forward, most) =
+            Engine::start_and(runtime, &model.model().to_bytes(), &options.engine, |session, provider| {
+                budget.most(session, provider)
+            })?;
         // After a fallback the gradients run where the forward pass does.
         let engine_options = EngineOptions { provider: forward.provider(), ..options.engine.clone() };
         let provider = forward.provider().to_string();
-        let model = model.lowered_for(match forward.provider() {
+        let derivable = derivable.lowered_for(match forward.provider() {
             Provider::Cpu => Lowering::Cpu,
             Provider::Cuda { .. } => Lowering::Cuda,
         });
@@ -79,8 +95,9 @@ impl OnnxClassifier {
             info,
             runtime: runtime.clone(),
             options: engine_options,
-            max_batch,
-            fixed_batch: model.canonical().fixed_batch(),
+            budget,
+            most,
+            fixed_batch,
             model: derivable,
             forward,
             derived: Cache::default(),
@@ -110,7 +127,7 @@ impl OnnxClassifier {
         reply: impl FnOnce(Result<Array2<f32>, RunError>) + Send + 'static,
     ) -> Ticket {
         let n = x.nrows();
-        let (mut chunks, sizes) = match self.chunks(x.into()) {
+        let (mut chunks, sizes) = match self.chunks(x.into(), self.most) {
             Ok((chunks, _)) if chunks.is_empty() => {
                 reply(Ok(Array2::zeros((0, self.spec.classes))));
                 return Ticket::done();
@@ -155,8 +172,8 @@ impl OnnxClassifier {
             return Ok(Evaluated { logits, loss: Vec::new(), gradient });
         }
         let derived = self.derived(of)?;
-        let (mut chunks, sizes) = self.chunks(x.view().into())?;
-        for (chunk, range) in chunks.iter_mut().zip(self.ranges(n)) {
+        let (mut chunks, sizes) = self.chunks(x.view().into(), derived.most)?;
+        for (chunk, range) in chunks.iter_mut().zip(self.ranges(n, derived.most)) {
             chunk.extend(derived.inputs(objective, range));
         }
         self.fill(&mut chunks);
@@ -174,7 +191,8 @@ impl OnnxClassifier {
 
     /// The sessions of the gradient of `of`, made when they are first asked for.
     fn derived(&self, of: Of) -> Result<Arc<Derived>, RunError> {
-        self.derived.get(of, &self.model, &self.runtime, &self.options, || !self.forward.is_closed())
+        let make = || Derived::new(of, &self.model, &self.runtime, &self.options, &self.budget);
+        self.derived.get(of, make, || !self.forward.is_closed())
     }
 
     /// Whether the objective fits the model and `n` samples, and which graph it needs.
@@ -236,10 +254,10 @@ impl OnnxClassifier {
         }
     }
 
-    fn ranges(&self, n: usize) -> Vec<Range<usize>> {
+    fn ranges(&self, n: usize, most: usize) -> Vec<Range<usize>> {
         match self.fixed_batch {
             Some(size) => (0..n).step_by(size).map(|from| from..n.min(from + size)).collect(),
-            None => ranges(n, self.max_batch, self.options.sessions.get()),
+            None => ranges(n, most, self.options.sessions.get()),
         }
     }
 
@@ -250,10 +268,10 @@ impl OnnxClassifier {
         }
     }
 
-    /// The batch as inputs of runs of at most `max_batch` samples, and the number of rows that each run gives.
-    fn chunks(&self, x: CowArray<'_, f32, Ix2>) -> Result<(Vec<Tensors>, Vec<usize>), RunError> {
+    /// The batch as inputs of runs of at most `most` samples, and the number of rows that each run gives.
+    fn chunks(&self, x: CowArray<'_, f32, Ix2>, most: usize) -> Result<(Vec<Tensors>, Vec<usize>), RunError> {
         self.check_width(x.ncols())?;
-        let ranges = self.ranges(x.nrows());
+        let ranges = self.ranges(x.nrows(), most);
         let sizes = ranges.iter().map(|range| self.fixed_batch.unwrap_or(range.len())).collect();
         let chunks = match ranges.len() {
             1 => vec![self.inputs(x)?],
@@ -279,7 +297,7 @@ impl Classifier for OnnxClassifier {
     }
 
     fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
-        let (mut chunks, sizes) = self.chunks(x.into())?;
+        let (mut chunks, sizes) = self.chunks(x.into(), self.most)?;
         if chunks.is_empty() {
             return Ok(Array2::zeros((0, self.spec.classes)));
         }

@@ -1,11 +1,11 @@
 //! How to host a model, and what can be said about it or went wrong.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 
 use assay_graph::{Adaptation, CanonicalError, Limits, Normalization, ShapeError, TransformError};
 
-use crate::{EngineOptions, ProbeError, RunError, SessionError};
+use crate::{EngineOptions, MemoryError, ProbeError, RunError, SessionError};
 
 /// How to host a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,10 @@ pub struct ClassifierOptions {
     /// Most samples of one run. Larger batches are split. A dynamically quantized model runs one sample at a time, because its scales
     /// are those of the whole batch.
     pub max_batch: NonZeroUsize,
+    /// Bytes that one session may have in use, its weights included; `None`: as many as `max_batch` samples take. Each graph, the
+    /// forward pass and each gradient, is measured when its sessions are opened, and gets the largest runs that fit. A run's
+    /// inputs and results outside of ONNX Runtime, and memory that its arena keeps between its blocks, come on top.
+    pub memory: Option<NonZeroU64>,
     /// What the file's model expects to be done to pixels: it becomes part of the hosted model, which then takes pixels.
     pub normalization: Option<Normalization>,
     /// Shape of one sample, without the batch dimension, for a file that leaves it open.
@@ -30,6 +34,7 @@ impl Default for ClassifierOptions {
         Self {
             engine: EngineOptions::default(),
             max_batch: NonZeroUsize::MIN.saturating_add(63),
+            memory: None,
             normalization: None,
             sample_shape: None,
             logits: None,
@@ -102,6 +107,9 @@ pub enum LoadCause {
     /// Whether samples keep apart in a batch cannot be seen.
     #[error("its logits are the same for all samples, so that a mistake would not be seen")]
     Indistinct,
+    /// A session cannot keep within its memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// It does not run.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -76,6 +76,12 @@ pub struct Runtime {
     pub sessions: usize,
     /// Samples of one run of a session, 1 to 65536; larger batches are split. Default 64.
     pub batch: usize,
+    /// Bytes that one session may have in use, its weights included, 1048576 (1 MiB) to 1125899906842624 (1 PiB). Batches that need
+    /// more are split; a model of which one sample needs more is not loaded, and a gradient of which one does is refused.
+    /// Each model has `sessions` sessions for the forward pass and as many for each loss that is asked for. Unset: what `batch`
+    /// samples take. Default unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 /// What one request may ask for.
@@ -170,6 +176,7 @@ impl Default for Config {
                 threads: None,
                 sessions: 2,
                 batch: 64,
+                memory_bytes: None,
             },
             limits: Limits {
                 max_message_bytes: 64 << 20,

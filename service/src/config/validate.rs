@@ -74,6 +74,7 @@ impl Config {
             self.runtime.threads.and_then(|threads| within("runtime.threads", threads, 1, 1024)),
             within("runtime.sessions", self.runtime.sessions, 1, 256),
             within("runtime.batch", self.runtime.batch, 1, 65_536),
+            self.runtime.memory_bytes.and_then(|bytes| within("runtime.memory_bytes", bytes, 1 << 20, 1 << 50)),
             within("limits.max_message_bytes", limits.max_message_bytes, 1024, i32::MAX as usize),
             within("limits.max_batch", limits.max_batch, 1, 1 << 20),
             within("limits.max_gradient_batch", limits.max_gradient_batch, 1, 1 << 20),
@@ -139,6 +140,16 @@ mod tests {
         let message = config.validate().unwrap_err().to_string();
         assert!(message.contains("`limits.default_deadline_seconds` is 600 from the program"), "{message}");
         assert!(message.contains("at most 5"), "{message}");
+    }
+
+    #[test]
+    fn a_memory_limit_is_bytes_and_not_megabytes() {
+        let mut config = Config::default();
+        config.runtime.memory_bytes = Some(512);
+        let message = config.validate().unwrap_err().to_string();
+        assert!(message.contains("`runtime.memory_bytes` is 512 from the program; expected 1048576 to"), "{message}");
+        config.runtime.memory_bytes = Some(512 << 20);
+        assert_eq!(config.validate(), Ok(()));
     }
 
     #[test]
