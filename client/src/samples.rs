@@ -104,7 +104,7 @@ impl Samples {
         let last =
             |first: &[usize], last: &[usize]| matches!((first, last), ([c, h, w], [a, b, d]) if [c, h, w] == [d, a, b]);
         if last(&self.shape, &expected) || last(&expected, &self.shape) {
-            let moved = assay_audit::laid_out(self.values.view(), &self.shape, &expected).map(CowArray::into_owned);
+            let moved = assay_audit::laid_out(&self.values.view(), &self.shape, &expected).map(CowArray::into_owned);
             if let Some(values) = moved {
                 (self.values, self.shape) = (values, expected);
                 return Ok(());

@@ -342,15 +342,15 @@ fn the_shipped_images_are_read() {
 #[test]
 fn three_channels_move_to_where_a_model_has_them_and_nothing_else_moves() {
     let rows = Array2::from_shape_fn((2, 12), |(i, j)| (100 * i + j) as f32);
-    let last = assay_audit::laid_out(rows.view(), &[3, 2, 2], &[2, 2, 3]).unwrap();
+    let last = assay_audit::laid_out(&rows.view(), &[3, 2, 2], &[2, 2, 3]).unwrap();
     assert_eq!(last.row(1).to_vec(), [100., 104., 108., 101., 105., 109., 102., 106., 110., 103., 107., 111.]);
-    assert_eq!(assay_audit::laid_out(last.view(), &[2, 2, 3], &[3, 2, 2]).unwrap(), rows);
+    assert_eq!(assay_audit::laid_out(&last.view(), &[2, 2, 3], &[3, 2, 2]).unwrap(), rows);
     for (from, to) in
         [(&[3, 2, 2][..], &[3, 2, 2][..]), (&[3, 2, 2], &[12]), (&[1, 3, 4], &[3, 4, 1]), (&[3, 4], &[3, 1, 4])]
     {
-        assert_eq!(assay_audit::laid_out(rows.view(), from, to).unwrap(), rows, "{from:?} {to:?}");
+        assert_eq!(assay_audit::laid_out(&rows.view(), from, to).unwrap(), rows, "{from:?} {to:?}");
     }
     for to in [&[2, 3, 2][..], &[2, 6], &[11], &[4, 1, 3]] {
-        assert!(assay_audit::laid_out(rows.view(), &[3, 2, 2], to).is_none(), "{to:?}");
+        assert!(assay_audit::laid_out(&rows.view(), &[3, 2, 2], to).is_none(), "{to:?}");
     }
 }

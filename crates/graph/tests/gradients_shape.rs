@@ -269,7 +269,7 @@ fn resizes_in_other_ranks_and_along_other_axes() {
 
 #[test]
 fn resizes_that_are_refused_say_why() {
-    let base = || resize(&[2, 3, 4]).absent().constant(Array::floats(&[4], vec![1.0, 1.0, 2.0, 2.0]));
+    let _base = || resize(&[2, 3, 4]).absent().constant(Array::floats(&[4], vec![1.0, 1.0, 2.0, 2.0]));
     let policy = resize(&[2, 3, 4]).absent().absent().ints(&[5, 6]).set("axes", vec![2, 3]);
     let policy = policy.set("keep_aspect_ratio_policy", "not_larger");
     check_refused(&policy, &["(Resize)", "keep_aspect_ratio_policy not_larger"]);

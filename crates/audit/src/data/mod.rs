@@ -157,8 +157,8 @@ impl Dataset {
 /// They fit as they are where the shapes are equal once dimensions of size 1 are left out, or where `to` is a flat vector of as
 /// many elements. Images of three channels are reordered between `[3, h, w]` and `[h, w, 3]`, where the shapes say so.
 #[must_use]
-pub fn laid_out<'a>(samples: ArrayView2<'a, f32>, from: &[usize], to: &[usize]) -> Option<CowArray<'a, f32, Ix2>> {
-    let Layout::Permuted { shape, axes } = layout(from, to)? else { return Some(samples.into()) };
+pub fn laid_out<'a>(samples: &ArrayView2<'a, f32>, from: &[usize], to: &[usize]) -> Option<CowArray<'a, f32, Ix2>> {
+    let Layout::Permuted { shape, axes } = layout(from, to)? else { return Some((*samples).into()) };
     let n = samples.nrows();
     let images = samples.to_shape((n, shape[0], shape[1], shape[2])).ok()?;
     let images = images.permuted_axes([0, axes[0] + 1, axes[1] + 1, axes[2] + 1]);

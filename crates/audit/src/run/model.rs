@@ -246,7 +246,7 @@ impl<'a> Model<'a> {
         let drawn = |row: &ArrayView1<'_, f32>| {
             let row = row.insert_axis(Axis(0));
             // A flat vector has the elements in the data's order.
-            laid_out(row, theirs, ours).map_or_else(|| row.into_owned(), CowArray::into_owned)
+            laid_out(&row, theirs, ours).map_or_else(|| row.into_owned(), CowArray::into_owned)
         };
         let (clean, adversarial) = (drawn(clean), drawn(adversarial));
         Pictures::draw(ours, self.subject.bounds, &clean.row(0), &adversarial.row(0))
@@ -282,7 +282,7 @@ fn positions<T>(items: &[T], holds: impl Fn(&T) -> bool) -> BTreeSet<usize> {
 /// The samples in the model's layout, moved from the data's range to the model's. They fit: it was checked before.
 fn as_taken<'a>(data: &'a Dataset, subject: &Subject<'_>) -> CowArray<'a, f32, Ix2> {
     let (from, bounds) = (data.bounds(), subject.bounds);
-    let samples = laid_out(data.samples().view(), data.sample_shape(), &subject.classifier.spec().sample_shape)
+    let samples = laid_out(&data.samples().view(), data.sample_shape(), &subject.classifier.spec().sample_shape)
         .unwrap_or_else(|| data.samples().view().into());
     if from == bounds {
         return samples;

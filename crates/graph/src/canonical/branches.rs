@@ -18,16 +18,17 @@ pub(crate) fn take(
     let mut todo: Vec<Node> = std::mem::take(&mut graph.nodes).into_iter().rev().collect();
     while let Some(mut node) = todo.pop() {
         let known = |value: &Value| graph.initializers.get(value).cloned().or_else(|| constant(value));
-        if node.domain.is_empty() && node.operator == "If" {
-            if let Some(condition) = node.input(0).and_then(known).and_then(|tensor| tensor.to_i64()) {
-                let (label, original) = (node.label().to_owned(), node.clone());
-                // The branch may hold such nodes itself.
-                let (nodes, constants) = branch(node, &condition, names).map_err(|cause| (original, cause))?;
-                graph.initializers.extend(constants);
-                todo.extend(nodes.into_iter().rev());
-                taken.push(label);
-                continue;
-            }
+        if node.domain.is_empty()
+            && node.operator == "If"
+            && let Some(condition) = node.input(0).and_then(known).and_then(|tensor| tensor.to_i64())
+        {
+            let (label, original) = (node.label().to_owned(), node.clone());
+            // The branch may hold such nodes itself.
+            let (nodes, constants) = branch(node, &condition, names).map_err(|cause| (original, cause))?;
+            graph.initializers.extend(constants);
+            todo.extend(nodes.into_iter().rev());
+            taken.push(label);
+            continue;
         }
         for attribute in node.attributes.values_mut() {
             if let Attribute::Graph(inner) = attribute {

@@ -40,7 +40,7 @@ impl Layout {
         let mut places = Vec::new();
         let mut prefix = 1_usize;
         for (axis, &dim) in to.iter().enumerate() {
-            if prefix > 0 && outside % prefix == 0 {
+            if prefix > 0 && outside.is_multiple_of(prefix) {
                 let before = outside / prefix;
                 if before > 0 && dim > 0 && dim % (before * size) == 0 {
                     places.push(Self { axis, before, after: dim / (before * size) });
