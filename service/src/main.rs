@@ -85,7 +85,7 @@ async fn serve(config: Config, addresses_file: Option<&Path>) -> Result<(), Serv
         tokio::spawn(async move {
             signals.next().await;
             tracing::warn!("second signal: exiting at once");
-            std::process::exit(1);
+            assay_runtime::exit_at_once(1);
         });
     };
     server.run(stop).await

@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int};
 use std::path::Path;
 use std::ptr::null_mut;
 
@@ -21,6 +21,19 @@ pub(crate) fn disable_telemetry() {
         // take a lock. It runs once, before the library starts and so before ONNX Runtime has any thread.
         unsafe { std::env::set_var(VARIABLE, "1") };
     }
+}
+
+unsafe extern "C" {
+    fn _exit(status: c_int) -> !;
+}
+
+/// Ends the process with `status` while sessions run.
+///
+/// `std::process::exit` runs the destructors of ONNX Runtime's library, under the threads that are still in it: now and then
+/// such an exit ends in a crash, with a signal in place of the status. Nothing is flushed; standard error has no buffer.
+pub fn exit_at_once(status: i32) -> ! {
+    // SAFETY: the type is that of the C libraries of all platforms. It takes a number, and does not return.
+    unsafe { _exit(status) }
 }
 
 /// Why a file is not ONNX Runtime.
