@@ -57,7 +57,8 @@ fn operators(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut naming = false;
     for line in code.lines() {
-        if !naming && !line.trim_start().starts_with("//") {
+        let names_itself = naming || line.contains(": Function = ");
+        if !names_itself && !line.trim_start().starts_with("//") {
             found.extend(line.split('"').skip(1).step_by(2).filter(|w| is_operator(w)).map(str::to_owned));
         }
         naming = line.contains("fn name(&self)");

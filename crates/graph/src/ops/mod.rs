@@ -1,4 +1,5 @@
-//! The operators: one file each with everything that is known about it, and the table that lists them.
+//! The operators: one file each with everything that is known about it, and the table that lists them. Smooth functions of
+//! one number, which differ in a formula, share the file `functions.rs`.
 //!
 //! To add an operator, write its file and its line in [`OPERATORS`]; nothing else changes. An operator that is not in the
 //! table, or an attribute that its file does not handle, is refused by name.
@@ -46,13 +47,7 @@ mod sketch;
 mod window;
 
 mod abs;
-mod acos;
-mod acosh;
 mod add;
-mod asin;
-mod asinh;
-mod atan;
-mod atanh;
 mod average_pool;
 mod batch_normalization;
 mod cast;
@@ -61,8 +56,6 @@ mod clip;
 mod concat;
 mod conv;
 mod conv_transpose;
-mod cos;
-mod cosh;
 mod cum_sum;
 mod depth_to_space;
 mod dequantize_linear;
@@ -70,10 +63,9 @@ mod div;
 mod dynamic_quantize_linear;
 mod einsum;
 mod elu;
-mod erf;
-mod exp;
 mod expand;
 mod flatten;
+mod functions;
 mod gather;
 mod gather_elements;
 mod gather_nd;
@@ -87,7 +79,6 @@ mod identity;
 mod instance_normalization;
 mod layer_normalization;
 mod leaky_relu;
-mod log;
 mod log_softmax;
 mod lp_normalization;
 mod lp_pool;
@@ -98,14 +89,12 @@ mod max_pool;
 mod mean;
 mod mean_variance_normalization;
 mod min;
-mod mish;
 mod mul;
 mod neg;
 mod pad;
 mod pow;
 mod prelu;
 mod quantize_linear;
-mod reciprocal;
 mod reduce_l1;
 mod reduce_l2;
 mod reduce_log_sum;
@@ -123,21 +112,13 @@ mod scatter_elements;
 mod scatter_nd;
 mod selu;
 mod shrink;
-mod sigmoid;
-mod sin;
-mod sinh;
 mod slice;
 mod softmax;
-mod softplus;
-mod softsign;
 mod space_to_depth;
 mod split;
-mod sqrt;
 mod squeeze;
 mod sub;
 mod sum;
-mod tan;
-mod tanh;
 mod thresholded_relu;
 mod tile;
 mod top_k;
@@ -213,13 +194,13 @@ pub trait Operator: Sync {
 /// The table, sorted by name.
 pub static OPERATORS: &[&dyn Operator] = &[
     &abs::Abs,
-    &acos::Acos,
-    &acosh::Acosh,
+    &functions::ACOS,
+    &functions::ACOSH,
     &add::Add,
-    &asin::Asin,
-    &asinh::Asinh,
-    &atan::Atan,
-    &atanh::Atanh,
+    &functions::ASIN,
+    &functions::ASINH,
+    &functions::ATAN,
+    &functions::ATANH,
     &average_pool::AveragePool,
     &batch_normalization::BatchNormalization,
     &cast::Cast,
@@ -228,8 +209,8 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &concat::Concat,
     &conv::Conv,
     &conv_transpose::ConvTranspose,
-    &cos::Cos,
-    &cosh::Cosh,
+    &functions::COS,
+    &functions::COSH,
     &cum_sum::CumSum,
     &depth_to_space::DepthToSpace,
     &dequantize_linear::DequantizeLinear,
@@ -237,8 +218,8 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &dynamic_quantize_linear::DynamicQuantizeLinear,
     &einsum::Einsum,
     &elu::Elu,
-    &erf::Erf,
-    &exp::Exp,
+    &functions::ERF,
+    &functions::EXP,
     &expand::Expand,
     &flatten::Flatten,
     &gather::Gather,
@@ -255,7 +236,7 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &lrn::Lrn,
     &layer_normalization::LayerNormalization,
     &leaky_relu::LeakyRelu,
-    &log::Log,
+    &functions::LOG,
     &log_softmax::LogSoftmax,
     &lp_normalization::LpNormalization,
     &lp_pool::LpPool,
@@ -265,14 +246,14 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &mean::Mean,
     &mean_variance_normalization::MeanVarianceNormalization,
     &min::Min,
-    &mish::Mish,
+    &functions::MISH,
     &mul::Mul,
     &neg::Neg,
     &prelu::PRelu,
     &pad::Pad,
     &pow::Pow,
     &quantize_linear::QuantizeLinear,
-    &reciprocal::Reciprocal,
+    &functions::RECIPROCAL,
     &reduce_l1::ReduceL1,
     &reduce_l2::ReduceL2,
     &reduce_log_sum::ReduceLogSum,
@@ -290,21 +271,21 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &scatter_nd::ScatterNd,
     &selu::Selu,
     &shrink::Shrink,
-    &sigmoid::Sigmoid,
-    &sin::Sin,
-    &sinh::Sinh,
+    &functions::SIGMOID,
+    &functions::SIN,
+    &functions::SINH,
     &slice::Slice,
     &softmax::Softmax,
-    &softplus::Softplus,
-    &softsign::Softsign,
+    &functions::SOFTPLUS,
+    &functions::SOFTSIGN,
     &space_to_depth::SpaceToDepth,
     &split::Split,
-    &sqrt::Sqrt,
+    &functions::SQRT,
     &squeeze::Squeeze,
     &sub::Sub,
     &sum::Sum,
-    &tan::Tan,
-    &tanh::Tanh,
+    &functions::TAN,
+    &functions::TANH,
     &thresholded_relu::ThresholdedRelu,
     &tile::Tile,
     &top_k::TopK,
