@@ -39,6 +39,13 @@ pub enum Adaptation {
         /// Its operator.
         operator: String,
     },
+    /// The logits have further dimensions of size 1 in the file, which were taken off.
+    LogitsFlattened {
+        /// The output.
+        output: Value,
+        /// Its shape in the file, without the batch.
+        dims: Vec<usize>,
+    },
     /// The file has several outputs, and one was chosen as logits.
     OutputChosen {
         /// The chosen one.
@@ -77,6 +84,11 @@ impl fmt::Display for Adaptation {
             }
             Self::SoftmaxCut { node, operator } => {
                 write!(f, "final {operator} \"{node}\" cut off: the logits are its input")
+            }
+            Self::LogitsFlattened { output, dims } => {
+                let classes: usize = dims.iter().product();
+                let dims: Vec<String> = dims.iter().map(usize::to_string).collect();
+                write!(f, "output \"{output}\" [batch, {}] flattened to [batch, {classes}]", dims.join(", "))
             }
             Self::OutputChosen { output, others } => {
                 let others: Vec<String> = others.iter().map(|value| format!("\"{value}\"")).collect();

@@ -87,15 +87,17 @@ pub enum ShapeError {
     },
     /// The model does not have exactly one output that can be logits.
     #[error(
-        "a classifier has one floating-point output [batch, classes]; this model's outputs are: {found}. If several are of that \
-         form, say which one gives the logits, by its name"
+        "a classifier has one floating-point output [batch, classes], or [batch, classes, 1, 1]; this model's outputs are: {found}. If \
+         several are of that form, say which one gives the logits, by its name"
     )]
     Logits {
         /// Its outputs.
         found: String,
     },
     /// The output that was asked for by name is not there, or is not of the form of logits.
-    #[error("there is no floating-point output \"{name}\" [batch, classes]; this model's outputs are: {found}")]
+    #[error(
+        "there is no floating-point output \"{name}\" [batch, classes], or [batch, classes, 1, 1]; this model's outputs are: {found}"
+    )]
     NoSuchLogits {
         /// The name.
         name: String,
@@ -257,29 +259,46 @@ impl Shaped {
     /// # Errors
     /// No output is of that form, or more than one.
     pub fn logits(&self) -> Result<&Value, ShapeError> {
+        self.only_output(|v| self.is_logits(v))
+    }
+
+    /// The output that gives a file's logits: the one called `name`, if there is one, else the only one of the form of
+    /// [`Shaped::logits`]. It may have further dimensions of size 1, as in fully convolutional nets, which
+    /// [`logits`](crate::logits) takes off; where several outputs could be meant, one without them is.
+    ///
+    /// # Errors
+    /// No output is of that form, or more than one; there is no such output called `name`.
+    pub fn logits_in_file(&self, name: Option<&str>) -> Result<&Value, ShapeError> {
+        let Some(name) = name else {
+            return self.logits().or_else(|_| self.only_output(|v| self.is_spatial_logits(v)));
+        };
         let outputs = &self.model().graph.outputs;
-        let mut candidates = outputs.iter().map(|o| &o.value).filter(|v| self.is_logits(v));
+        let found = outputs.iter().map(|o| &o.value).find(|v| v.as_str() == name);
+        found.filter(|v| self.is_spatial_logits(v)).ok_or_else(|| ShapeError::NoSuchLogits {
+            name: name.to_owned(),
+            found: self.describe(outputs.iter().map(|o| &o.value)),
+        })
+    }
+
+    fn only_output(&self, is_meant: impl Fn(&Value) -> bool) -> Result<&Value, ShapeError> {
+        let outputs = &self.model().graph.outputs;
+        let mut candidates = outputs.iter().map(|o| &o.value).filter(|v| is_meant(v));
         match (candidates.next(), candidates.next()) {
             (Some(logits), None) => Ok(logits),
             _ => Err(ShapeError::Logits { found: self.describe(outputs.iter().map(|o| &o.value)) }),
         }
     }
 
-    /// The output called `name`, which must be of that form.
-    ///
-    /// # Errors
-    /// There is no such output, or it is of another form.
-    pub fn logits_called(&self, name: &str) -> Result<&Value, ShapeError> {
-        let outputs = &self.model().graph.outputs;
-        let found = outputs.iter().map(|o| &o.value).find(|v| v.as_str() == name && self.is_logits(v));
-        found.ok_or_else(|| ShapeError::NoSuchLogits {
-            name: name.to_owned(),
-            found: self.describe(outputs.iter().map(|o| &o.value)),
-        })
+    fn is_logits(&self, value: &Value) -> bool {
+        self.is_spatial_logits(value) && self.dims(value).len() == 2
     }
 
-    fn is_logits(&self, value: &Value) -> bool {
-        self.is_batch_of_floats(value) && matches!(self.dims(value), [_, Dim::Fixed(classes)] if *classes > 0)
+    /// Whether all dimensions but the batch and the classes are 1.
+    fn is_spatial_logits(&self, value: &Value) -> bool {
+        let [_, sizes @ ..] = self.dims(value) else { return false };
+        let positive = sizes.iter().all(|d| matches!(d, Dim::Fixed(size) if *size > 0));
+        let long = sizes.iter().filter(|d| **d != Dim::Fixed(1)).count();
+        self.is_batch_of_floats(value) && !sizes.is_empty() && positive && long <= 1
     }
 
     /// Forgets what was known of values that the model no longer has.

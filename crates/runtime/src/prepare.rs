@@ -52,10 +52,7 @@ pub(crate) fn prepare(
         (file, _) => file?,
     };
     let input = file.input()?.clone();
-    let output = match &options.logits {
-        Some(name) => file.logits_called(name)?.clone(),
-        None => file.logits()?.clone(),
-    };
+    let output = file.logits_in_file(options.logits.as_deref())?.clone();
     let shape = sample_dims(&file, &input);
     let dtype = about.graph.inputs.iter().find(|i| i.value == input).and_then(|i| i.dtype);
     let faithful = |model: &Shaped, file: usize, rewritten: &[usize]| {

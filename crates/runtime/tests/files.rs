@@ -132,6 +132,58 @@ fn a_final_softmax_is_cut_off() {
     }
 }
 
+/// A fully convolutional net: logits `[batch, 2, 1, 1]`, or `[batch, 1, 1, 2]` with channels last.
+fn convolutional(batch: Option<usize>, last: &[Node], channels_last: bool) -> Model {
+    let mut nodes = vec![node("Unsqueeze", &["x", "axes"], &["image"])];
+    if channels_last {
+        nodes.push(node("MatMul", &["image", "w"], &["z"]));
+    } else {
+        nodes.push(node("Conv", &["image", "kernel"], &["z"]));
+    }
+    nodes.extend_from_slice(last);
+    let mut model = model(batch, nodes, &["y"]);
+    ints(&mut model, "axes", if channels_last { &[1, 2] } else { &[2, 3] });
+    let kernel = Tensor::floats(&[2, 3, 1, 1], &[1.0, 0.5, -3.0, -1.0, 2.0, 0.25]);
+    model.graph.initializers.insert("kernel".into(), kernel);
+    let tail = if channels_last { [1, 1, 2] } else { [2, 1, 1] }.map(Dimension::Known);
+    for output in &mut model.graph.outputs {
+        let first = batch.map_or(Dimension::Symbol("n".into()), Dimension::Known);
+        output.shape = Some([first].into_iter().chain(tail.clone()).collect());
+    }
+    model
+}
+
+#[test]
+fn logits_with_further_dimensions_are_flattened() {
+    let Some(runtime) = support::runtime() else { return };
+    let copy = [node("Identity", &["z"], &["y"])];
+    let softmax = |axis: i64| [with(node("Softmax", &["z"], &["y"]), "axis", axis)];
+    for batch in [None, Some(1), Some(2)] {
+        let opened: &[&str] = if batch.is_some() { &["opened"] } else { &[] };
+        let channels = "output \"y\" [batch, 2, 1, 1] flattened to [batch, 2]";
+        let last = "output \"y\" [batch, 1, 1, 2] flattened to [batch, 2]";
+        linear(&runtime, &convolutional(batch, &copy, false), &[opened, &[channels]].concat());
+        linear(&runtime, &convolutional(batch, &softmax(1), false), &[opened, &["cut off", channels]].concat());
+        linear(&runtime, &convolutional(batch, &softmax(-1), true), &[opened, &["cut off", last]].concat());
+    }
+    // Beside an output of the usual form, which another node makes of it, that one is meant.
+    let mut both = convolutional(None, &[copy[0].clone(), with(node("Flatten", &["y"], &["flat"]), "axis", 1)], false);
+    both.graph.outputs.push(ValueInfo::untyped("flat".into()));
+    linear(&runtime, &both, &["output \"flat\" taken as logits; not computed: \"y\""]);
+    let options = ClassifierOptions { logits: Some("y".into()), ..ClassifierOptions::default() };
+    let named = OnnxClassifier::from_bytes(&runtime, &both.to_bytes(), &options).unwrap();
+    assert!((named.logits(samples().view()).unwrap() - product()).iter().all(|d| d.abs() < 1e-5));
+    // A map of logits is that of a segmentation, not of a classifier.
+    let mut map = convolutional(None, &[node("Concat", &["z", "z"], &["y"])], false);
+    map.graph.nodes[2].attributes.insert("axis".into(), 3.into());
+    map.graph.outputs = vec![ValueInfo::untyped("y".into())];
+    let error = load(&runtime, &map).unwrap_err().to_string();
+    assert!(
+        error.contains("or [batch, classes, 1, 1]; this model's outputs are: \"y\" Float [batch, 2, 1, 2]"),
+        "{error}"
+    );
+}
+
 #[test]
 fn what_is_no_softmax_over_the_classes_stays() {
     let Some(runtime) = support::runtime() else { return };

@@ -1,12 +1,14 @@
-//! The model up to its logits: one output, and no final `Softmax` behind it.
+//! The model up to its logits: one output `[n, classes]`, and no final `Softmax` behind it.
 
 use super::checked;
+use crate::names::Names;
 use crate::order::drop_unused;
-use crate::{Adaptation, Canonical, Dim, Node, Shaped, TransformError, Value};
+use crate::{Adaptation, Canonical, Dim, Dimension, Facts, Node, Shaped, TransformError, Value};
 
 const PASS: &str = "logits";
 
-/// `source` with `output`, one of its outputs `[n, classes]`, as the only one, and what was changed for that.
+/// `source` with `output` (see [`Shaped::logits_in_file`]), in the shape `[n, classes]`, as the only output, and what was
+/// changed for that.
 ///
 /// A final `Softmax` or `LogSoftmax` over the classes becomes a copy, so that the output keeps its name and gives the logits:
 /// probabilities have next to no gradient where a model is sure, and differ from logits in no prediction. `Identity`, `Cast`
@@ -30,15 +32,47 @@ pub fn logits(mut source: Shaped, output: &Value) -> Result<(Shaped, Vec<Adaptat
     }
     drop_unused(&mut model.graph);
     let Canonical { adaptations: before, .. } = source.canonical;
-    source.canonical = Canonical { model: checked(PASS, model)?, adaptations: before };
+    source.canonical = Canonical { model, adaptations: before };
+    adaptations.extend(flatten(&mut source, output));
+    source.canonical.model = checked(PASS, source.canonical.model)?;
     source.forget_unused();
     Ok((source, adaptations))
+}
+
+/// Takes the dimensions of size 1 off `output`, if it has any besides the classes. No node reads it: it is the only output.
+fn flatten(source: &mut Shaped, output: &Value) -> Option<Adaptation> {
+    let facts = source.facts(output)?.clone();
+    let [batch, sizes @ ..] = facts.dims.as_slice() else { return None };
+    let dims: Vec<usize> = sizes.iter().map(|d| if let Dim::Fixed(size) = d { *size } else { 0 }).collect();
+    if dims.len() < 2 {
+        return None;
+    }
+    let flat = Facts { dims: vec![*batch, Dim::Fixed(dims.iter().product())], ..facts.clone() };
+
+    let graph = &mut source.canonical.model.graph;
+    let mut names = Names::of(graph);
+    let made = graph.nodes.iter_mut().flat_map(|n| n.outputs.iter_mut().flatten()).find(|v| *v == output)?;
+    let whole = names.fresh(&format!("{output}:whole"));
+    *made = whole.clone();
+    let mut node = Node::new("Flatten", vec![Some(whole.clone())], vec![Some(output.clone())]);
+    node.name = names.fresh(&format!("{output}/flatten")).to_string();
+    graph.nodes.push(node);
+    graph.value_info.retain(|info| info.value != *output);
+    for info in &mut graph.outputs {
+        if let Some(shape) = &mut info.shape {
+            shape.truncate(1);
+            shape.push(Dimension::Known(dims.iter().product()));
+        }
+    }
+    source.shapes.0.insert(whole, facts);
+    source.shapes.0.insert(output.clone(), flat);
+    Some(Adaptation::LogitsFlattened { output: output.clone(), dims })
 }
 
 /// Position of the `Softmax` or `LogSoftmax` over all classes that `output` is, but for its shape and type.
 fn softmax_before(source: &Shaped, output: &Value) -> Option<usize> {
     let dims = |value: &Value| source.facts(value).map(|facts| facts.dims.as_slice());
-    let [_, classes] = *dims(output)? else { return None };
+    let classes = dims(output)?.iter().skip(1).find(|d| **d != Dim::Fixed(1)).copied().unwrap_or(Dim::Fixed(1));
     let nodes = &source.model().graph.nodes;
     let mut value = output;
     loop {
