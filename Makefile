@@ -70,7 +70,7 @@ bench: setup ## Run the benchmarks
 
 # ARGS="--write" puts the table into docs/performance.md; "--help" lists the rest.
 bench-gradients: setup $(TARGET)/peers/.bench-ready ## Compare a gradient step with PyTorch's, in processes that work in turn
-	$(CARGO) build --release --locked -p assay-benches --bin contender
+	$(CARGO) build --release --locked -p assay-benches --bin contender --bin derive
 	$(TARGET)/peers/bin/python benches/peers/gradients.py --contender $(abspath $(TARGET))/release/contender --folder $(abspath $(TARGET))/gradients $(ARGS)
 
 $(TARGET)/peers/.bench-ready: benches/peers/requirements.txt

@@ -15,13 +15,13 @@ import sys
 import tempfile
 
 import nets
+import runs
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PAGE = ROOT / "docs/performance.md"
-BEGIN, END = "<!-- begin: make bench-gradients -->", "<!-- end: make bench-gradients -->"
 PEERS = ["eager", "channels-last", "compile"]
-GEMM_SIZE = 1024
+GEMM_SIZE, GEMM_LAYERS = 1024, 8
 
 
 class Contender:
@@ -55,19 +55,20 @@ class Contender:
 
 
 def gemm_file(folder: pathlib.Path) -> pathlib.Path:
-    """A classifier that is one large matrix product: the rate that the machine reaches at best."""
+    """A classifier of large matrix products: the rate that the machine reaches at best. Several, so that copying the samples does not count."""
     import numpy
     from onnx import TensorProto, helper, numpy_helper, save
 
     file = folder / "gemm.onnx"
-    weights = numpy.random.default_rng(0).random((GEMM_SIZE, GEMM_SIZE), dtype=numpy.float32)
+    random = numpy.random.default_rng(0)
+    weights = [random.standard_normal((GEMM_SIZE, GEMM_SIZE), dtype=numpy.float32) / GEMM_SIZE**0.5 for _ in range(GEMM_LAYERS)]
     shape = ["batch", GEMM_SIZE]
     graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"x{i + 1}"]) for i in range(GEMM_LAYERS)],
         "gemm",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(weights, "w")],
+        [helper.make_tensor_value_info("x0", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(f"x{GEMM_LAYERS}", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(w, f"w{i}") for i, w in enumerate(weights)],
     )
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
     return file
@@ -105,7 +106,7 @@ def gemm_rate(options: argparse.Namespace) -> float:
     command = [options.contender, str(gemm_file(options.folder)), "forward", str(GEMM_SIZE), str(options.threads), "1"]
     contender = Contender(command)
     try:
-        return 2 * GEMM_SIZE**3 / (race({"gemm": contender}, options.turns, options.milliseconds)["gemm"] / 1e3)
+        return 2 * GEMM_LAYERS * GEMM_SIZE**3 / (race({"gemm": contender}, options.turns, options.milliseconds)["gemm"] / 1e3)
     finally:
         contender.close()
 
@@ -136,11 +137,18 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1, help="assay's sessions; the threads are shared out among them")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--milliseconds", type=int, default=400, help="length of a turn")
+    parser.add_argument("--runs", action="store_true", help="only the table of the sizes of a run")
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.relative_to(ROOT)}")
     options = parser.parse_args()
     options.folder = options.folder.resolve()
     options.folder.mkdir(parents=True, exist_ok=True)
 
+    if options.runs:
+        lines = runs.table(options.nets, pathlib.Path(options.contender).with_name("derive"), options.folder, options.turns)
+        print("\n".join(lines))
+        if options.write:
+            write("make bench-gradients ARGS=--runs", lines)
+        return
     rate = gemm_rate(options)
     lines = [machine(rate, options), ""]
     lines.append("| net, batch | forward ms | step ms | PyTorch ms (best of) | PyTorch / assay | step / (2 × forward) | of GEMM rate | memory, step / forward |")
@@ -165,9 +173,15 @@ def main() -> None:
     lines += ["", f"Geometric mean of PyTorch / assay: **{geometric_mean(ratios):.2f}**; least {min(ratios):.2f}."]
     print("\n".join(lines[-2:]), flush=True)
     if options.write:
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        PAGE.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after)
+        write("make bench-gradients", lines)
+
+
+def write(command: str, lines: list[str]) -> None:
+    """Puts `lines` between the marks of `command`."""
+    begin, end = f"<!-- begin: {command} -->", f"<!-- end: {command} -->"
+    before, _, rest = PAGE.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + end + after)
 
 
 if __name__ == "__main__":

@@ -50,16 +50,26 @@ pub(crate) struct Derived {
     pub(crate) gradient: String,
 }
 
+/// How the sessions of a gradient share the processors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Layout {
+    /// As those of the forward pass: few sessions, each with several threads. Best for a few samples.
+    Joint,
+    /// A session of one thread for each processor. No thread waits for another one in the middle of a run, which is best where
+    /// there are samples for each.
+    Lanes,
+}
+
 /// What was derived from one model so far, or why it could not be.
 #[derive(Default)]
-pub(crate) struct Cache(Mutex<HashMap<Of, Result<Arc<Derived>, RunError>>>);
+pub(crate) struct Cache(Mutex<HashMap<(Of, Layout), Result<Arc<Derived>, RunError>>>);
 
 impl Cache {
     /// The sessions of the gradient of `of`, which `make` makes when they are first asked for. `open` says whether the model
     /// is still hosted.
     pub(crate) fn get(
         &self,
-        of: Of,
+        of: (Of, Layout),
         make: impl FnOnce() -> Result<Derived, RunError>,
         open: impl Fn() -> bool,
     ) -> Result<Arc<Derived>, RunError> {

@@ -86,6 +86,12 @@ impl Default for EngineOptions {
 }
 
 impl EngineOptions {
+    /// As many sessions of one thread as these sessions have threads together.
+    pub(crate) fn lanes(&self) -> Self {
+        let sessions = self.sessions.saturating_mul(self.threads());
+        Self { sessions, intra_threads: Some(NonZeroUsize::MIN), ..self.clone() }
+    }
+
     /// Threads of each session.
     fn threads(&self) -> NonZeroUsize {
         self.intra_threads.unwrap_or_else(|| {
@@ -220,6 +226,11 @@ impl Engine {
     #[must_use]
     pub fn provider(&self) -> Provider {
         self.provider
+    }
+
+    /// Runs that it makes at the same time.
+    pub(crate) fn sessions(&self) -> usize {
+        self.threads.len()
     }
 
     /// One run. Blocks while the queue is full and until the result is there.

@@ -44,6 +44,7 @@ pub enum MemoryError {
 }
 
 /// What a run of any graph of one classifier may take, and its form.
+#[derive(Clone)]
 pub(crate) struct Budget {
     /// Bytes that a session may have in use. `None`: as many as it takes.
     pub(crate) bytes: Option<NonZeroU64>,

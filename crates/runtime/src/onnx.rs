@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use assay_graph::{Gradient, Inspection, Loss, Lowering, Shaped, gradient, inspect};
 use ndarray::{Array2, ArrayView2, CowArray, Ix2, s};
 
-use crate::derived::{Cache, Derived, Of};
+use crate::derived::{Cache, Derived, Layout, Of};
 use crate::memory::Budget;
 use crate::prepare::{Prepared, prepare};
 use crate::session::{Array, Source, Tensors};
@@ -20,7 +20,8 @@ use crate::{
 /// A model hosted on ONNX Runtime.
 ///
 /// The forward pass has its own sessions; each loss, and the product with a cotangent, gets sessions of the derived gradient
-/// graph when it is first asked for, and keeps them. So the weights are in memory `sessions * (1 + what was asked for)` times.
+/// graph when it is first asked for, and keeps them: as many as the forward pass for small batches, and for large ones, if the
+/// weights are few, one for each processor. Each session has a copy of the weights.
 pub struct OnnxClassifier {
     spec: ClassifierSpec,
     info: ModelInfo,
@@ -127,7 +128,7 @@ impl OnnxClassifier {
         reply: impl FnOnce(Result<Array2<f32>, RunError>) + Send + 'static,
     ) -> Ticket {
         let n = x.nrows();
-        let (mut chunks, sizes) = match self.chunks(x.into(), self.most) {
+        let (mut chunks, sizes) = match self.chunks(x.into(), &self.forward, self.most) {
             Ok((chunks, _)) if chunks.is_empty() => {
                 reply(Ok(Array2::zeros((0, self.spec.classes))));
                 return Ticket::done();
@@ -171,9 +172,9 @@ impl OnnxClassifier {
             let (logits, gradient) = (Array2::zeros((0, classes)), Array2::zeros((0, features)));
             return Ok(Evaluated { logits, loss: Vec::new(), gradient });
         }
-        let derived = self.derived(of)?;
-        let (mut chunks, sizes) = self.chunks(x.view().into(), derived.most)?;
-        for (chunk, range) in chunks.iter_mut().zip(self.ranges(n, derived.most)) {
+        let derived = self.derived(of, self.layout(n))?;
+        let (mut chunks, sizes) = self.chunks(x.view().into(), &derived.engine, derived.most)?;
+        for (chunk, range) in chunks.iter_mut().zip(self.ranges(n, &derived.engine, derived.most)) {
             chunk.extend(derived.inputs(objective, range));
         }
         self.fill(&mut chunks);
@@ -190,9 +191,36 @@ impl OnnxClassifier {
     }
 
     /// The sessions of the gradient of `of`, made when they are first asked for.
-    fn derived(&self, of: Of) -> Result<Arc<Derived>, RunError> {
-        let make = || Derived::new(of, &self.model, &self.runtime, &self.options, &self.budget);
-        self.derived.get(of, make, || !self.forward.is_closed())
+    fn derived(&self, of: Of, layout: Layout) -> Result<Arc<Derived>, RunError> {
+        let options = match layout {
+            Layout::Joint => self.options.clone(),
+            Layout::Lanes => self.options.lanes(),
+        };
+        let budget = Budget { batch: self.budget.batch.min(self.most_activations()), ..self.budget.clone() };
+        let make = || Derived::new(of, &self.model, &self.runtime, &options, &budget);
+        self.derived.get((of, layout), make, || !self.forward.is_closed())
+    }
+
+    /// The sessions that compute a gradient of `n` samples fastest.
+    fn layout(&self, n: usize) -> Layout {
+        let lanes = self.options.lanes().sessions.get();
+        let few = lanes == self.options.sessions.get() || n / WORTH_A_RUN.max(self.fixed_batch.unwrap_or(1)) < lanes;
+        if few || self.forward.provider() != Provider::Cpu || self.inspection().weights.bytes > LANE_WEIGHTS {
+            Layout::Joint
+        } else {
+            Layout::Lanes
+        }
+    }
+
+    /// Samples whose activations stay near the processor while a gradient reads them again.
+    fn most_activations(&self) -> usize {
+        match self.forward.provider() {
+            Provider::Cpu => {
+                let most = NEAR_ACTIVATIONS / self.inspection().activation_bytes.max(1);
+                usize::try_from(most).unwrap_or(usize::MAX).max(FEWEST_ROWS)
+            }
+            Provider::Cuda { .. } => usize::MAX,
+        }
     }
 
     /// Whether the objective fits the model and `n` samples, and which graph it needs.
@@ -254,10 +282,10 @@ impl OnnxClassifier {
         }
     }
 
-    fn ranges(&self, n: usize, most: usize) -> Vec<Range<usize>> {
+    fn ranges(&self, n: usize, engine: &Engine, most: usize) -> Vec<Range<usize>> {
         match self.fixed_batch {
             Some(size) => (0..n).step_by(size).map(|from| from..n.min(from + size)).collect(),
-            None => ranges(n, most, self.options.sessions.get()),
+            None => ranges(n, most, engine.sessions()),
         }
     }
 
@@ -268,10 +296,15 @@ impl OnnxClassifier {
         }
     }
 
-    /// The batch as inputs of runs of at most `most` samples, and the number of rows that each run gives.
-    fn chunks(&self, x: CowArray<'_, f32, Ix2>, most: usize) -> Result<(Vec<Tensors>, Vec<usize>), RunError> {
+    /// The batch as inputs of runs of `engine` with at most `most` samples each, and the number of rows that each run gives.
+    fn chunks(
+        &self,
+        x: CowArray<'_, f32, Ix2>,
+        engine: &Engine,
+        most: usize,
+    ) -> Result<(Vec<Tensors>, Vec<usize>), RunError> {
         self.check_width(x.ncols())?;
-        let ranges = self.ranges(x.nrows(), most);
+        let ranges = self.ranges(x.nrows(), engine, most);
         let sizes = ranges.iter().map(|range| self.fixed_batch.unwrap_or(range.len())).collect();
         let chunks = match ranges.len() {
             1 => vec![self.inputs(x)?],
@@ -297,7 +330,7 @@ impl Classifier for OnnxClassifier {
     }
 
     fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
-        let (mut chunks, sizes) = self.chunks(x.into(), self.most)?;
+        let (mut chunks, sizes) = self.chunks(x.into(), &self.forward, self.most)?;
         if chunks.is_empty() {
             return Ok(Array2::zeros((0, self.spec.classes)));
         }
@@ -327,14 +360,26 @@ impl fmt::Debug for OnnxClassifier {
     }
 }
 
-/// Fewest rows that are given a run of their own. The fixed cost of a gradient run is that of 0.2 to 0.5 samples for residual
-/// nets and ViT-tiny, and of 3 for MobileNetV3-small with its many small operators: a share of 4 is worth it for each.
-const WORTH_A_RUN: usize = 4;
+/// Fewest rows that are given a run of their own, so that a second session works too. A run has a fixed cost, up to that of two
+/// rows in nets of many small operators (docs/performance.md, "Size of a run").
+const WORTH_A_RUN: usize = 2;
+
+/// Bytes of weights up to which a gradient gets a session for each processor. Models with more have few operators that are too
+/// small to be shared among threads, and copies that cost more memory than they gain time.
+const LANE_WEIGHTS: u64 = 32 << 20;
+
+/// Bytes of activations of the forward pass that one run of a gradient may have. A gradient reads them again in reverse order:
+/// far beyond this, they come from main memory (docs/performance.md, "Size of a run").
+const NEAR_ACTIVATIONS: u64 = 128 << 20;
+
+/// Rows of a gradient's run however large their activations are: with fewer, the weights are read too often.
+const FEWEST_ROWS: usize = 4;
 
 /// Rows of the runs for `n` rows: as few as hold at most `most` each, but enough to give every session its share, and all of
 /// about the same size.
 fn ranges(n: usize, most: usize, sessions: usize) -> Vec<Range<usize>> {
-    let runs = n.div_ceil(most).max(sessions.min(n / WORTH_A_RUN)).max(usize::from(n > 0));
+    let needed = n.div_ceil(most);
+    let runs = needed.next_multiple_of(sessions).min(n / WORTH_A_RUN).max(needed);
     (0..runs).map(|i| i * n / runs..(i + 1) * n / runs).collect()
 }
 
@@ -363,7 +408,9 @@ mod tests {
         assert_eq!(ranges(64, 64, 2), [0..32, 32..64]);
         assert_eq!(ranges(100, 64, 2), [0..50, 50..100]);
         assert_eq!(ranges(16, 64, 2), [0..8, 8..16]);
-        assert_eq!(ranges(7, 64, 2).len(), 1);
+        assert_eq!(ranges(7, 64, 2), [0..3, 3..7]);
+        assert_eq!(ranges(3, 64, 2).len(), 1);
+        assert_eq!(ranges(72, 32, 2).len(), 4, "the last run is not alone");
         assert_eq!(ranges(64, 64, 1).len(), 1);
     }
 }

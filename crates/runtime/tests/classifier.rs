@@ -13,7 +13,8 @@ use std::time::Duration;
 use assay_graph::{DataType, Dimension, Graph, Loss, Model, Node, Normalization, Tensor, ValueInfo};
 use assay_reference::Sketch;
 use assay_runtime::{
-    Class, Classifier, ClassifierOptions, Gradients, LoadCause, OnnxClassifier, OnnxRuntime, RunError,
+    Class, Classifier, ClassifierOptions, EngineOptions, Gradients, LoadCause, OnnxClassifier, OnnxRuntime, RunError,
+    RunObserver,
 };
 use ndarray::{Array2, Axis, ShapeBuilder, array, concatenate, s};
 
@@ -106,7 +107,7 @@ fn results_do_not_depend_on_how_a_batch_is_split() {
     let Some(runtime) = support::runtime() else { return };
     let options = |max_batch, sessions| ClassifierOptions {
         max_batch: NonZeroUsize::new(max_batch).unwrap(),
-        engine: assay_runtime::EngineOptions { sessions: NonZeroUsize::new(sessions).unwrap(), ..Default::default() },
+        engine: EngineOptions { sessions: NonZeroUsize::new(sessions).unwrap(), ..Default::default() },
         ..Default::default()
     };
     let whole = fashion(&runtime, &options(64, 1));
@@ -123,6 +124,28 @@ fn results_do_not_depend_on_how_a_batch_is_split() {
         assert!((&a.logits - &b.logits).iter().all(|d| d.abs() < 1e-5), "{loss}");
         assert!((&a.gradient - &b.gradient).iter().all(|d| d.abs() < 1e-5), "{loss}");
         assert!(a.loss.iter().zip(&b.loss).all(|(a, b)| (a - b).abs() < 1e-5), "{loss}");
+    }
+}
+
+#[test]
+fn a_batch_of_gradients_is_shared_among_the_processors() {
+    let Some(runtime) = support::runtime() else { return };
+    let (count, runs) = channel();
+    let observer = RunObserver::new(move |_| count.send(()).unwrap());
+    let engine = EngineOptions { intra_threads: NonZeroUsize::new(3), observer: Some(observer), ..Default::default() };
+    let shared = fashion(&runtime, &ClassifierOptions { engine, ..Default::default() });
+    let engine = EngineOptions { intra_threads: Some(NonZeroUsize::MIN), ..Default::default() };
+    let single = fashion(&runtime, &ClassifierOptions { engine, ..Default::default() });
+    // Two samples for each of three threads are worth a run each; one sample less is not.
+    for (n, expected) in [(1, 1), (5, 1), (6, 3), (64, 3)] {
+        let (x, y) = (batch(n), labels(n));
+        let a = shared.gradient(x.view(), Loss::CrossEntropy, &y, None).unwrap();
+        assert_eq!(runs.try_iter().count(), expected, "{n} samples");
+        let b = single.gradient(x.view(), Loss::CrossEntropy, &y, None).unwrap();
+        assert!((&a.gradient - &b.gradient).iter().all(|d| d.abs() < 1e-5), "{n} samples");
+        assert!((&a.logits - &b.logits).iter().all(|d| d.abs() < 1e-5), "{n} samples");
+        shared.logits(x.view()).unwrap();
+        assert_eq!(runs.try_iter().count(), 1, "the forward pass of {n} samples");
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -45,7 +45,8 @@ fn host(runtime: &OnnxRuntime, memory: Option<u64>) -> Result<(OnnxClassifier, A
     }));
     let options = ClassifierOptions {
         memory: memory.and_then(NonZeroU64::new),
-        engine: EngineOptions { observer, ..EngineOptions::default() },
+        // One thread, so that a batch is not split for the sake of the others.
+        engine: EngineOptions { observer, intra_threads: Some(NonZeroUsize::MIN), ..EngineOptions::default() },
         ..ClassifierOptions::default()
     };
     Ok((OnnxClassifier::from_bytes(runtime, &wide(), &options)?, runs))
