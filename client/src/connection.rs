@@ -65,10 +65,7 @@ async fn dial(address: &str) -> Result<Channel, ClientError> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url)
         .map_err(|error| ClientError::Usage(format!("--server {address}: {error}; expected http://HOST:PORT")))?;
-    endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .connect()
-        .await
-        .map_err(|error| ClientError::Unreachable { address: address.to_owned(), cause: root_cause(&error) })
+    endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect().await.map_err(|error| {
+        ClientError::Unreachable { address: address.to_owned(), cause: root_cause(&error).to_string() }
+    })
 }

@@ -1,6 +1,6 @@
 //! What can go wrong in the client, and the exit code of each.
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,9 @@ pub(crate) enum ClientError {
     /// The connection broke while the server was at work.
     #[error("the connection to the server was lost ({0}); its log may say why. Run the command again once it is back")]
     Lost(String),
+    /// The deadline passed before there was an answer.
+    #[error("there was no answer within the time that --timeout gives; the server stops working on the request")]
+    Deadline,
     /// The server's answer to this request.
     #[error("{} ({:?})", .0.message(), .0.code())]
     Rpc(Box<Status>),
@@ -49,18 +52,19 @@ impl ClientError {
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
         // What the server says has no cause on this side.
-        match std::error::Error::source(&status) {
-            Some(cause) => Self::Lost(root_cause(cause)),
+        match std::error::Error::source(&status).map(root_cause) {
+            Some(cause) if cause.is::<TimeoutExpired>() => Self::Deadline,
+            Some(cause) => Self::Lost(cause.to_string()),
             None => Self::Rpc(Box::new(status)),
         }
     }
 }
 
 /// The innermost cause: what is around it is only "transport error".
-pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn root_cause<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    cause
 }

@@ -383,3 +383,9 @@ fn a_deadline_ends_the_work() {
         ),
     );
 }
+
+#[test]
+fn no_answer_within_the_deadline_is_told_in_words() {
+    let arguments = [&["--timeout", "0.001", "predict", "fashion-robust"], &DATA[..]].concat();
+    fails(3, "no answer within the time that --timeout gives", &embedded(&arguments));
+}

@@ -3,9 +3,10 @@
 //! It is read here because the transport answers `CANCELLED` where a deadline passed, and the contract promises
 //! `DEADLINE_EXCEEDED`.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use crate::{config::Limits, status::CallError};
 
@@ -18,6 +19,15 @@ pub(crate) fn budget(headers: &HeaderMap, limits: &Limits) -> Result<Duration, C
         CallError::field(HEADER, format!("expected 1 to 8 digits and one of H, M, S, m, u, n, got {value:?}"))
     })?;
     Ok(asked.min(limits.max_deadline()))
+}
+
+/// Waits until `deadline`, and asks the clock besides the timer each time it is polled.
+///
+/// The transport has a timer for the same header, set a moment later, which it looks at when the call was polled and had no
+/// answer. A handler may well have decoded a batch in between. Polled last, this sees every deadline that the transport sees.
+pub(crate) async fn passed(deadline: Instant) {
+    let mut timer = pin!(tokio::time::sleep_until(deadline));
+    poll_fn(|cx| if Instant::now() >= deadline { Poll::Ready(()) } else { timer.as_mut().poll(cx) }).await;
 }
 
 /// `TimeoutValue TimeoutUnit` of the gRPC protocol over HTTP/2.

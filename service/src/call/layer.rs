@@ -92,9 +92,9 @@ where
                 }
                 tokio::select! {
                     biased;
-                    () = tokio::time::sleep_until(call.deadline()) => Err(call.why_stopped()),
-                    () = lifecycle.cut().cancelled() => Err(call.why_stopped()),
                     response = inner.call(request) => response.map_err(|never| match never {}),
+                    () = lifecycle.cut().cancelled() => Err(call.why_stopped()),
+                    () = deadline::passed(call.deadline()) => Err(call.why_stopped()),
                 }
             };
             let response = match answer.await {
