@@ -29,66 +29,27 @@ pub(crate) fn prepare(
     source: Source<'_>,
     options: &ClassifierOptions,
 ) -> Result<Prepared, LoadCause> {
-    let ModelFile { model, content, external } = match source {
+    let ModelFile { model: about, content, external } = match source {
         Source::Bytes(bytes) => ModelFile::from_bytes(bytes.to_vec().into(), &options.limits)?,
         Source::File(path) => ModelFile::load(path, &options.limits)?,
     };
     let digest = digest_of(&content, &external);
     // A file is only read again by ONNX Runtime, to compare with, and only where its tensors are in other files.
     let source = if external.is_empty() { Source::Bytes(&content) } else { source };
-    let about = model.clone();
     let sample_shape = options.sample_shape.as_deref();
-    let canonical = Canonical::new(model)?;
-    let mut adaptations = canonical.adaptations().to_vec();
-    let wide = canonical.widened();
-    let mut runs = true;
-    let file = match (folded(runtime, canonical, sample_shape, &mut adaptations), wide) {
-        (Err(LoadCause::Probe(ProbeError::Session(SessionError::Refused(_)))), Some((wide, from))) => {
-            // ONNX Runtime's processor kernels for bf16 are few, so the file itself cannot be run to compare with.
-            runs = false;
-            adaptations.push(Adaptation::Widened { from });
-            folded(runtime, wide, sample_shape, &mut adaptations)?
-        }
-        (file, _) => file?,
+
+    let Known { model, runs, mut adaptations } = known(runtime, about.clone(), sample_shape)?;
+    let input = model.input()?.clone();
+    let output = model.logits_in_file(options.logits.as_deref())?.clone();
+    let file = File {
+        runtime,
+        source: runs.then_some(source),
+        input: &input,
+        dtype: about.graph.inputs.iter().find(|i| i.value == input).and_then(|i| i.dtype),
+        output: &output,
+        sample_shape: sample_dims(&model, &input),
     };
-    let input = file.input()?.clone();
-    let output = file.logits_in_file(options.logits.as_deref())?.clone();
-    let shape = sample_dims(&file, &input);
-    let dtype = about.graph.inputs.iter().find(|i| i.value == input).and_then(|i| i.dtype);
-    let faithful = |model: &Shaped, file: usize, rewritten: &[usize]| {
-        if !runs {
-            return Ok(());
-        }
-        let batches = Batches { dtype, file, rewritten };
-        fidelity::check(runtime, source, model.model(), (&input, &output), &shape, &batches)
-    };
-    let model = match file.canonical().fixed_batch() {
-        None => {
-            faithful(&file, 2, &[2])?;
-            file
-        }
-        Some(fixed) => {
-            let opened = open(runtime, &file, sample_shape).and_then(|opened| {
-                // As many samples as batches of 1, 2 and 3 hold, in whole batches of the file.
-                let mut rewritten = vec![1, 2, 3];
-                rewritten.push(6_usize.next_multiple_of(fixed) - 6);
-                rewritten.retain(|&batch| batch > 0);
-                faithful(&opened, fixed, &rewritten)?;
-                Ok(opened)
-            });
-            match opened {
-                Ok(opened) => {
-                    adaptations.push(Adaptation::BatchOpened { fixed });
-                    opened
-                }
-                Err(cause) => {
-                    faithful(&file, fixed, &[fixed])?;
-                    adaptations.push(Adaptation::BatchKept { fixed, reason: cause.to_string() });
-                    file
-                }
-            }
-        }
-    };
+    let model = batched(&file, model, sample_shape, &mut adaptations)?;
 
     let (mut model, changes) = assay_graph::logits(model, &output)?;
     adaptations.extend(changes);
@@ -100,8 +61,88 @@ pub(crate) fn prepare(
     adaptations.extend(wide.iter().map(|&(_, from)| Adaptation::DerivativesWidened { from }));
     let derivable = wide.map_or_else(|| model.clone(), |(wide, _)| wide);
     let classes = sample_dims(&model, &output).iter().product();
+    let sample_shape = file.sample_shape;
     let info = describe(&about, &input, &output, adaptations);
-    Ok(Prepared { digest, info, model, derivable, sample_shape: shape, classes })
+    Ok(Prepared { digest, info, model, derivable, sample_shape, classes })
+}
+
+/// A file's model in canonical form and of known shapes.
+struct Known {
+    model: Shaped,
+    /// Whether ONNX Runtime runs the file as it is.
+    runs: bool,
+    adaptations: Vec<Adaptation>,
+}
+
+fn known(runtime: &OnnxRuntime, model: Model, sample_shape: Option<&[usize]>) -> Result<Known, LoadCause> {
+    let canonical = Canonical::new(model)?;
+    let mut adaptations = canonical.adaptations().to_vec();
+    let wide = canonical.widened();
+    match (folded(runtime, canonical, sample_shape, &mut adaptations), wide) {
+        (Err(LoadCause::Probe(ProbeError::Session(SessionError::Refused(_)))), Some((wide, from))) => {
+            // ONNX Runtime's processor kernels for bf16 are few, so the file itself cannot be run to compare with.
+            adaptations.push(Adaptation::Widened { from });
+            let model = folded(runtime, wide, sample_shape, &mut adaptations)?;
+            Ok(Known { model, runs: false, adaptations })
+        }
+        (model, _) => Ok(Known { model: model?, runs: true, adaptations }),
+    }
+}
+
+/// What a rewritten model is compared with.
+struct File<'a> {
+    runtime: &'a OnnxRuntime,
+    /// The file; `None` if ONNX Runtime does not run it.
+    source: Option<Source<'a>>,
+    input: &'a Value,
+    /// Element type of the input.
+    dtype: Option<DataType>,
+    /// The logits.
+    output: &'a Value,
+    sample_shape: Vec<usize>,
+}
+
+impl File<'_> {
+    /// Whether `model` in batches of the sizes `rewritten` computes what the file does in batches of `batch`.
+    fn agrees(&self, model: &Shaped, batch: usize, rewritten: &[usize]) -> Result<(), LoadCause> {
+        let Some(source) = self.source else { return Ok(()) };
+        let batches = Batches { dtype: self.dtype, file: batch, rewritten };
+        let values = (self.input, self.output);
+        fidelity::check(self.runtime, source, model.model(), values, &self.sample_shape, &batches)
+    }
+}
+
+/// `model`, shown to compute what its file does, for batches of any size; of the file's size, if that cannot be opened.
+fn batched(
+    file: &File<'_>,
+    model: Shaped,
+    sample_shape: Option<&[usize]>,
+    adaptations: &mut Vec<Adaptation>,
+) -> Result<Shaped, LoadCause> {
+    let Some(fixed) = model.canonical().fixed_batch() else {
+        file.agrees(&model, 2, &[2])?;
+        return Ok(model);
+    };
+    let open = || {
+        let opened = probe::shapes(file.runtime, assay_graph::open_batch(&model)?, sample_shape)?;
+        // As many samples as batches of 1, 2 and 3 hold, in whole batches of the file.
+        let mut rewritten = vec![1, 2, 3];
+        rewritten.push(6_usize.next_multiple_of(fixed) - 6);
+        rewritten.retain(|&batch| batch > 0);
+        file.agrees(&opened, fixed, &rewritten)?;
+        Ok::<_, LoadCause>(opened)
+    };
+    match open() {
+        Ok(opened) => {
+            adaptations.push(Adaptation::BatchOpened { fixed });
+            Ok(opened)
+        }
+        Err(cause) => {
+            file.agrees(&model, fixed, &[fixed])?;
+            adaptations.push(Adaptation::BatchKept { fixed, reason: cause.to_string() });
+            Ok(model)
+        }
+    }
 }
 
 /// `model` with the shapes of its values, and without arithmetic on shapes.
@@ -121,12 +162,6 @@ fn folded(
             }
         }
     }
-}
-
-/// `file`, whose batch size is fixed, for batches of any size.
-fn open(runtime: &OnnxRuntime, file: &Shaped, sample_shape: Option<&[usize]>) -> Result<Shaped, LoadCause> {
-    let opened = probe::shapes(runtime, assay_graph::open_batch(file)?, sample_shape)?;
-    Ok(opened)
 }
 
 /// What the file says about its model.
