@@ -37,6 +37,24 @@ fn wide(a: &Array2<f32>) -> ndarray::ArrayD<f64> {
     a.mapv(f64::from).into_dyn()
 }
 
+/// Largest difference that the rounding of f32 explains, relative to the largest number or, of gradients, to all of them.
+const ROUNDING: f64 = 1e-5;
+
+/// The samples whose logits are not as `expected`, but for rounding.
+///
+/// Int8 kernels of another processor may round a number that lies between two steps the other way, which moves some logits of
+/// that sample by a step. A defect in a scale, a zero point or a bound moves those of most samples: more than one in sixteen is
+/// an error.
+#[track_caller]
+fn moved(found: &Array2<f32>, expected: &Array2<f32>) -> Vec<usize> {
+    let largest = expected.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+    let differs = |(i, j): (usize, usize)| f64::from((found[[i, j]] - expected[[i, j]]).abs() / largest) > ROUNDING;
+    let (n, classes) = expected.dim();
+    let moved: Vec<usize> = (0..n).filter(|&i| (0..classes).any(|j| differs((i, j)))).collect();
+    assert!(16 * moved.len() <= n.next_multiple_of(16), "samples {moved:?} of {n} have other logits");
+    moved
+}
+
 fn hits(logits: &Array2<f32>, labels: &[Class]) -> usize {
     let best = |row: ndarray::ArrayView1<'_, f32>| (0..row.len()).max_by(|&i, &j| row[i].total_cmp(&row[j])).unwrap();
     logits.axis_iter(Axis(0)).zip(labels).filter(|(row, label)| best(*row) == label.index()).count()
@@ -62,16 +80,22 @@ fn the_gradient_is_that_of_pytorchs_fake_quantization() {
     let (x, labels) = images(8);
     let model = load(&runtime, "qdq");
     let found = model.gradient(x.view(), Loss::CrossEntropy, &labels, None).unwrap();
-    let expected = data.get("gradient").f64();
-    let gradient = wide(&found.gradient).into_shape_with_order(expected.raw_dim()).unwrap();
-    let errors = [relative_error(&wide(&found.logits), data.get("logits").f64()), relative_error(&gradient, expected)];
-    println!("logits {:.1e}, gradient {:.1e}", errors[0], errors[1]);
-    // A number that lies between two steps is rounded the other way by the other sum.
-    assert!(errors[0] < 1e-2 && errors[1] < 1e-2, "{errors:?}");
+    let table = |name: &str| {
+        let numbers = data.get(name).f64();
+        let rows = numbers.mapv(|v| v as f32).into_shape_with_order((8, numbers.len() / 8));
+        rows.unwrap()
+    };
+    let (logits, gradient) = (table("logits"), table("gradient"));
+    let moved = moved(&found.logits, &logits);
+    let same: Vec<usize> = (0..8).filter(|i| !moved.contains(i)).collect();
+    let of_same = |a: &Array2<f32>| wide(&a.select(Axis(0), &same));
+    let error = relative_error(&of_same(&found.gradient), &of_same(&gradient));
+    println!("{} samples with other logits; gradient of the rest {error:.1e}", moved.len());
+    assert!(error < ROUNDING, "{error:.1e}");
 }
 
 #[test]
-fn the_derived_graph_computes_the_models_logits_up_to_a_step() {
+fn the_derived_graph_computes_the_models_logits() {
     let Some(runtime) = support::runtime() else { return };
     let (x, labels) = images(64);
     for form in FORMS {
@@ -80,7 +104,7 @@ fn the_derived_graph_computes_the_models_logits_up_to_a_step() {
         let derived = model.gradient(x.view(), Loss::CrossEntropy, &labels, None).unwrap();
         let error = relative_error(&wide(&derived.logits), &wide(&logits));
         println!("{form}: logits of the derived graph differ by {error:.1e}; correct {}", hits(&logits, &labels));
-        assert!(error < 3e-2, "{form}: {error}");
+        moved(&derived.logits, &logits);
         assert!(hits(&logits, &labels) >= 52, "{form}");
     }
 }
