@@ -95,6 +95,13 @@ fn arithmetic_with_broadcasting() {
 }
 
 #[test]
+fn remainders() {
+    let remainder = || Case::op("Mod").set("fmod", 1);
+    check_all(pairs(remainder, &Values::uniform(-4.0, 4.0), &Values::uniform(0.5, 2.0)));
+    check_all(pairs(remainder, &Values::uniform(-4.0, 4.0), &Values::uniform(-2.0, -0.5)));
+}
+
+#[test]
 fn an_operand_that_is_read_twice() {
     for (operator, values) in [
         ("Add", Values::uniform(-2.0, 2.0)),

@@ -84,3 +84,11 @@ fn slices_read_by_tuples() {
     check_vjp(&batched(&[2, 4, 3, 2]).batched(&[2, 5, 2], Values::integers(-3, 3)).set("batch_dims", 2));
     check_vjp(&batched(&[2, 4, 3]).batched(&[2, 2], Values::integers(0, 3)).set("batch_dims", 2));
 }
+
+#[test]
+fn one_of_two_values() {
+    for axis in [-1, 0, 1] {
+        let case = Case::op("OneHot").set("axis", axis).batched(&[3], Values::integers(-4, 6));
+        check_vjp(&case.constant(Array::ints(&[], vec![4])).fixed(&[2], data()));
+    }
+}

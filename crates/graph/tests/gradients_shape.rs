@@ -269,7 +269,6 @@ fn resizes_in_other_ranks_and_along_other_axes() {
 
 #[test]
 fn resizes_that_are_refused_say_why() {
-    let _base = || resize(&[2, 3, 4]).absent().constant(Array::floats(&[4], vec![1.0, 1.0, 2.0, 2.0]));
     let policy = resize(&[2, 3, 4]).absent().absent().ints(&[5, 6]).set("axes", vec![2, 3]);
     let policy = policy.set("keep_aspect_ratio_policy", "not_larger");
     check_refused(&policy, &["(Resize)", "keep_aspect_ratio_policy not_larger"]);
@@ -290,4 +289,23 @@ fn cubic_resizes() {
     }
     let sizes = resize(&[2, 4, 5]).absent().absent().ints(&[7, 3]).set("axes", vec![2, 3]);
     check_vjp(&sizes.set("mode", "cubic"));
+}
+
+#[test]
+fn antialiased_resizes() {
+    for mode in ["linear", "cubic"] {
+        for transformation in ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"] {
+            for exclude in [0, 1] {
+                let case = || {
+                    let case = resize(&[1, 6, 7]).absent().set("antialias", 1).set("mode", mode);
+                    case.set("coordinate_transformation_mode", transformation).set("exclude_outside", exclude)
+                };
+                for scales in [[0.5, 0.5], [1.0, 0.4], [1.5, 0.3]] {
+                    let scales = Array::floats(&[4], vec![1.0, 1.0, scales[0], scales[1]]);
+                    check_vjp(&case().named(&format!("{scales:?}")).constant(scales));
+                }
+                check_vjp(&case().absent().ints(&[4, 3]).set("axes", vec![2, 3]));
+            }
+        }
+    }
 }

@@ -254,6 +254,23 @@ fn shapes_computed_at_the_fixed_size_are_constants_first() {
 }
 
 #[test]
+fn images_at_places_that_are_constant_or_computed() {
+    for fixed in [1, 2] {
+        let mut net = Net::new(&[fixed, 2, 3, 3]);
+        let place: Vec<f32> = (0..8).map(|i| (i * 5 % 8) as f32 / 4.0 - 1.0).collect();
+        net.constant("places", Tensor::floats(&[fixed, 2, 2, 2], &place.repeat(fixed))).weight("to places", &[18, 8]);
+        net.op("GridSample", &["x", "places"], "parts").op("Flatten", &["x"], "all");
+        net.op("MatMul", &["all", "to places"], "eight").op(
+            "Reshape",
+            &["eight", &format!("[{fixed},2,2,2]")],
+            "found",
+        );
+        net.op("GridSample", &["parts", "found"], "sampled").op("Flatten", &["sampled"], "y");
+        net.opens();
+    }
+}
+
+#[test]
 fn a_model_that_mixes_samples_is_refused() {
     let mut net = Net::new(&[2, 3]);
     net.op("ReduceMean", &["x", "[0]"], "mean").op("Sub", &["x", "mean"], "y");

@@ -24,6 +24,8 @@
 //! | `Pow` | exponent 0, or base 0 and exponent not negative | 0 for the base, or for the exponent |
 //! | `ReduceL1`, `ReduceL2`, `LpPool`, `GlobalLpPool`, `LpNormalization` | all elements 0 | 0, as of `torch.norm` |
 //! | `ScatterElements`, `ScatterND` | two updates for one place, without a reduction | undefined, as the output is |
+//! | `Mod` | a multiple of the divisor | that of both sides |
+//! | `GridSample` | an element's own position | that of the side behind it; 0 at the border of the image, unless zeros lie there |
 //! | `Sqrt`, `Log`, `Reciprocal`, `Asin`, … | ends of the domain | infinite, as the limit is |
 //!
 //! An operator that is constant almost everywhere, such as `Round` or `Sign`, has no rule: its gradient of zeros would make
@@ -73,6 +75,7 @@ mod gemm;
 mod global_average_pool;
 mod global_lp_pool;
 mod global_max_pool;
+mod grid_sample;
 mod hard_sigmoid;
 mod hard_swish;
 mod identity;
@@ -89,8 +92,10 @@ mod max_pool;
 mod mean;
 mod mean_variance_normalization;
 mod min;
+mod modulo;
 mod mul;
 mod neg;
+mod one_hot;
 mod pad;
 mod pow;
 mod prelu;
@@ -229,6 +234,7 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &global_average_pool::GlobalAveragePool,
     &global_lp_pool::GlobalLpPool,
     &global_max_pool::GlobalMaxPool,
+    &grid_sample::GridSample,
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
     &identity::Identity,
@@ -247,8 +253,10 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &mean_variance_normalization::MeanVarianceNormalization,
     &min::Min,
     &functions::MISH,
+    &modulo::Mod,
     &mul::Mul,
     &neg::Neg,
+    &one_hot::OneHot,
     &prelu::PRelu,
     &pad::Pad,
     &pow::Pow,

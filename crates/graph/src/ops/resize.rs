@@ -29,7 +29,7 @@ impl Operator for Resize {
     }
 
     fn refused(&self) -> &'static str {
-        "by scales; computed scales; `antialias`; a `keep_aspect_ratio_policy` other than stretch; axes longer than 4,096, but for whole blocks"
+        "by scales; computed scales; a `keep_aspect_ratio_policy` other than stretch; axes longer than 4,096, but for whole blocks"
     }
 
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
@@ -139,7 +139,9 @@ impl Resized {
         let sizes = if scales.is_none() { Some(e.ints(&[int(n), int(self.output)])) } else { None };
         // Elements that are extrapolated do not depend on the data.
         let mut attributes = IndexMap::from([("extrapolation_value".to_owned(), 0.0.into())]);
-        for name in ["mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside"] {
+        let kept =
+            ["mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside", "antialias"];
+        for name in kept {
             attributes.extend(node.attributes.get(name).map(|value| (name.to_owned(), value.clone())));
         }
         Ok(e.node("Resize", vec![Some(identity), region, scales, sizes], attributes, 1).remove(0))
@@ -157,9 +159,6 @@ fn refuse(node: &Node) -> Rule<()> {
     let mode = node.text("mode", "nearest")?;
     if !matches!(mode, "nearest" | "linear" | "cubic") {
         return Err(Cause::Unsupported(format!("mode {mode}; nearest, linear and cubic are supported")));
-    }
-    if node.int("antialias", 0)? != 0 {
-        return Err(Cause::Unsupported("antialias 1; 0 is supported".into()));
     }
     let policy = node.text("keep_aspect_ratio_policy", "stretch")?;
     if policy != "stretch" {

@@ -21,6 +21,7 @@ pub(super) fn outputs(node: &Node, step: &mut Step<'_>) -> Rule<Layout> {
         ("", "Gemm") => gemm(node, step),
         ("", "Einsum") => einsum(node, step),
         ("", "Resize") => resize(node, step),
+        ("", "GridSample") => together(node, step),
         ("", "If" | "Loop" | "Scan") => Err(Cause::Unsupported("the batch goes into its subgraphs".into())),
         ("", "Split" | "Softmax" | "LogSoftmax" | "Hardmax" | "CumSum" | "TopK" | "LpNormalization") => {
             along(node, step, 1)
@@ -45,7 +46,6 @@ const FIRST: &[&str] = &[
     "GlobalAveragePool",
     "GlobalLpPool",
     "GlobalMaxPool",
-    "GridSample",
     "GroupNormalization",
     "InstanceNormalization",
     "LRN",
@@ -72,6 +72,20 @@ fn mixes() -> Cause {
 fn first(node: &Node, step: &mut Step<'_>) -> Rule<Layout> {
     let (layout, _) = only(node, step)?;
     if layout.axis == 0 { Ok(layout) } else { Err(mixes()) }
+}
+
+/// All inputs are `[batch, …]`; one that does not follow from the data is the same for every sample.
+fn together(node: &Node, step: &mut Step<'_>) -> Rule<Layout> {
+    let rank = rank(node, step)?;
+    let layouts: Vec<Layout> = (0..node.inputs.len()).filter_map(|i| step.layout(node, i)).collect();
+    let layout = *layouts.first().ok_or_else(mixes)?;
+    if layout.axis != 0 || layouts.iter().any(|other| *other != layout) {
+        return Err(mixes());
+    }
+    for i in 0..node.inputs.len() {
+        join(node, step, i, layout, rank, false)?;
+    }
+    Ok(layout)
 }
 
 fn rank(node: &Node, step: &Step<'_>) -> Rule<usize> {

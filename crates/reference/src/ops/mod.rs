@@ -11,6 +11,7 @@ mod pool;
 mod quantize;
 mod reduce;
 mod resize;
+mod sample;
 mod shape;
 mod window;
 
@@ -49,6 +50,7 @@ pub(crate) fn find(domain: &str, name: &str) -> Option<fn(&Call<'_>) -> Outputs>
         "ConvTranspose" => conv::conv_transpose,
         "MaxPool" | "AveragePool" | "LpPool" => pool::pool,
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => pool::global,
+        "GridSample" => sample::grid_sample,
         "MaxUnpool" => index::max_unpool,
         "BatchNormalization" => normalize::batch,
         "InstanceNormalization" => normalize::instance,

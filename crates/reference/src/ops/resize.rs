@@ -11,9 +11,6 @@ type Weights = Vec<(usize, f64)>;
 /// `Resize`: each output element is a weighted sum of input elements, and the weights are a product over the axes.
 pub(super) fn resize(c: &Call<'_>) -> Outputs {
     let x = c.floats(0)?;
-    if c.flag("antialias", false)? {
-        return Err("antialias is not interpreted".into());
-    }
     let axes = axes(c, x.shape())?;
     let mode = c.text("mode", "nearest")?;
     let outside = c.float("extrapolation_value", 0.0)?;
@@ -127,25 +124,32 @@ impl Axis {
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let clamp = |position: f64| position.clamp(0.0, last) as usize;
-        let below = x.floor();
-        let t = x - below;
-        Ok(Some(match mode {
-            "nearest" => vec![(clamp(self.nearest(c, x)?), 1.0)],
-            "linear" => vec![(clamp(below), 1.0 - t), (clamp(below + 1.0), t)],
-            "cubic" => {
-                let a = c.float("cubic_coeff_a", -0.75)?;
-                let near = |d: f64| ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0;
-                let far = |d: f64| ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a;
-                let taps = [(-1.0, far(1.0 + t)), (0.0, near(t)), (1.0, near(1.0 - t)), (2.0, far(2.0 - t))];
-                let exclude = c.flag("exclude_outside", false)?;
-                let inside = |p: f64| (0.0..=last).contains(&p);
-                let kept: Vec<(f64, f64)> =
-                    taps.into_iter().map(|(d, w)| (below + d, w)).filter(|(p, _)| !exclude || inside(*p)).collect();
-                let total: f64 = if exclude { kept.iter().map(|(_, w)| w).sum() } else { 1.0 };
-                kept.into_iter().map(|(p, w)| (clamp(p), w / total)).collect()
-            }
+        let a = c.float("cubic_coeff_a", -0.75)?;
+        // How much an element at the distance `d` counts, and from which distance on it does not.
+        let (reach, weight): (f64, &dyn Fn(f64) -> f64) = match mode {
+            "nearest" => return Ok(Some(vec![(clamp(self.nearest(c, x)?), 1.0)])),
+            "linear" => (1.0, &|d| 1.0 - d),
+            "cubic" => (2.0, &|d| match d {
+                ..=1.0 => ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0,
+                _ => ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a,
+            }),
             other => return Err(format!("mode \"{other}\" is not known")),
-        }))
+        };
+        // When shrinking, antialiasing stretches the weights over all that an output element stands for.
+        let stretch = if c.flag("antialias", false)? { (1.0 / self.scale).max(1.0) } else { 1.0 };
+        let exclude = mode == "cubic" || stretch > 1.0;
+        let exclude = exclude && c.flag("exclude_outside", false)?;
+        let mut taps = Vec::new();
+        let mut position = (x - reach * stretch).ceil();
+        while position <= x + reach * stretch {
+            let distance = (position - x).abs() / stretch;
+            if distance < reach && (!exclude || (0.0..=last).contains(&position)) {
+                taps.push((clamp(position), weight(distance)));
+            }
+            position += 1.0;
+        }
+        let total: f64 = taps.iter().map(|(_, w)| w).sum();
+        Ok(Some(taps.into_iter().map(|(p, w)| (p, w / total)).collect()))
     }
 
     /// Where output position `o` lies in the input. For the nearest element the runtime's f32 decides: 1.5 / 0.6 - 0.5 is

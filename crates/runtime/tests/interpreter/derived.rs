@@ -222,6 +222,36 @@ fn resampling() {
 }
 
 #[test]
+fn antialiased_resampling() {
+    for mode in ["linear", "cubic"] {
+        for exclude in [0, 1] {
+            let case =
+                Case::op("Resize").opset(18).set("antialias", 1).set("mode", mode).set("exclude_outside", exclude);
+            let case = case.batched(&[2, 8, 7], data()).absent();
+            agree_on_gradient(&case.clone().constant(Array::floats(&[4], vec![1.0, 1.0, 0.5, 0.3])));
+            agree_on_gradient(&case.absent().ints(&[5, 9]).set("axes", vec![2, 3]));
+        }
+    }
+}
+
+#[test]
+fn images_at_the_places_of_a_grid() {
+    for padding in ["zeros", "border", "reflection"] {
+        for align_corners in [0, 1] {
+            let case = |mode: &str, image: &[usize]| {
+                let case = Case::op("GridSample").set("mode", mode).set("padding_mode", padding);
+                let case = case.set("align_corners", align_corners).batched(image, data());
+                case.batched(&[3, 4, 2], Values::uniform(-2.5, 2.5)).named(&format!("{image:?}"))
+            };
+            for image in [&[2, 3, 4][..], &[1, 1, 5], &[1, 3, 1]] {
+                agree_on_gradient(&case("bilinear", image));
+                agree_on_gradient_of(&case("nearest", image), &["x0"]);
+            }
+        }
+    }
+}
+
+#[test]
 fn functions_of_one_number() {
     for (operator, low, high) in [
         ("Sin", -4.0, 4.0),
@@ -299,11 +329,19 @@ fn positions_that_are_computed() {
     agree_on_gradient_of(&add.batched(&[6], index(-4, 4)).batched(&[6], data()), &["x0", "x2"]);
     let add = Case::op("ScatterND").opset(18).set("reduction", "add").fixed(&[4, 3], data());
     agree_on_gradient_of(&add.batched(&[1], index(-4, 4)).batched(&[3], data()), &["x0", "x2"]);
+    let hot = Case::op("OneHot").set("axis", 1).batched(&[3], index(-4, 6)).constant(Array::ints(&[], vec![4]));
+    agree_on_gradient_of(&hot.fixed(&[2], data()), &["x1"]);
     let top = Case::op("TopK").batched(&[5, 3], data()).ints(&[2]).set("axis", 1);
     agree_on_gradient(&top);
     let sums = Case::op("CumSum").batched(&[5, 3], data()).constant(Array::ints(&[], vec![1]));
     agree_on_gradient(&sums.set("exclusive", 1));
     agree_on_gradient(&Case::op("Trilu").batched(&[4, 3], data()).constant(Array::ints(&[], vec![-1])));
+}
+
+#[test]
+fn remainders() {
+    let case = Case::op("Mod").set("fmod", 1).batched(&[3, 4], Values::uniform(-4.0, 4.0));
+    agree_on_gradient(&case.fixed(&[4], Values::uniform(0.5, 2.0)));
 }
 
 #[test]

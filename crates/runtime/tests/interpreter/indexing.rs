@@ -70,3 +70,22 @@ fn unpooling() {
     let case = Case::op("MaxUnpool").set("kernel_shape", vec![2, 2]).set("strides", vec![2, 2]);
     agree(&case.fixed(&[1, 1, 2, 2], wide()).constant(index).ints(&[1, 1, 4, 4]));
 }
+
+#[test]
+fn images_at_the_places_of_a_grid() {
+    for mode in ["bilinear", "nearest"] {
+        for padding in ["zeros", "border", "reflection"] {
+            for align_corners in [0, 1] {
+                for image in [&[2, 3, 4][..], &[1, 1, 5], &[1, 3, 1]] {
+                    let case = |mode: &str| {
+                        let case = Case::op("GridSample").set("mode", mode).set("padding_mode", padding);
+                        let case = case.set("align_corners", align_corners).batched(image, wide());
+                        case.batched(&[3, 4, 2], Values::uniform(-2.5, 2.5))
+                    };
+                    agree(&case(mode));
+                    agree(&case(if mode == "bilinear" { "linear" } else { mode }).opset(20));
+                }
+            }
+        }
+    }
+}
