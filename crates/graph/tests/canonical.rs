@@ -267,7 +267,6 @@ fn what_has_no_canonical_form_is_refused_by_name() {
     refused(&node("Resize", 10, 2), "constant scales of at least 1");
     refused(&node("AveragePool", 19, 1).set("dilations", vec![2, 2]), "dilations");
     refused(&node("DFT", 20, 2), "how it takes its axis; export the model with operator set 18");
-    refused(&node("RotaryEmbedding", 23, 3), "operators that came with set 23");
     refused(&node("CumProd", 26, 2), "operators that came with set 26");
     refused(&node("GridSample", 20, 2), "a volume");
     refused(&node("GroupNormalization", 21, 3), "\"num_groups\" must be a positive number");
@@ -279,6 +278,8 @@ fn what_has_no_canonical_form_is_refused_by_name() {
     refused(&node("HardSwish", 13, 1), "version 13 of the standard operator set has no such operator");
     refused(&node("Invented", 17, 1), "no such operator");
     refused(&node("QuantizeLinear", 21, 2).set("block_size", 2), "\"block_size\"");
+    refused(&node("DequantizeLinear", 21, 2).set("block_size", 2), "\"block_size\"");
+    refused(&node("Pad", 19, 2).set("mode", "wrap"), "mode wrap with computed pads");
 }
 
 #[test]

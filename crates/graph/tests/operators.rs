@@ -15,7 +15,7 @@ else on the way from the input to the logits is refused with the node's name: a 
 central differences in f64, and so is the derivative of each derivative; `QuantizeLinear` and `DynamicQuantizeLinear` have an estimator instead.
 
 - A model is brought to operator set 18 first. What that set lacks is written out with what it has (`Gelu`, `GroupNormalization`,
-  `RMSNormalization`, `Attention`), and what ONNX Runtime's optimiser fused is
+  `RMSNormalization`, `Attention`, `RotaryEmbedding`, `AffineGrid`, `Pad` that wraps around), and what ONNX Runtime's optimiser fused is
   taken apart: `FusedConv`, `FusedGemm`, `FusedMatMul`, `Gelu`, `BiasGelu`, `FastGelu`, `QuickGelu`, `SkipLayerNormalization`,
   `SimplifiedLayerNormalization`, `SkipSimplifiedLayerNormalization`.
 - Comparisons, boolean operators, `Shape` and integers that do not depend on the input may stand anywhere.

@@ -337,6 +337,33 @@ fn sequence(opset: i64, nodes: Vec<Node>, constants: Vec<(&str, Tensor)>) -> Mod
     Model::new(opset, graph)
 }
 
+/// Hosted, each model computes what its file says, and its gradient is that of differences of its loss.
+#[track_caller]
+fn follow_differences(runtime: &OnnxRuntime, cases: &[(&str, Model)]) {
+    let x = Array2::from_shape_fn((2, 24), |(i, j)| ((i * 24 + j) as f32 * 0.37).sin() * 0.5 + 0.5);
+    for (name, model) in cases {
+        let hosted = load(runtime, model).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let found = hosted.gradient(x.view(), Loss::CrossEntropy, &[Class(0), Class(2)], None);
+        let found = found.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let loss = |x: &Array2<f32>| -> f64 {
+            let logits = hosted.logits(x.view()).unwrap().mapv(f64::from);
+            let each = logits.rows().into_iter().zip([0, 2]);
+            each.map(|(row, class)| row.iter().map(|z| z.exp()).sum::<f64>().ln() - row[class]).sum()
+        };
+        for j in [0, 7, 23, 30, 41] {
+            let at = (j / 24, j % 24);
+            let step = |by: f32| {
+                let mut x = x.clone();
+                x[at] += by;
+                loss(&x)
+            };
+            let difference = (step(0.01) - step(-0.01)) / 0.02;
+            let error = (difference - f64::from(found.gradient[at])).abs();
+            assert!(error < 2e-3 * (1.0 + difference.abs()), "{name}: {difference} and {}", found.gradient[at]);
+        }
+    }
+}
+
 #[test]
 fn composite_operators_are_written_out_and_have_gradients() {
     let Some(runtime) = support::runtime() else { return };
@@ -399,26 +426,95 @@ fn composite_operators_are_written_out_and_have_gradients() {
         ("shared heads", sequence(23, narrow(vec![attention(&["x", "kv", "kv"], &heads(2, 1))]), half())),
         ("four dimensions", four),
     ];
-    let x = Array2::from_shape_fn((2, 24), |(i, j)| ((i * 24 + j) as f32 * 0.37).sin() * 0.5 + 0.5);
-    for (name, model) in cases {
-        let hosted = load(&runtime, &model).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let found = hosted.gradient(x.view(), Loss::CrossEntropy, &[Class(0), Class(2)], None);
-        let found = found.unwrap_or_else(|error| panic!("{name}: {error}"));
-        let loss = |x: &Array2<f32>| -> f64 {
-            let logits = hosted.logits(x.view()).unwrap().mapv(f64::from);
-            let each = logits.rows().into_iter().zip([0, 2]);
-            each.map(|(row, class)| row.iter().map(|z| z.exp()).sum::<f64>().ln() - row[class]).sum()
-        };
-        for j in [0, 7, 23, 30, 41] {
-            let at = (j / 24, j % 24);
-            let step = |by: f32| {
-                let mut x = x.clone();
-                x[at] += by;
-                loss(&x)
-            };
-            let difference = (step(0.01) - step(-0.01)) / 0.02;
-            let error = (difference - f64::from(found.gradient[at])).abs();
-            assert!(error < 2e-3 * (1.0 + difference.abs()), "{name}: {difference} and {}", found.gradient[at]);
-        }
-    }
+    follow_differences(&runtime, &cases);
+}
+
+#[test]
+fn operators_of_later_sets_are_written_out_and_have_gradients() {
+    let Some(runtime) = support::runtime() else { return };
+    // Heads of 3 · 2 numbers, of which all or 4 of 6 are turned.
+    let rotary = |attributes: &[(&str, i64)], angles: usize| {
+        let mut turn = node("RotaryEmbedding", &["x", "cos", "sin", "places"], &["h"]);
+        turn.attributes.extend(attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
+        let nodes = vec![
+            with(node("Shape", &["x"], &["lead"]), "end", 2),
+            node("Expand", &["order", "lead"], &["places"]),
+            turn,
+        ];
+        let order = Tensor::ints(&[4, 1, 0, 2]).reshaped(vec![1, 4]).unwrap();
+        let angle = |f: fn(f32) -> f32| (0..5 * angles).map(|i| f(i as f32)).collect::<Vec<_>>();
+        let table = |f: fn(f32) -> f32| Tensor::floats(&[5, angles], &angle(f));
+        sequence(23, nodes, vec![("order", order), ("cos", table(f32::cos)), ("sin", table(f32::sin))])
+    };
+    let apart = |mut model: Model| {
+        // The same with four dimensions.
+        let nodes = &mut model.graph.nodes;
+        nodes[2].inputs[0] = Some("q".into());
+        nodes[2].outputs[0] = Some("turned".into());
+        nodes.insert(3, with(node("Transpose", &["turned"], &["back"]), "perm", vec![0, 2, 1, 3]));
+        nodes.insert(4, node("Reshape", &["back", "together"], &["h"]));
+        nodes.insert(0, node("Reshape", &["x", "split"], &["parts"]));
+        nodes.insert(1, with(node("Transpose", &["parts"], &["q"]), "perm", vec![0, 2, 1, 3]));
+        nodes.iter_mut().for_each(|node| node.name.clear());
+        ints(&mut model, "split", &[0, 4, 3, 2]);
+        ints(&mut model, "together", &[0, 4, 6]);
+        model
+    };
+    let transformer = |align_corners: i64, sizes: &[i64]| {
+        // A spatial transformer that turns and moves a picture of 4 by 6 by what the picture itself holds.
+        let nodes = vec![
+            node("Unsqueeze", &["x", "channel"], &["image"]),
+            node("Flatten", &["x"], &["all"]),
+            node("MatMul", &["all", "localisation"], &["small"]),
+            node("Add", &["small", "identity"], &["six"]),
+            node("Reshape", &["six", "theta"], &["matrix"]),
+            node("Shape", &["x"], &["shape"]),
+            node("Slice", &["shape", "none", "channel"], &["batch"]),
+            with(node("Concat", &["batch", "size"], &["whole"]), "axis", 0),
+            with(node("AffineGrid", &["matrix", "whole"], &["grid"]), "align_corners", align_corners),
+            with(node("GridSample", &["image", "grid"], &["sampled"]), "align_corners", align_corners),
+            node("Reshape", &["sampled", "flat4"], &["h"]),
+        ];
+        let weights: Vec<f32> = (0..144).map(|i| ((i * 53 % 29) as f32 - 14.0) / 200.0).collect();
+        let constants = vec![
+            ("channel", Tensor::ints(&[1])),
+            ("none", Tensor::ints(&[0])),
+            ("localisation", Tensor::floats(&[24, 6], &weights)),
+            ("identity", Tensor::floats(&[6], &[0.9, 0.1, 0.05, -0.2, 1.1, 0.02])),
+            ("theta", Tensor::ints(&[-1, 2, 3])),
+            ("size", Tensor::ints(&[&[1], sizes].concat())),
+            ("flat4", Tensor::ints(&[0, -1])),
+        ];
+        let mut model = sequence(20, nodes, constants);
+        model.graph.nodes.iter_mut().for_each(|node| node.name.clear());
+        model
+    };
+    let blocked = || {
+        let q =
+            Tensor::new(DataType::Int8, vec![6, 2], (0..12u8).map(|i| i.wrapping_mul(37)).collect::<Vec<_>>().into());
+        let nodes = vec![
+            with(with(node("DequantizeLinear", &["q", "s"], &["weights"]), "block_size", 2), "axis", 0),
+            node("MatMul", &["x", "weights"], &["pair"]),
+            with(node("Concat", &["pair", "pair", "pair"], &["h"]), "axis", 2),
+        ];
+        let scales = Tensor::floats(&[3, 2], &[0.01, 0.02, 0.015, 0.005, 0.01, 0.03]);
+        let mut model = sequence(21, nodes, vec![("q", q.unwrap()), ("s", scales)]);
+        model.graph.nodes.iter_mut().for_each(|node| node.name.clear());
+        model
+    };
+    let cases = [
+        ("rotary, halves", rotary(&[("num_heads", 3)], 1)),
+        ("rotary, one head", rotary(&[("num_heads", 1)], 3)),
+        ("rotary, neighbours", rotary(&[("num_heads", 1), ("interleaved", 1)], 3)),
+        ("rotary, a part", rotary(&[("num_heads", 1), ("rotary_embedding_dim", 4)], 2)),
+        (
+            "rotary, a part of neighbours",
+            rotary(&[("num_heads", 1), ("rotary_embedding_dim", 4), ("interleaved", 1)], 2),
+        ),
+        ("rotary, four dimensions", apart(rotary(&[], 1))),
+        ("spatial transformer", transformer(0, &[4, 6])),
+        ("spatial transformer by corners", transformer(1, &[6, 4])),
+        ("weights in blocks", blocked()),
+    ];
+    follow_differences(&runtime, &cases);
 }

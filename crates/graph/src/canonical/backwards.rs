@@ -1,4 +1,4 @@
-//! Versions after the canonical operator set: what they added must not be used.
+//! Versions after the canonical operator set: what they added is said with its operators, or must not be used.
 
 use super::scope::Scope;
 use crate::{Cause, DataType, Node, Rule, Tensor, Value};
@@ -39,12 +39,56 @@ pub(super) fn grid_modes(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
     Ok(())
 }
 
-/// `Pad` at 19: the mode `wrap`.
-pub(super) fn no_wrap(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
-    if node.text("mode", "constant")? == "wrap" {
-        return Err(Cause::Unsupported("mode wrap; pad with a constant, the edge or a reflection".into()));
+/// `Pad` at 19: the mode `wrap`. Along each axis it reads positions modulo the size, after negative pads have cropped it.
+pub(super) fn wrap(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
+    if node.text("mode", "constant")? != "wrap" {
+        return Ok(());
     }
+    let unknown = || Cause::Unsupported("mode wrap with computed pads; export the model with constant ones".into());
+    let pads = scope.tensor(node.input(1)).and_then(Tensor::to_i64).ok_or_else(unknown)?;
+    let axes = match node.input(3) {
+        Some(axes) => scope.tensor(Some(axes)).and_then(Tensor::to_i64).ok_or_else(unknown)?,
+        None => (0..).take(pads.len() / 2).collect(),
+    };
+    if pads.len() != 2 * axes.len() {
+        return Err(Cause::Malformed(format!("{} pads for {} axes: two for each", pads.len(), axes.len())));
+    }
+    if let Some(pad) = pads.iter().find(|pad| pad.unsigned_abs() > u64::from(u32::MAX)) {
+        return Err(Cause::Malformed(format!("a pad of {pad}")));
+    }
+    let (begins, ends) = pads.split_at(axes.len());
+    let mut value = node.required(0)?.clone();
+    for (&axis, (&begin, &end)) in axes.iter().zip(begins.iter().zip(ends)) {
+        if (begin, end) != (0, 0) {
+            value = wrapped(node, scope, &value, axis, (begin, end));
+        }
+    }
+    node.operator = "Identity".into();
+    node.inputs = vec![Some(value)];
+    node.attributes.clear();
     Ok(())
+}
+
+/// `value` with its elements repeated before and behind along one axis.
+fn wrapped(node: &Node, scope: &mut Scope<'_>, value: &Value, axis: i64, (begin, end): (i64, i64)) -> Value {
+    let (cropped, cropped_end) = ((-begin).max(0), (-end).max(0));
+    let [which, first, crop, all_crop, behind, one] = [
+        ("axis", axis),
+        ("first", -begin.max(0)),
+        ("crop", cropped),
+        ("crops", cropped.saturating_add(cropped_end)),
+        ("behind", end.max(0)),
+        ("one", 1),
+    ]
+    .map(|(role, v)| scope.integer(node, role, v));
+    let shape = scope.emit(node, "Shape", &[value]);
+    let size = scope.emit(node, "Gather", &[&shape, &which]);
+    let left = scope.emit(node, "Sub", &[&size, &all_crop]);
+    let last = scope.emit(node, "Add", &[&left, &behind]);
+    let positions = scope.emit(node, "Range", &[&first, &last, &one]);
+    let inside = scope.emit(node, "Mod", &[&positions, &left]);
+    let reads = scope.emit(node, "Add", &[&inside, &crop]);
+    scope.emit_with(node, "Gather", &[value, &reads], &[("axis", axis.into())])
 }
 
 /// `Gelu` at 20, written out.

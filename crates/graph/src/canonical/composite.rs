@@ -95,3 +95,53 @@ pub(super) fn swish(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
     node.attributes.clear();
     Ok(())
 }
+
+/// `AffineGrid` at 20, written out: `x θ₀ + y θ₁ + θ₂` at every place `(x, y)` of an image, with the columns of
+/// `θ [n, 2, 3]`.
+pub(super) fn affine_grid(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
+    let (theta, size) = (node.required(0)?.clone(), node.required(1)?.clone());
+    if scope.tensor(Some(&size)).is_some_and(|size| size.len() != 4) {
+        return Err(Cause::Unsupported("a volume; images [batch, channels, height, width] are supported".into()));
+    }
+    let align = node.int("align_corners", 0)? != 0;
+    let column = |node: &Node, scope: &mut Scope<'_>, i: i64| {
+        let index = scope.constant(node, "column", Tensor::ints(&[i]));
+        let column = scope.emit_with(node, "Gather", &[&theta, &index], &[("axis", 2.into())]);
+        let shape = scope.constant(node, "each", Tensor::ints(&[0, 1, 1, 2]));
+        scope.emit(node, "Reshape", &[&column, &shape])
+    };
+    let mut terms = Vec::new();
+    for (i, axis, shape) in [(0, 3, vec![-1, 1]), (1, 2, vec![-1, 1, 1])] {
+        let places = places(node, scope, &size, axis, align)?;
+        let shape = scope.constant(node, "places", Tensor::ints(&shape));
+        let places = scope.emit(node, "Reshape", &[&places, &shape]);
+        let column = column(node, scope, i);
+        terms.push(scope.emit(node, "Mul", &[&places, &column]));
+    }
+    let sum = scope.emit(node, "Add", &[&terms[0], &terms[1]]);
+    let shift = column(node, scope, 2);
+    node.operator = "Add".into();
+    node.inputs = vec![Some(sum), Some(shift)];
+    node.attributes.clear();
+    Ok(())
+}
+
+/// The coordinates of the elements along one axis of an image of `size`: -1 and 1 are the centres of the first and the last if
+/// `align`, else their outer edges.
+fn places(node: &Node, scope: &mut Scope<'_>, size: &Value, axis: i64, align: bool) -> Rule<Value> {
+    let dtype = scope.dtype(node)?;
+    let [zero, one, axis] = [("zero", 0), ("one", 1), ("axis", axis)].map(|(role, v)| scope.integer(node, role, v));
+    let count = scope.emit(node, "Gather", &[size, &axis]);
+    let positions = scope.emit(node, "Range", &[&zero, &count, &one]);
+    let to = [("to", i64::from(dtype.number()).into())];
+    let [count, positions] = [count, positions].map(|v| scope.emit_with(node, "Cast", &[&v], &to));
+    let [one, two] = [1.0, 2.0].map(|v| scope.constant(node, "number", Tensor::scalar(dtype, v)));
+    let doubled = scope.emit(node, "Mul", &[&positions, &two]);
+    let (above, over) = if align {
+        (doubled, scope.emit(node, "Sub", &[&count, &one]))
+    } else {
+        (scope.emit(node, "Add", &[&doubled, &one]), count)
+    };
+    let share = scope.emit(node, "Div", &[&above, &over]);
+    Ok(scope.emit(node, "Sub", &[&share, &one]))
+}

@@ -32,6 +32,7 @@ mod fused;
 mod inputs;
 mod quantized;
 mod resize;
+mod rotary;
 mod scope;
 mod softmax;
 mod training;

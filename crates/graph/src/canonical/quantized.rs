@@ -14,7 +14,7 @@ pub(super) const RUNTIME: &str = "com.microsoft";
 /// `QuantizeLinear` and `DequantizeLinear` at 19, 21 and 23: blocks, stated types, narrower and wider integers.
 pub(super) fn linear(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
     if node.int("block_size", 0)? != 0 {
-        return Err(Cause::Unsupported("attribute \"block_size\"; quantize per tensor or per axis".into()));
+        return blocks(node, scope);
     }
     // Precision 1 is f32, which scales have.
     if !matches!(node.int("precision", 0)?, 0 | 1) {
@@ -45,6 +45,46 @@ pub(super) fn linear(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
     if scale == Some(DataType::Float16) {
         node.domain = RUNTIME.into();
     }
+    Ok(())
+}
+
+/// `DequantizeLinear` of constant weights with a scale for each block: the numbers that they stand for.
+fn blocks(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
+    let unsupported = || {
+        Cause::Unsupported(
+            "attribute \"block_size\" of other than constant 8-bit or 16-bit weights; quantize per axis".into(),
+        )
+    };
+    let [q, scale] = [0, 1].map(|i| scope.tensor(node.input(i)));
+    let (Some(q), Some(scale), "DequantizeLinear") = (q, scale, node.operator.as_str()) else {
+        return Err(unsupported());
+    };
+    let scales = scale.to_f64().filter(|_| scale.dtype().is_float());
+    let (Some(numbers), Some(scales)) = (q.to_f64(), scales) else { return Err(unsupported()) };
+    let zeros = match node.input(2) {
+        None => vec![0.0; scales.len()],
+        Some(zeros) => scope.tensor(Some(zeros)).and_then(Tensor::to_f64).ok_or_else(unsupported)?,
+    };
+    let axis = crate::ops::axis(node.int("axis", 1)?, q.dims().len())?;
+    let block = usize::try_from(node.int("block_size", 0)?).map_err(|e| Cause::Malformed(e.to_string()))?;
+    let mut dims = q.dims().to_vec();
+    dims[axis] = dims[axis].div_ceil(block);
+    if scale.dims() != dims || zeros.len() != scales.len() || !matches!(node.int("output_dtype", 0)?, 0 | 1) {
+        return Err(Cause::Malformed(format!(
+            "blocks of {block} of {:?} have scales and zero points of shape {dims:?}, not {:?}",
+            q.dims(),
+            scale.dims()
+        )));
+    }
+    let inner: usize = q.dims()[axis + 1..].iter().product();
+    let length = q.dims()[axis];
+    let of = |i: usize| (i / inner / length * dims[axis] + i / inner % length / block) * inner + i % inner;
+    let values: Vec<f64> = numbers.iter().enumerate().map(|(i, q)| (q - zeros[of(i)]) * scales[of(i)]).collect();
+    let numbers = Tensor::rounded(scale.dtype(), q.dims(), &values);
+    let numbers = scope.constant(node, "numbers", numbers);
+    node.operator = "Identity".into();
+    node.inputs = vec![Some(numbers)];
+    node.attributes.clear();
     Ok(())
 }
 

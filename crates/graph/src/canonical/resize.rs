@@ -1,7 +1,7 @@
 //! `Upsample` and `Resize`.
 
 use super::scope::Scope;
-use crate::{Cause, Node, Rule};
+use crate::{Cause, Node, Rule, Tensor};
 
 /// `Upsample` at 10: it is `Resize` from then on.
 pub(super) fn upsample(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
@@ -42,11 +42,27 @@ pub(super) fn modes(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
     Ok(())
 }
 
-/// `Resize` at 19, backwards: the mode that came.
-pub(super) fn no_symmetric(node: &mut Node, _scope: &mut Scope<'_>) -> Rule<()> {
-    if node.text("coordinate_transformation_mode", "half_pixel")? == "half_pixel_symmetric" {
-        return Err(Cause::Unsupported("coordinate mode half_pixel_symmetric; use half_pixel or align_corners".into()));
+/// `Resize` at 19, backwards: the mode that came. It is `half_pixel` where the output's size is the input's times the scale,
+/// without rounding.
+pub(super) fn symmetric(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
+    if node.text("coordinate_transformation_mode", "half_pixel")? != "half_pixel_symmetric" {
+        return Ok(());
     }
+    let by_sizes = node.input(2).is_none_or(|scales| scope.tensor(Some(scales)).is_some_and(Tensor::is_empty));
+    let exact = if by_sizes {
+        // The scale is the quotient, but in f32, which decides between two nearest elements.
+        node.text("keep_aspect_ratio_policy", "stretch")? == "stretch" && node.text("mode", "nearest")? != "nearest"
+    } else {
+        let scales = scope.tensor(node.input(2)).and_then(Tensor::to_f64);
+        scales.is_some_and(|scales| scales.iter().all(|s| s.fract() == 0.0))
+    };
+    if !exact {
+        return Err(Cause::Unsupported(
+            "coordinate mode half_pixel_symmetric other than by whole scales or, in mode linear or cubic, by sizes; use half_pixel"
+                .into(),
+        ));
+    }
+    node.attributes.insert("coordinate_transformation_mode".into(), "half_pixel".into());
     Ok(())
 }
 

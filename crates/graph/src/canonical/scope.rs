@@ -29,6 +29,12 @@ impl Scope<'_> {
         value
     }
 
+    /// A new scalar i64, named likewise.
+    pub(super) fn integer(&mut self, node: &Node, role: &str, value: i64) -> Value {
+        let scalar = Tensor::ints(&[value]).reshaped(Vec::new());
+        self.constant(node, role, scalar.unwrap_or_else(|| Tensor::ints(&[value])))
+    }
+
     /// A value that no other has the name of.
     pub(super) fn fresh(&mut self, node: &Node, role: &str) -> Value {
         self.names.fresh(&format!("{}/{role}", node.label()))

@@ -1,7 +1,7 @@
 //! The history of the standard operator set, as far as it changes what a node means.
 
 use super::scope::Scope;
-use super::{attention, backwards, composite, inputs, quantized, resize, softmax, training};
+use super::{attention, backwards, composite, inputs, quantized, resize, rotary, softmax, training};
 use crate::{Node, Rule};
 
 /// A change of one node.
@@ -65,19 +65,21 @@ const CHANGES: &[(&str, i64, Change)] = &[
     ("DequantizeLinear", 19, Apply(quantized::linear)),
     ("DequantizeLinear", 21, Apply(quantized::linear)),
     ("DequantizeLinear", 23, Apply(quantized::linear)),
+    ("AffineGrid", 20, Apply(composite::affine_grid)),
     ("Attention", 23, Apply(attention::attention)),
     ("Cast", 24, Apply(backwards::unrounded)),
     ("CastLike", 24, Apply(backwards::unrounded)),
     ("Gelu", 20, Apply(backwards::gelu)),
     ("GridSample", 20, Apply(backwards::grid_modes)),
     ("GroupNormalization", 21, Apply(composite::channels)),
-    ("Pad", 19, Apply(backwards::no_wrap)),
+    ("Pad", 19, Apply(backwards::wrap)),
     ("QuantizeLinear", 19, Apply(quantized::linear)),
     ("QuantizeLinear", 21, Apply(quantized::linear)),
     ("QuantizeLinear", 23, Apply(quantized::linear)),
     ("RMSNormalization", 23, Apply(composite::root_mean_squares)),
+    ("RotaryEmbedding", 23, Apply(rotary::embedding)),
     ("Swish", 24, Apply(composite::swish)),
-    ("Resize", 19, Apply(resize::no_symmetric)),
+    ("Resize", 19, Apply(resize::symmetric)),
 ];
 
 /// Applied to every node of the operator, whatever its version: where one version has several forms for the same thing.

@@ -23,7 +23,7 @@ impl Operator for AveragePool {
     }
 
     fn refused(&self) -> &'static str {
-        "`auto_pad` `SAME_*` with dilations, or with strides that skip elements at the end; a window that lies in the padding altogether"
+        "`auto_pad` `SAME_*` with dilations, or with strides that skip several elements at the end; a window that lies in the padding altogether"
     }
 
     /// Each mean goes back to its window in equal parts: a depthwise transposed convolution with equal taps.

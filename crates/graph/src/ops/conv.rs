@@ -21,7 +21,7 @@ impl Operator for Conv {
     }
 
     fn refused(&self) -> &'static str {
-        "`auto_pad` `SAME_*` with dilations, or with strides that skip elements at the end"
+        "`auto_pad` `SAME_*` with dilations, or with strides that skip several elements at the end"
     }
 
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {

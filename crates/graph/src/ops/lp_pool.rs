@@ -22,7 +22,7 @@ impl Operator for LpPool {
     }
 
     fn refused(&self) -> &'static str {
-        "`auto_pad` `SAME_*` with dilations, or with strides that skip elements at the end"
+        "`auto_pad` `SAME_*` with dilations, or with strides that skip several elements at the end"
     }
 
     fn vjp(

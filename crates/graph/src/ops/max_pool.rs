@@ -22,7 +22,7 @@ impl Operator for MaxPool {
     }
 
     fn refused(&self) -> &'static str {
-        "`auto_pad` `SAME_*` with dilations, or with strides that skip elements at the end; `storage_order` 1; a window that lies in the padding altogether"
+        "`auto_pad` `SAME_*` with dilations, or with strides that skip several elements at the end; `storage_order` 1; a window that lies in the padding altogether"
     }
 
     /// Adds each cotangent to the element that its window took: `Indices` counts through the whole tensor, and an element

@@ -100,12 +100,14 @@ impl<'n> Stated<'n> {
                 )));
             }
             let total = window.overhang();
-            if total < 0 {
+            if total < -1 {
                 return Err(Cause::Unsupported(format!(
-                    "auto_pad {} with strides that skip elements at the end; write the pads out",
+                    "auto_pad {} with strides that skip more than one element at the end; write the pads out",
                     stated.auto_pad
                 )));
             }
+            // One element that is skipped, as by a kernel of 1 at a stride of 2, is no reason to pad or to crop.
+            let total = total.max(0);
             Ok(if stated.auto_pad == "SAME_UPPER" { total / 2 } else { total - total / 2 })
         })
     }

@@ -5,10 +5,10 @@ use crate::{agree, agree_and_refuse};
 const TRANSFORMS: [&str; 5] =
     ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"];
 
-/// One of these has no canonical form.
+/// One of these only has a canonical form where it means `half_pixel`: where `exact`, no size is rounded.
 #[track_caller]
-fn agree_in(transform: &str, case: &Case) {
-    if transform == "half_pixel_symmetric" { agree_and_refuse(case, transform) } else { agree(case) }
+fn agree_in(transform: &str, exact: bool, case: &Case) {
+    if transform == "half_pixel_symmetric" && !exact { agree_and_refuse(case, transform) } else { agree(case) }
 }
 
 fn image() -> Values {
@@ -31,7 +31,8 @@ fn nearest_with_each_rounding() {
                     .named(&format!("scales {factors:?}"))
                     .batched(&[2, 5, 8], image())
                     .absent();
-                agree_in(transform, &case.constant(scales(&[1.0, 1.0, factors[0], factors[1]])));
+                let whole = factors == [2.0, 3.0];
+                agree_in(transform, whole, &case.constant(scales(&[1.0, 1.0, factors[0], factors[1]])));
             }
         }
     }
@@ -49,7 +50,8 @@ fn linear_and_cubic_by_scales() {
                     .named(&format!("scales {factors:?}"))
                     .batched(&[2, 5, 8], image())
                     .absent();
-                agree_in(transform, &case.constant(scales(&[1.0, 1.0, factors[0], factors[1]])));
+                let whole = factors == [2.0, 3.0];
+                agree_in(transform, whole, &case.constant(scales(&[1.0, 1.0, factors[0], factors[1]])));
             }
         }
     }
@@ -57,6 +59,29 @@ fn linear_and_cubic_by_scales() {
         let case =
             Case::op("Resize").set("mode", "cubic").set("exclude_outside", exclude).set("cubic_coeff_a", -0.5f32);
         agree(&case.batched(&[2, 5, 6], image()).absent().constant(scales(&[1.0, 1.0, 2.0, 1.5])));
+    }
+}
+
+#[test]
+fn antialiased() {
+    for mode in ["linear", "cubic"] {
+        for transform in ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"] {
+            for exclude in [0, 1] {
+                let case = || {
+                    let case = Case::op("Resize").opset(18).set("antialias", 1).set("mode", mode);
+                    let case = case.set("coordinate_transformation_mode", transform).set("exclude_outside", exclude);
+                    case.batched(&[2, 9, 8], image()).absent()
+                };
+                for factors in [[0.5, 0.25], [0.4, 0.7], [1.5, 0.5], [2.0, 3.0]] {
+                    agree(
+                        &case()
+                            .named(&format!("scales {factors:?}"))
+                            .constant(scales(&[1.0, 1.0, factors[0], factors[1]])),
+                    );
+                }
+                agree(&case().set("axes", vec![2, 3]).absent().ints(&[4, 3]));
+            }
+        }
     }
 }
 
@@ -72,7 +97,8 @@ fn by_sizes() {
                     .set("mode", mode)
                     .set("coordinate_transformation_mode", transform)
                     .named(&format!("sizes {sizes:?}"));
-                agree_in(transform, &case.batched(&[2, 5, 8], image()).absent().absent().ints(&sizes));
+                let case = case.batched(&[2, 5, 8], image()).absent().absent().ints(&sizes);
+                agree_in(transform, mode == "linear", &case);
             }
         }
     }
