@@ -398,3 +398,24 @@ fn instance_normalization() {
         check_vjp(&case);
     }
 }
+
+#[test]
+fn blocks_added_up_to_an_image() {
+    for (image, block, strides, dilations, pads) in [
+        ([4, 5], [2, 2], [1, 1], [1, 1], [0, 0, 0, 0]),
+        ([4, 6], [2, 3], [2, 3], [1, 1], [0, 0, 0, 0]),
+        ([5, 5], [3, 2], [2, 2], [1, 2], [1, 0, 0, 2]),
+        ([6, 5], [2, 2], [4, 3], [1, 1], [0, 1, 0, 0]),
+        ([3, 4], [1, 3], [3, 1], [1, 1], [2, 1, 0, 1]),
+    ] {
+        let blocks: i64 = (0..2)
+            .map(|i| (image[i] + pads[i] + pads[i + 2] - dilations[i] * (block[i] - 1) - 1) / strides[i] + 1)
+            .product();
+        let size = |n: i64| usize::try_from(n).unwrap();
+        let case = Case::op("Col2Im").opset(18).batched(&[2 * size(block[0] * block[1]), size(blocks)], data());
+        let case = case.ints(&image).ints(&block).set("strides", strides.to_vec()).set("pads", pads.to_vec());
+        check_vjp(&case.set("dilations", dilations.to_vec()).named(&format!("{block:?} to {image:?}")));
+    }
+    let line = Case::op("Col2Im").opset(18).batched(&[3, 4], data()).ints(&[6]).ints(&[3]);
+    check_vjp(&line.named("defaults, one axis"));
+}

@@ -55,6 +55,7 @@ mod batch_normalization;
 mod cast;
 mod celu;
 mod clip;
+mod col2_im;
 mod concat;
 mod conv;
 mod conv_transpose;
@@ -211,6 +212,7 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &cast::Cast,
     &celu::Celu,
     &clip::Clip,
+    &col2_im::Col2Im,
     &concat::Concat,
     &conv::Conv,
     &conv_transpose::ConvTranspose,

@@ -38,6 +38,7 @@ pub(super) fn outputs(node: &Node, step: &mut Step<'_>) -> Rule<Layout> {
 const FIRST: &[&str] = &[
     "AveragePool",
     "BatchNormalization",
+    "Col2Im",
     "Conv",
     "ConvInteger",
     "ConvTranspose",

@@ -86,6 +86,33 @@ pub(super) fn conv_transpose(c: &Call<'_>) -> Outputs {
     float_output(dtype, ArrayD::from_shape_vec(IxDyn(&dims), y).map_err(|e| e.to_string())?)
 }
 
+/// `Col2Im`: `y[n, c, position(o, k)] += x[n, c K + k, o]`, with the `K` elements `k` of a block.
+pub(super) fn col2im(c: &Call<'_>) -> Outputs {
+    let x = c.floats(0)?;
+    let image =
+        c.ints(1)?.into_iter().map(usize::try_from).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
+    let block = c.ints(2)?;
+    let axes = axes(c, &image, &block)?;
+    let blocks = grid(axes.iter().map(|a| a.output));
+    let elements = grid(block.iter().copied()).len();
+    let &[n, columns, count] = x.shape() else { return Err(format!("shape {:?}", x.shape())) };
+    if columns % elements != 0 || count != blocks.len() {
+        return Err(format!("{} blocks of {elements} elements from shape {:?}", blocks.len(), x.shape()));
+    }
+    let dims = [&[n, columns / elements], &image[..]].concat();
+    let size: usize = image.iter().product();
+    let mut y = vec![0.0; dims.iter().product()];
+    for (plane, y) in y.chunks_mut(size).enumerate() {
+        let (sample, channel) = (plane / dims[1], plane % dims[1]);
+        for (o, taps) in reads(&axes, &blocks, &image).into_iter().enumerate() {
+            for (k, at) in taps {
+                y[at] += x[[sample, channel * elements + k, o]];
+            }
+        }
+    }
+    float_output(c.input(0)?.dtype, ArrayD::from_shape_vec(IxDyn(&dims), y).map_err(|e| e.to_string())?)
+}
+
 /// The axes of a transposed convolution over an input with spatial sizes `input`.
 fn transposed_axes(c: &Call<'_>, input: &[usize], kernel: &[i64]) -> Result<Vec<Axis>, String> {
     let n = input.len();

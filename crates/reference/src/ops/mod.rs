@@ -46,6 +46,7 @@ pub(crate) fn find(domain: &str, name: &str) -> Option<fn(&Call<'_>) -> Outputs>
         "MatMul" => linear::matmul,
         "Gemm" => linear::gemm,
         "Einsum" => einsum::einsum,
+        "Col2Im" => conv::col2im,
         "Conv" => conv::conv,
         "ConvTranspose" => conv::conv_transpose,
         "MaxPool" | "AveragePool" | "LpPool" => pool::pool,

@@ -202,6 +202,9 @@ fn movements() {
         let case = Case::op("DepthToSpace").batched(&[8, 2, 3], data()).set("blocksize", 2);
         agree_on_gradient(&case.set("mode", mode));
     }
+    let blocks = Case::op("Col2Im").opset(18).batched(&[12, 6], data()).ints(&[5, 5]).ints(&[3, 2]);
+    let blocks = blocks.set("strides", vec![2, 2]).set("dilations", vec![1, 2]);
+    agree_on_gradient(&blocks.set("pads", vec![1, 0, 0, 2]));
     agree_on_gradient(&Case::op("SpaceToDepth").batched(&[2, 4, 6], data()).set("blocksize", 2));
 }
 

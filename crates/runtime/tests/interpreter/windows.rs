@@ -48,6 +48,18 @@ fn automatic_padding() {
 }
 
 #[test]
+fn blocks_added_up_to_an_image() {
+    let case = |image: &[i64], block: &[i64], dims: &[usize]| {
+        Case::op("Col2Im").opset(18).batched(dims, wide()).ints(image).ints(block).named(&format!("{image:?}"))
+    };
+    agree(&case(&[4, 5], &[2, 2], &[8, 12]));
+    agree(&case(&[4, 6], &[2, 3], &[6, 4]).set("strides", vec![2, 3]));
+    let odd = case(&[5, 5], &[3, 2], &[12, 6]).set("strides", vec![2, 2]).set("dilations", vec![1, 2]);
+    agree(&odd.set("pads", vec![1, 0, 0, 2]));
+    agree(&case(&[6, 5], &[2, 2], &[4, 4]).set("strides", vec![4, 3]).set("pads", vec![0, 1, 0, 0]));
+}
+
+#[test]
 fn transposed_convolutions() {
     for groups in [1usize, 2] {
         for strides in [vec![1, 1], vec![2, 3]] {
