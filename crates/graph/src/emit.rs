@@ -243,7 +243,7 @@ impl<'m> Emit<'m> {
     /// A number that combines with values of the type and shape of `like`, a value of the source model, by broadcasting.
     ///
     /// ONNX Runtime's CPU kernels broadcast a scalar element by element where the other side's last dimension is 1; a number
-    /// of the same rank they do not (`[16, 576, 1, 1]`: 6 µs instead of 97 µs).
+    /// of the same rank they do not. (`make bench-forms`; `docs/performance.md` has the times.)
     ///
     /// # Errors
     /// As [`Emit::facts`].
@@ -423,9 +423,9 @@ impl<'m> Emit<'m> {
 }
 
 /// Copies of each element up to which an outer product with a row of ones is faster than `Expand` on ONNX Runtime's CPU
-/// kernels. For 16 samples, µs: 576 channels to 2x2 19 for 273, 240 to 4x4 16 for 121, 64 to 16x16 47 for 66, but 64 to 32x32
-/// 305 for 111.
-const OUTER_PRODUCT_COPIES: usize = 256;
+/// kernels: `Expand` costs something for each element that it repeats, the product does not, but it is slower at writing a
+/// result that is larger than a cache. (`make bench-forms`; `docs/performance.md` has the times.)
+const OUTER_PRODUCT_COPIES: usize = 144;
 
 /// How often each element is repeated where only the last dimensions of `from` are, and to a fixed size.
 pub(crate) fn trailing_copies(from: &[Dim], to: &[Dim]) -> Option<usize> {

@@ -15,9 +15,9 @@ fn fits(size: i64, kernel: i64, dilation: i64, pads: (i64, i64)) -> bool {
     size + pads.0 + pads.1 > dilation * (kernel - 1)
 }
 
-/// The rule for a constant kernel depends on the channels: below four, as in an image, it is the one for any other kernel.
+/// The rule for a constant kernel depends on the channels: below eight, as in an image, it is the one for any other kernel.
 fn conv_1d(size: usize, kernel: usize, group: i64, constant: bool) -> Case {
-    let (group_size, groups) = (if constant { 4 } else { 2 }, usize::try_from(group).unwrap());
+    let (group_size, groups) = (if constant { 8 } else { 2 }, usize::try_from(group).unwrap());
     let case = Case::op("Conv").named(&format!("{size} by {kernel}")).batched(&[group_size * groups, size], data());
     let dims = [3 * groups, group_size, kernel];
     let case = if constant { case.weights(&dims, &data()) } else { case.fixed(&dims, data()) };

@@ -21,7 +21,7 @@ pub(super) struct Kernel<'a> {
 
 /// From the narrow side to the wide one: `wide[n * stride + k * dilation - begin] += kernel[k] narrow[n]`.
 pub(super) fn spread(y: &Value, kernel: Kernel<'_>, windows: &[Window], group: usize, e: &mut Emit<'_>) -> Rule<Value> {
-    if let Some(content) = kernel.content.filter(|k| flipping_pays(k, windows, group)) {
+    if let Some(content) = kernel.content.filter(|k| flipping_pays(k.dims(), windows, group)) {
         let flipped = e.tensor(flip(content, group)?);
         return Ok(spread_unit_stride(y, &flipped, windows, group, e));
     }
@@ -37,13 +37,21 @@ pub(super) fn spread(y: &Value, kernel: Kernel<'_>, windows: &[Window], group: u
     Ok(one(e, "ConvTranspose", y, kernel.value, attributes))
 }
 
-/// Whether a Conv with the flipped kernel is faster than the ConvTranspose on ONNX Runtime's CPU kernels.
+/// Channels of a block of ONNX Runtime's blocked layout on processors with AVX-512; others have 8.
+const BLOCK: usize = 16;
+
+/// Whether a Conv with the flipped kernel, of shape `dims`, is faster than the ConvTranspose on ONNX Runtime's CPU kernels.
 ///
-/// At equal channels it takes about half the time. With strides it would work on zeros, and onto an image's one to three
-/// channels it fills the other lanes of its blocks of 8 or 16 channels for nothing.
-fn flipping_pays(kernel: &Tensor, windows: &[Window], group: usize) -> bool {
-    let onto_image = group == 1 && kernel.dims().get(1).is_some_and(|&wide| wide <= 3);
-    !onto_image && windows.iter().all(|w| w.stride == 1)
+/// It is where its blocks of channels are at least half full: it computes the rest of a block for nothing, 13 of 16 channels
+/// onto an image. Less than a block to read is not filled up, and depthwise kernels are of another kind. With strides it would
+/// work on zeros. (`make bench-forms`; `docs/performance.md` has the times.)
+fn flipping_pays(dims: &[usize], windows: &[Window], group: usize) -> bool {
+    let &[narrow, wide, ..] = dims else { return false };
+    let narrow = narrow / group.max(1);
+    let filled_up = wide.next_multiple_of(BLOCK) * if narrow < BLOCK { narrow } else { narrow.next_multiple_of(BLOCK) };
+    let depthwise = group > 1 && narrow == 1 && wide == 1;
+    let full = depthwise || 2 * narrow.saturating_mul(wide) >= filled_up;
+    full && windows.iter().all(|w| w.stride == 1)
 }
 
 /// `spread` as a convolution with the flipped kernel: both sides of `y` get the zeros that windows at the edges reach.
@@ -167,6 +175,18 @@ pub(super) fn flip(kernel: &Tensor, group: usize) -> Rule<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flips_where_blocks_of_channels_are_at_least_half_full() {
+        let window = Window { wide: 8, narrow: 8, kernel: 3, stride: 1, dilation: 1, begin: 1 };
+        let pays = |dims: [usize; 2], group| flipping_pays(&[dims[0], dims[1], 3], &[window], group);
+        assert!(pays([16, 16], 1) && pays([8, 8], 1) && pays([64, 64], 1) && pays([24, 24], 1));
+        assert!(!pays([64, 3], 1) && !pays([32, 7], 1), "an image has few channels");
+        assert!(!pays([17, 17], 1), "one channel more than a block, on both sides");
+        assert!(pays([72, 1], 72), "depthwise");
+        assert!(pays([64, 32], 2) && !pays([128, 4], 32), "channels of a group count");
+        assert!(!flipping_pays(&[16, 16, 3], &[Window { stride: 2, ..window }], 1));
+    }
 
     #[test]
     fn flip_swaps_channels_within_groups_and_reverses_taps() {

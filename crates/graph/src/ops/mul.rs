@@ -26,8 +26,8 @@ impl Operator for Mul {
 }
 
 /// Copies of each element up to which repeating a factor and multiplying element by element is faster than broadcasting, on
-/// ONNX Runtime's CPU kernels. For 16 samples, µs: 576 channels over 2x2 24 for 97, 120 over 7x7 34 for 41, 64 over 8x8 24
-/// for 24.
+/// ONNX Runtime's CPU kernels, which broadcast in runs as long as a map. (`make bench-forms`; `docs/performance.md` has the
+/// times.)
 const REPEATED: usize = 49;
 
 /// `factor` in the shape of `like` where that is faster; otherwise as it is.

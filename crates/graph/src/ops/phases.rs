@@ -18,10 +18,9 @@ struct Phase {
 
 /// `spread` by phases where that is faster, and otherwise `None`.
 ///
-/// ONNX Runtime's `ConvTranspose` multiplies matrices group by group, which costs more than it computes for one channel per
-/// group on small maps; elsewhere the interleaving costs more. For 16 samples, ms by phases and by `ConvTranspose`, stride 2:
-/// 288 channels 5x5 onto 4x4 1.0 and 2.3, 96 channels 5x5 onto 8x8 0.70 and 1.07, 72 channels 5x5 onto 14x14 1.3 and 1.65;
-/// but 72 channels 3x3 onto 16x16 2.0 and 1.75, dense 64 to 32 channels 3x3 onto 16x16 0.95 and 0.85.
+/// ONNX Runtime's `ConvTranspose` multiplies matrices group by group and scatters every tap, which costs more than it computes
+/// for one channel per group, on small maps and with large kernels; elsewhere the interleaving costs more. `n²` windows of `k²`
+/// taps count as small up to `n² = k³`. (`make bench-forms`; `docs/performance.md` has the times.)
 pub(super) fn spread(
     y: &Value,
     kernel: Kernel<'_>,
@@ -31,7 +30,8 @@ pub(super) fn spread(
 ) -> Rule<Option<Value>> {
     let (Some(content), [rows, columns]) = (kernel.content, windows) else { return Ok(None) };
     let depthwise = content.dims().first() == Some(&group) && content.dims().get(1) == Some(&1);
-    let small = rows.narrow * columns.narrow <= 2 * rows.kernel * columns.kernel;
+    // The square of `n² <= k³`, so that it is meant for oblong kernels too.
+    let small = (rows.narrow * columns.narrow).saturating_pow(2) <= (rows.kernel * columns.kernel).saturating_pow(3);
     if e.lowering() != Lowering::Cpu || !depthwise || !small || rows.stride != columns.stride {
         return Ok(None);
     }
