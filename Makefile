@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # ONNX Runtime's Linux builds report usage unless told not to before they start.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup build demo test test-all test-peers lint lint-rust lint-deploy bench bench-gradients clean
+.PHONY: help setup build demo test test-all test-peers lint lint-rust lint-deploy bench bench-gradients bench-forms clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,11 @@ bench: setup ## Run the benchmarks
 bench-gradients: setup $(TARGET)/peers/.bench-ready ## Compare a gradient step with PyTorch's, in processes that work in turn
 	$(CARGO) build --release --locked -p assay-benches --bin contender --bin derive
 	$(TARGET)/peers/bin/python benches/peers/gradients.py --contender $(abspath $(TARGET))/release/contender --folder $(abspath $(TARGET))/gradients $(ARGS)
+
+# ARGS="--write" puts the tables into docs/performance.md; ARGS="--only TEXT" measures a part.
+bench-forms: setup ## Compare the forms that a derivative can take, and the options of sessions
+	$(CARGO) build --release --locked -p assay-benches --bin forms
+	$(abspath $(TARGET))/release/forms $(ARGS)
 
 $(TARGET)/peers/.bench-ready: benches/peers/requirements.txt
 	$(PYTHON) -m venv $(TARGET)/peers
