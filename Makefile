@@ -43,6 +43,8 @@ test-peers: setup build $(TARGET)/peers/.ready ## Compare with PyTorch and other
 	$(TARGET)/peers/bin/python client/tests/peers/attack_tools.py --bin $(TARGET)/release
 	$(CARGO) build --release --locked -p assay-benches --bin step
 	$(TARGET)/peers/bin/python client/tests/peers/gradients/opsets.py --bin $(TARGET)/release
+	$(TARGET)/peers/bin/python client/tests/peers/gradients/quantized.py --bin $(TARGET)/release
+	$(TARGET)/peers/bin/python client/tests/peers/gradients/weights.py --bin $(TARGET)/release
 	$(TARGET)/peers/bin/python client/tests/peers/gradients/compare.py --bin $(TARGET)/release $(COVERAGE)
 
 # Hours of work: a run that was cut off goes on where it was.

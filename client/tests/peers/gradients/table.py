@@ -14,28 +14,30 @@ def line(result) -> str:
     return f"{head} {result.logits:8.1e} {result.gradient:8.1e} {result.rounding:8.1e} {result.settled:>7}{failed}"
 
 
-def document(results: list, exceptions: dict[str, str], command: str, samples: int) -> str:
-    """The Markdown page. `exceptions`: reasons by model and exporter."""
+def document(results: list, missing: list, exceptions: dict[str, str], command: str, samples: int) -> str:
+    """The Markdown page. `missing`: results without numbers, of what was not compared. `exceptions`: reasons by model and exporter."""
     good = [r for r in results if not r.problem]
-    models = {r.model for r in results}
     text = [
         "# Coverage: gradients against PyTorch's autograd",
         "",
         f"Made by `{command}`, with {', '.join(f'{name} {version(name)}' for name in PACKAGES)} on {platform.machine()}.",
         "",
-        f"{len(models)} classifiers of torchvision and timm with seeded random weights and small inputs, each written by PyTorch's two exporters: {len(results)} files, of",
-        f"which {len(good)} have autograd's gradients.",
+        f"{len({r.model for r in results})} classifiers of torchvision and timm with seeded random weights and small inputs, each written by PyTorch's two exporters:",
+        f"{len(results)} files, of which {len(good)} have autograd's gradients. {len(missing)} files of the same families were not compared: they stand at the end.",
         "",
         "*logits*, *gradient*: relative error (Euclidean) against PyTorch of the logits, and of the gradient of the cross-entropy with respect to the image; the",
-        f"largest over the *settled* ones of {samples} samples; 1e-4 is accepted. PyTorch computes in fp32 and in fp64, and the nearer counts. A sample is settled where",
-        "PyTorch's gradient in fp32, and in fp64 a millionth beside the sample, is within 1e-4 of that in fp64: elsewhere a rectifier's input is zero but for rounding,",
-        "and two programs that are both right have different gradients. There three times what PyTorch differs from itself is accepted, which is what remains for nets",
-        "without any settled sample. *rounding*: the largest error of PyTorch's own fp32 gradient, over all samples.",
+        "largest over the samples; 1e-4 is accepted. PyTorch computes in fp32 and in fp64, and the nearer counts. *rounding*: the largest error of PyTorch's own fp32",
+        "gradient on the same samples.",
+        "",
+        f"*settled*: how many samples were compared, {samples} at most: those on which PyTorch's gradient in fp32, and in fp64 with every weight a millionth larger or smaller,",
+        "is within 1e-4 of that in fp64. Elsewhere a rectifier's input is zero but for rounding, and two programs that are both right have different gradients. 0: there was",
+        "none, and three times what PyTorch differs from itself was accepted.",
         "",
         "| model | library | input | exporter | opset | logits | gradient | settled | rounding | |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     text += [row(result, exceptions) for result in results]
+    text += [f"| {r.model} | {r.library} | {r.size}² | {r.exporter} | | | | | | not compared |" for r in missing]
     return "\n".join(text) + "\n"
 
 

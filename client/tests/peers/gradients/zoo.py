@@ -22,12 +22,12 @@ class Family:
     arguments: dict = field(default_factory=dict)
 
 
-# `size` is the smallest sensible input. Alexnet and vgg pool to a fixed size, which one exporter can only write where it divides; maxvit's
-# windows of 7 must divide every stage; efficientformer and levit are built for 224.
+# `size` is the smallest sensible input. Alexnet pools to a fixed size, which one exporter can only write where it divides; maxvit's windows of 7
+# must divide every stage; efficientformer and levit are built for 224.
 FAMILIES = [
     Family("torchvision", "alexnet", r"alexnet", 224),
-    Family("torchvision", "vgg11", r"vgg\d+", 224),
-    Family("torchvision", "vgg11_bn", r"vgg\d+_bn", 224),
+    Family("torchvision", "vgg11", r"vgg\d+", 64),
+    Family("torchvision", "vgg11_bn", r"vgg\d+_bn", 64),
     Family("torchvision", "resnet18", r"resnet\d+", 64),
     Family("torchvision", "resnext50_32x4d", r"resnext.*", 64),
     Family("torchvision", "wide_resnet50_2", r"wide_resnet.*", 64),
@@ -84,11 +84,21 @@ def build(family: Family, name: str) -> torch.nn.Module:
         model = torchvision.models.get_model(name, weights=None, num_classes=CLASSES, **family.arguments)
     else:
         model = timm.create_model(name, pretrained=False, num_classes=CLASSES, **family.arguments)
+    if isinstance(model, torchvision.models.VGG):
+        shrink(model, family.size)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         wake(model, generator)
         calibrate(model, family.size, generator)
     return model.eval()
+
+
+def shrink(model: torchvision.models.VGG, size: int) -> None:
+    """Gives the head the map that is left of a small image. It is made for 7², of 224²: so many rectifiers that, wherever one looks, some are at
+    their kink but for rounding, and no gradient can be called wrong."""
+    cells = size // 32
+    model.avgpool = torch.nn.AdaptiveAvgPool2d(cells)
+    model.classifier[0] = torch.nn.Linear(512 * cells**2, model.classifier[0].out_features)
 
 
 def wake(model: torch.nn.Module, generator: torch.Generator) -> None:
@@ -134,7 +144,7 @@ def images(n: int, size: int, generator: torch.Generator) -> torch.Tensor:
     return (sum(layers) + 0.3 * torch.randn(n, 3, size, size, generator=generator)).sigmoid()
 
 
-def samples(family: Family, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch of `n` images and their labels."""
-    generator = torch.Generator().manual_seed(2)
+def samples(family: Family, n: int, batch: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of `n` images and their labels, one of many."""
+    generator = torch.Generator().manual_seed(2 + batch)
     return images(n, family.size, generator), torch.randint(CLASSES, (n,), generator=generator)
