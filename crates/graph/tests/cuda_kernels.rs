@@ -57,7 +57,7 @@ fn operators(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut naming = false;
     for line in code.lines() {
-        let names_itself = naming || line.contains(": Function = ");
+        let names_itself = naming || line.contains(": Function = ") || line.trim_start().starts_with("name: ");
         if !names_itself && !line.trim_start().starts_with("//") {
             found.extend(line.split('"').skip(1).step_by(2).filter(|w| is_operator(w)).map(str::to_owned));
         }

@@ -1,5 +1,5 @@
 //! The operators: one file each with everything that is known about it, and the table that lists them. Smooth functions of
-//! one number, which differ in a formula, share the file `functions.rs`.
+//! one number, which differ in a formula, share the file `functions.rs`, and reductions that are not linear `nonlinear_reductions.rs`.
 //!
 //! To add an operator, write its file and its line in [`OPERATORS`]; nothing else changes. An operator that is not in the
 //! table, or an attribute that its file does not handle, is refused by name.
@@ -96,21 +96,16 @@ mod min;
 mod modulo;
 mod mul;
 mod neg;
+mod nonlinear_reductions;
 mod one_hot;
 mod pad;
 mod pow;
 mod prelu;
 mod quantize_linear;
-mod reduce_l1;
-mod reduce_l2;
-mod reduce_log_sum;
-mod reduce_log_sum_exp;
 mod reduce_max;
 mod reduce_mean;
 mod reduce_min;
-mod reduce_prod;
 mod reduce_sum;
-mod reduce_sum_square;
 mod relu;
 mod reshape;
 mod resize;
@@ -264,16 +259,16 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &pow::Pow,
     &quantize_linear::QuantizeLinear,
     &functions::RECIPROCAL,
-    &reduce_l1::ReduceL1,
-    &reduce_l2::ReduceL2,
-    &reduce_log_sum::ReduceLogSum,
-    &reduce_log_sum_exp::ReduceLogSumExp,
+    &nonlinear_reductions::REDUCE_L1,
+    &nonlinear_reductions::REDUCE_L2,
+    &nonlinear_reductions::REDUCE_LOG_SUM,
+    &nonlinear_reductions::REDUCE_LOG_SUM_EXP,
     &reduce_max::ReduceMax,
     &reduce_mean::ReduceMean,
     &reduce_min::ReduceMin,
-    &reduce_prod::ReduceProd,
+    &nonlinear_reductions::REDUCE_PROD,
     &reduce_sum::ReduceSum,
-    &reduce_sum_square::ReduceSumSquare,
+    &nonlinear_reductions::REDUCE_SUM_SQUARE,
     &relu::Relu,
     &reshape::Reshape,
     &resize::Resize,

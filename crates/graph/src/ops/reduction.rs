@@ -1,6 +1,5 @@
 //! What the reductions have in common: their axes, and the shape before and after.
 
-use super::class::unary;
 use super::inputs::{axis, int};
 use crate::{Cause, DataType, Dim, Emit, Node, Rule, Value};
 
@@ -12,35 +11,6 @@ pub(super) struct Reduction {
     pub(super) kept: Vec<Dim>,
     /// Whether the output has lost the reduced axes.
     dropped: bool,
-}
-
-/// What the gradient of a reduction is made from: its input, and output and cotangent with the reduced axes of size 1.
-pub(super) struct Reduced<'a> {
-    pub(super) x: &'a Value,
-    pub(super) y: Value,
-    pub(super) w: Value,
-    pub(super) reduction: Reduction,
-}
-
-/// The gradient of a reduction that is not linear: `rule` makes the product, in the shape of the input.
-///
-/// # Errors
-/// No axis is reduced, on which the specification and runtimes do not agree: a copy, or the function of each element.
-pub(super) fn reduced(
-    node: &Node,
-    cotangents: &[Option<Value>],
-    wanted: &[bool],
-    e: &mut Emit<'_>,
-    rule: impl FnOnce(&Reduced<'_>, &mut Emit<'_>) -> Rule<Value>,
-) -> Rule<Vec<Option<Value>>> {
-    let reduction = Reduction::of(node, e)?;
-    unary(node, cotangents, wanted, |x, y, w| {
-        if reduction.axes.is_empty() {
-            return Err(Cause::Unsupported("noop_with_empty_axes without axes; name the axes".into()));
-        }
-        let (y, w) = (reduction.keep(y, e), reduction.keep(w, e));
-        rule(&Reduced { x, y, w, reduction }, e)
-    })
 }
 
 impl Reduction {
