@@ -64,6 +64,8 @@ fn cases() -> Vec<Case> {
         image("Gelu", 23).set("approximate", strings("tanh")).double(),
         image("AveragePool", 19).set("kernel_shape", vec![2, 2]).set("dilations", vec![1, 1]),
         image("Cast", 19).set("to", 11).set("saturate", 1),
+        image("CastLike", 15).scalar(1.0),
+        image("CastLike", 19).ints(&[0]).set("saturate", 1),
         image("Flatten", 9).set("axis", 2),
         Case::op("Gemm").opset(9).batched(&[4], ANY).weights(&[5, 4], &ANY).weights(&[5], &ANY).set("transB", 1),
     ];

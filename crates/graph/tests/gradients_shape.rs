@@ -52,6 +52,7 @@ fn casts_between_floating_point_types() {
     for to in [DataType::Float, DataType::Double] {
         check_vjp(&Case::op("Cast").batched(&[3], data()).set("to", i64::from(to.number())));
     }
+    check_vjp(&Case::op("CastLike").batched(&[3], data()).scalar(0.0));
 }
 
 #[test]

@@ -83,6 +83,17 @@ pub(super) fn root_mean_squares(node: &mut Node, scope: &mut Scope<'_>) -> Rule<
     root_mean_square(node, scope, &x, &scale, &axes, epsilon)
 }
 
+/// `CastLike` at 15: a cast to the type of the second input, as exporters write it that were not told to optimise. It stays where the file
+/// does not tell that type.
+pub(super) fn cast_like(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
+    if let Some(dtype) = scope.of(node.input(1)).dtype {
+        node.operator = "Cast".into();
+        node.inputs.truncate(1);
+        node.attributes.insert("to".into(), i64::from(dtype.number()).into());
+    }
+    Ok(())
+}
+
 /// `Swish` at 24: `x · sigmoid(α x)`.
 pub(super) fn swish(node: &mut Node, scope: &mut Scope<'_>) -> Rule<()> {
     let x = node.required(0)?.clone();

@@ -85,6 +85,7 @@ const CHANGES: &[(&str, i64, Change)] = &[
 /// Applied to every node of the operator, whatever its version: where one version has several forms for the same thing.
 const ALWAYS: &[(&str, Rewrite)] = &[
     ("BatchNormalization", training::batch_norm),
+    ("CastLike", composite::cast_like),
     ("Dropout", training::dropout),
     ("GroupNormalization", composite::groups),
     ("Hardmax", softmax::normal),
