@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::Model;
 use crate::check::{Defect, check};
 use crate::proto::{self, Kept, ModelProto, Reader};
+use crate::{Model, Tensor, Value};
 
 /// What a file may cost. Every limit is checked before the memory is allocated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl LoadError {
 }
 
 impl Model {
-    /// The model encoded in `file`, an ONNX file. Tensors share its memory where the encoding allows.
+    /// The model encoded in `file`, an ONNX file. It does not keep the file in memory.
     ///
     /// Nodes come out in topological order, and initializers are no longer inputs.
     ///
@@ -128,7 +128,17 @@ impl Model {
     /// The model as an ONNX file, with all tensors inside.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
-        proto::encode(self).encode_to_vec().into()
+        proto::encode(self, |_| false).encode_to_vec().into()
+    }
+
+    /// The model as an ONNX file without the content of its large initializers, of `least` bytes or more, and these. Whoever runs
+    /// the file gives them to the runtime by name: a file of more than 2 GiB is beyond protobuf, and nothing is copied.
+    #[must_use]
+    pub fn to_bytes_apart(&self, least: usize) -> (Bytes, Vec<(Value, Tensor)>) {
+        let apart = |tensor: &Tensor| tensor.bytes().len() >= least.max(1);
+        let large = self.graph.initializers.iter().filter(|(_, tensor)| apart(tensor));
+        let large = large.map(|(value, tensor)| (value.clone(), tensor.clone())).collect();
+        (proto::encode(self, apart).encode_to_vec().into(), large)
     }
 }
 

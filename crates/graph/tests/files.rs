@@ -313,3 +313,19 @@ fn what_is_no_file_is_refused() {
         assert!(matches!(Model::load(&path, &Limits::default()), Err(LoadError::Io { .. })));
     }
 }
+
+#[test]
+fn large_weights_are_left_out_of_the_file_and_given_beside_it() {
+    let mut model = load(file(&[])).unwrap();
+    let (small, large) = (Tensor::floats(&[2], &[1.0, 2.0]), Tensor::floats(&[4, 25], &[0.5; 100]));
+    model.graph.initializers.insert("small".into(), small);
+    model.graph.initializers.insert("large".into(), large.clone());
+    let (content, apart) = model.to_bytes_apart(400);
+    assert_eq!(apart, [("large".into(), large)]);
+    assert!(content.len() < 400, "{} bytes", content.len());
+    // Nobody can take it for the whole model.
+    refused(content, "tensor \"large\": its data is in another file");
+
+    let (content, apart) = model.to_bytes_apart(401);
+    assert_eq!((content, apart), (model.to_bytes(), vec![]));
+}

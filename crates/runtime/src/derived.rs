@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use assay_graph::{Loss, Model, ShapeError, Shaped, TransformError, Value, gradient, vjp};
 use ndarray::{Array1, s};
-use ort::session::Session;
 
 use crate::memory::Budget;
-use crate::session::{Array, Tensors};
+use crate::native::Session;
+use crate::session::{Array, Source, Tensors};
 use crate::{Class, Engine, EngineOptions, LoadCause, Objective, OnnxRuntime, RunError};
 
 /// The function of the logits that is differentiated.
@@ -123,7 +123,7 @@ impl Derived {
     ) -> Result<Self, RunError> {
         let start = |graph: &Model| {
             let most = |session: &mut Session, provider| budget.most(session, provider);
-            Engine::start_and(runtime, &graph.to_bytes(), options, most).map_err(|cause: LoadCause| {
+            Engine::start_and(runtime, Source::Model(graph), options, most).map_err(|cause: LoadCause| {
                 let text = format!("the gradient graph of {of}: {cause}");
                 if matches!(cause, LoadCause::Memory(_)) { RunError::NoGradient(text) } else { RunError::Runtime(text) }
             })

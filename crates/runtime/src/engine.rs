@@ -13,8 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ort::session::Session;
-
+use crate::native::Session;
 use crate::session::{self, SessionError, SessionSettings, Source, Tensors};
 use crate::{Cancel, OnnxRuntime, Provider, RunError};
 
@@ -25,7 +24,7 @@ pub struct EngineOptions {
     pub provider: Provider,
     /// Whether to run on the processor when `provider` is not available. Without it that is an error.
     pub fallback: bool,
-    /// Sessions of the model, each on a thread of its own and with its own copy of the weights.
+    /// Sessions of the model, each on a thread of its own and with weights of its own, as its kernels pack them.
     pub sessions: NonZeroUsize,
     /// Threads that a session computes one operator with. `None`: the processors of this process divided by `sessions`.
     pub intra_threads: Option<NonZeroUsize>,
@@ -178,13 +177,13 @@ impl Engine {
     /// # Errors
     /// ONNX Runtime refuses the model, or the provider is not available and `fallback` is not set.
     pub fn start(runtime: &OnnxRuntime, bytes: &[u8], options: &EngineOptions) -> Result<Self, SessionError> {
-        Self::start_and(runtime, bytes, options, |_, _| Ok(())).map(|(engine, ())| engine)
+        Self::start_and(runtime, Source::Bytes(bytes), options, |_, _| Ok(())).map(|(engine, ())| engine)
     }
 
     /// [`Engine::start`] that looks at the first session, before there are others. `look` gets what it runs on too.
     pub(crate) fn start_and<T, E: From<SessionError>>(
         runtime: &OnnxRuntime,
-        bytes: &[u8],
+        source: Source<'_>,
         options: &EngineOptions,
         look: impl FnOnce(&mut Session, Provider) -> Result<T, E>,
     ) -> Result<(Self, T), E> {
@@ -194,18 +193,18 @@ impl Engine {
             spinning: options.spinning,
             optimized: true,
         };
-        let mut first = match session::open(runtime, Source::Bytes(bytes), &settings) {
+        let mut first = match session::open(runtime, source, &settings) {
             Err(SessionError::Provider { provider, reason }) if options.fallback && provider != Provider::Cpu => {
                 tracing::warn!(%provider, %reason, "the provider is not available: falling back to the processor");
                 settings.provider = Provider::Cpu;
-                session::open(runtime, Source::Bytes(bytes), &settings)?
+                session::open(runtime, source, &settings)?
             }
             other => other?,
         };
         let seen = look(&mut first, settings.provider)?;
         let mut sessions = vec![first];
         for _ in 1..options.sessions.get() {
-            sessions.push(session::open(runtime, Source::Bytes(bytes), &settings)?);
+            sessions.push(session::open(runtime, source, &settings)?);
         }
         let (queue, jobs) = sync_channel(options.queue.get());
         let jobs = Arc::new(Mutex::new(jobs));

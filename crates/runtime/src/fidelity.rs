@@ -6,8 +6,8 @@
 
 use assay_graph::{DataType, Model, Value};
 use ndarray::{ArrayD, ArrayViewD, Axis, concatenate};
-use ort::session::Session;
 
+use crate::native::Session;
 use crate::session::{self, Array, SessionSettings, Source};
 use crate::{LoadCause, OnnxRuntime, RunError, probe};
 
@@ -43,8 +43,6 @@ pub(crate) fn check(
     batches: &Batches<'_>,
 ) -> Result<(), LoadCause> {
     let settings = SessionSettings::plain();
-    let mut theirs = session::open(runtime, source, &settings)?;
-    let mut ours = session::open(runtime, Source::Bytes(&rewritten.to_bytes()), &settings)?;
     let samples: usize = batches.rewritten.iter().sum();
     let x = probe::scattered(input, &[&[samples], sample_shape].concat())?;
     // Images of different brightness, so that their logits differ clearly.
@@ -61,8 +59,12 @@ pub(crate) fn check(
         _ => x,
     };
     let whole = vec![batches.file; samples.div_ceil(batches.file.max(1))];
+    // One session at a time: each may hold a copy of the weights.
+    let mut theirs = session::open(runtime, source, &settings)?;
     let expected = run(&mut theirs, (input, logits), &x, &whole)?;
     let again = run(&mut theirs, (input, logits), &x, &whole)?;
+    drop(theirs);
+    let mut ours = session::open(runtime, Source::Model(rewritten), &settings)?;
     let found = run(&mut ours, (input, logits), &x, batches.rewritten)?;
     let spread = if batches.rewritten.len() > 1 { spread(&expected) } else { f32::INFINITY };
     match (difference(&expected, &again), difference(&expected, &found)) {

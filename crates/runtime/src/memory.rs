@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU64;
 
+use crate::native::Session;
 use ndarray::ArrayD;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
-use ort::session::Session;
 use ort::value::{TensorElementType, ValueType};
 
 use crate::native::{self, InUse};

@@ -4,11 +4,15 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int};
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::ptr::null_mut;
+use std::ptr::{NonNull, null_mut};
 
+use assay_graph::{Tensor, Value};
 use ort::AsPointer;
-use ort::memory::Allocator;
+use ort::memory::{Allocator, MemoryInfo};
+use ort::session::builder::SessionBuilder;
+use ort::value::{DynValue, TensorElementType};
 
 /// Tells ONNX Runtime not to report usage. Its official builds for Linux do so from 1.29 on, and they read this variable
 /// while the environment is created, before `with_telemetry(false)` can take effect.
@@ -96,4 +100,117 @@ pub(crate) fn in_use(allocator: &Allocator) -> Result<InUse, String> {
     // SAFETY: the table is the caller's to release, and is not used after.
     unsafe { (api.ReleaseKeyValuePairs)(pairs) };
     Ok(InUse { now: now?, most: most? })
+}
+
+/// A session of ONNX Runtime that reads tensors where they lie, without a copy of its own.
+#[derive(Debug)]
+pub(crate) struct Session {
+    // Dropped in this order: first what reads, then what is read.
+    session: ort::session::Session,
+    _lent: Vec<Lent>,
+}
+
+/// Memory that a session reads.
+#[derive(Debug)]
+enum Lent {
+    Shared(Tensor),
+    /// A copy at an address that is a multiple of the element's size, as kernels want it.
+    Aligned(Vec<u64>, Tensor),
+}
+
+impl Lent {
+    fn new(tensor: Tensor) -> Self {
+        let size = tensor.dtype().size().unwrap_or(1);
+        if tensor.bytes().as_ptr().align_offset(size) == 0 {
+            return Self::Shared(tensor);
+        }
+        let words = tensor.bytes().chunks(size_of::<u64>()).map(|chunk| {
+            let mut word = [0; size_of::<u64>()];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u64::from_ne_bytes(word)
+        });
+        Self::Aligned(words.collect(), tensor)
+    }
+
+    fn tensor(&self) -> &Tensor {
+        let (Self::Shared(tensor) | Self::Aligned(_, tensor)) = self;
+        tensor
+    }
+
+    fn address(&self) -> *const u8 {
+        match self {
+            Self::Shared(tensor) => tensor.bytes().as_ptr(),
+            Self::Aligned(words, _) => words.as_ptr().cast(),
+        }
+    }
+
+    /// As a tensor of ONNX Runtime over the same memory.
+    ///
+    /// # Safety
+    /// The memory must outlive it, and whatever took hold of it.
+    unsafe fn value(&self, element: TensorElementType) -> Result<DynValue, String> {
+        let api = ort::api();
+        let (tensor, memory) = (self.tensor(), MemoryInfo::default());
+        let shape: Vec<i64> =
+            tensor.dims().iter().map(|&d| i64::try_from(d)).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+        let mut value = null_mut();
+        // SAFETY: address and length are those of one allocation, and the length is that of the shape and the type, which
+        // the call checks too. It is `mut` only for tensors that are outputs: an initializer is never written.
+        let status = unsafe {
+            (api.CreateTensorWithDataAsOrtValue)(
+                memory.ptr(),
+                self.address().cast_mut().cast(),
+                tensor.bytes().len(),
+                shape.as_ptr(),
+                shape.len(),
+                element.into(),
+                &raw mut value,
+            )
+        };
+        // SAFETY: the status is the one that the call above gave, and is used once.
+        unsafe { ort::Error::<()>::result_from_status(status) }.map_err(|e| e.to_string())?;
+        let value = NonNull::new(value).ok_or("a tensor was not made")?;
+        // SAFETY: a new value that nobody else releases. Its allocator is asked for nothing: the memory is not its own.
+        Ok(unsafe { DynValue::from_ptr(value, Some(&Allocator::default())) })
+    }
+}
+
+impl Session {
+    /// A session without tensors of others.
+    pub(crate) fn new(session: ort::session::Session) -> Self {
+        Self { session, _lent: Vec::new() }
+    }
+
+    /// A session of the ONNX file `content`, with the initializers whose content it lacks.
+    pub(crate) fn lend(
+        mut builder: SessionBuilder,
+        content: &[u8],
+        initializers: Vec<(Value, Tensor, TensorElementType)>,
+    ) -> Result<Self, String> {
+        let mut lent = Vec::with_capacity(initializers.len());
+        for (name, tensor, element) in initializers {
+            let tensor = Lent::new(tensor);
+            // SAFETY: builder and session hold the value. The builder is gone when this function returns, and the session
+            // is dropped before what it was lent. Neither moves with the vector: both kinds point to the heap.
+            let value = unsafe { tensor.value(element) }?;
+            builder = builder.with_external_initializer(name.as_str(), value).map_err(|e| e.to_string())?;
+            lent.push(tensor);
+        }
+        let session = builder.commit_from_memory(content).map_err(|e| e.to_string())?;
+        Ok(Self { session, _lent: lent })
+    }
+}
+
+impl Deref for Session {
+    type Target = ort::session::Session;
+
+    fn deref(&self) -> &Self::Target {
+        &self.session
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.session
+    }
 }

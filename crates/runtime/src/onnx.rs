@@ -81,7 +81,7 @@ impl OnnxClassifier {
             classes,
         };
         let (forward, most) =
-            Engine::start_and(runtime, &model.model().to_bytes(), &options.engine, |session, provider| {
+            Engine::start_and(runtime, Source::Model(model.model()), &options.engine, |session, provider| {
                 budget.most(session, provider)
             })?;
         // After a fallback the gradients run where the forward pass does.

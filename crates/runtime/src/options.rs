@@ -15,7 +15,7 @@ pub struct ClassifierOptions {
     /// Most samples of one run. Larger batches are split. A dynamically quantized model runs one sample at a time, because its scales
     /// are those of the whole batch.
     pub max_batch: NonZeroUsize,
-    /// Bytes that one session may have in use, its weights included; `None`: as many as `max_batch` samples take. Each graph, the
+    /// Bytes that one session may have in use, its own copies of weights included; `None`: as many as `max_batch` samples take. Each graph, the
     /// forward pass and each gradient, is measured when its sessions are opened, and gets the largest runs that fit. A run's
     /// inputs and results outside of ONNX Runtime, and memory that its arena keeps between its blocks, come on top.
     pub memory: Option<NonZeroU64>,

@@ -32,6 +32,7 @@ pub(crate) fn prepare(
     let ModelFile { model: about, content, external } = match source {
         Source::Bytes(bytes) => ModelFile::from_bytes(bytes.to_vec().into(), &options.limits)?,
         Source::File(path) => ModelFile::load(path, &options.limits)?,
+        Source::Model(model) => ModelFile::from_bytes(model.to_bytes(), &options.limits)?,
     };
     let digest = digest_of(&content, &external);
     // A file is only read again by ONNX Runtime, to compare with, and only where its tensors are in other files.

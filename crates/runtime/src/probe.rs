@@ -6,9 +6,9 @@ use assay_graph::{
     Canonical, DataType, Dimension, Model, Probe, Probed, ShapeError, Shaped, Shapes, Tensor, Value, ValueInfo,
 };
 use ndarray::ArrayD;
-use ort::session::Session;
 use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, ValueType};
 
+use crate::native::Session;
 use crate::session::{self, Array, SessionError, SessionSettings, Source, Tensors};
 use crate::{OnnxRuntime, RunError};
 
@@ -83,7 +83,7 @@ pub enum ProbeError {
 /// another way than by a factor.
 pub fn shapes(runtime: &OnnxRuntime, model: Canonical, sample_shape: Option<&[usize]>) -> Result<Shaped, ProbeError> {
     let probe = model.probe();
-    let mut session = session::open(runtime, Source::Bytes(&probe.to_bytes()), &SessionSettings::plain())?;
+    let mut session = session::open(runtime, Source::Model(&probe), &SessionSettings::plain())?;
     if let Some(batch) = model.fixed_batch() {
         let seen = observe(&mut session, &probe, batch, sample_shape)?;
         return Ok(Shaped::new(model, Shapes::fixed(&seen))?);

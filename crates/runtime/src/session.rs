@@ -4,14 +4,16 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use assay_graph::{DataType, Model};
 use half::{bf16, f16};
 use indexmap::IndexMap;
 use ndarray::{ArrayD, IxDyn};
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
-use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{Session, SessionInputValue, SessionOutputs};
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef, ValueType};
 
+use crate::native::Session;
 use crate::{OnnxRuntime, Provider, RunError};
 
 /// A tensor that goes into a session or comes out of it.
@@ -69,7 +71,13 @@ pub(crate) enum Source<'a> {
     Bytes(&'a [u8]),
     /// An ONNX file, which may keep tensors in other files beside it.
     File(&'a Path),
+    /// A model, whose large initializers the session reads where they lie.
+    Model(&'a Model),
 }
+
+/// Bytes from which on an initializer is lent to a session. Small ones stay in the file: shapes and axes among them are read
+/// there, before the session has what it is lent.
+const LENT: usize = 4096;
 
 /// A session of the model `source`, on exactly the provider that was asked for.
 pub(crate) fn open(
@@ -79,7 +87,7 @@ pub(crate) fn open(
 ) -> Result<Session, SessionError> {
     let level = if settings.optimized { GraphOptimizationLevel::All } else { GraphOptimizationLevel::Disable };
     let configured = || -> ort::Result<_> {
-        Ok(Session::builder(runtime.environment())?
+        Ok(SessionBuilder::new(runtime.environment())?
             .with_optimization_level(level)?
             .with_intra_threads(settings.intra_threads.get())?
             .with_inter_threads(1)?
@@ -92,10 +100,41 @@ pub(crate) fn open(
     let provider = dispatch(settings.provider).map_err(unavailable)?;
     let mut builder = builder.with_execution_providers([provider]).map_err(|e| unavailable(e.to_string()))?;
     let session = match source {
-        Source::Bytes(bytes) => builder.commit_from_memory(bytes),
-        Source::File(file) => builder.commit_from_file(file),
+        Source::Bytes(bytes) => builder.commit_from_memory(bytes).map(Session::new).map_err(|e| e.to_string()),
+        Source::File(file) => builder.commit_from_file(file).map(Session::new).map_err(|e| e.to_string()),
+        Source::Model(model) => lend(builder, model, LENT),
     };
-    session.map_err(|e| SessionError::Refused(e.to_string()))
+    session.map_err(SessionError::Refused)
+}
+
+/// A session of `model` that reads its initializers of `least` bytes or more where they lie.
+fn lend(builder: SessionBuilder, model: &Model, least: usize) -> Result<Session, String> {
+    let (content, large) = model.to_bytes_apart(least);
+    let lent = large.into_iter().map(|(name, tensor)| {
+        let element = element(tensor.dtype()).ok_or_else(|| format!("\"{name}\" holds no numbers"))?;
+        Ok::<_, String>((name, tensor, element))
+    });
+    Session::lend(builder, &content, lent.collect::<Result<_, _>>()?)
+}
+
+/// An element type in `ort`'s words; `None` for those that have no bytes.
+fn element(dtype: DataType) -> Option<TensorElementType> {
+    Some(match dtype {
+        DataType::Float => TensorElementType::Float32,
+        DataType::Double => TensorElementType::Float64,
+        DataType::Float16 => TensorElementType::Float16,
+        DataType::BFloat16 => TensorElementType::Bfloat16,
+        DataType::Int64 => TensorElementType::Int64,
+        DataType::Int32 => TensorElementType::Int32,
+        DataType::Int16 => TensorElementType::Int16,
+        DataType::Int8 => TensorElementType::Int8,
+        DataType::Uint64 => TensorElementType::Uint64,
+        DataType::Uint32 => TensorElementType::Uint32,
+        DataType::Uint16 => TensorElementType::Uint16,
+        DataType::Uint8 => TensorElementType::Uint8,
+        DataType::Bool => TensorElementType::Bool,
+        _ => return None,
+    })
 }
 
 /// The provider in `ort`'s words. Registering it fails rather than falling back.
@@ -214,4 +253,67 @@ fn elements<T: PrimitiveTensorElementType + Copy, U>(
 /// Dimensions of a tensor that exists: none is negative.
 pub(crate) fn sizes(shape: &[i64]) -> Vec<usize> {
     shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::print_stdout, reason = "a test that is skipped says so")]
+mod tests {
+    use assay_graph::{Canonical, Limits, Loss, gradient};
+
+    use super::*;
+    use crate::{Library, probe};
+
+    const FASHION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/models/fashion-robust/1/model.onnx");
+
+    /// Outputs of one run.
+    fn outputs_of(session: &mut Session, batch: usize) -> Tensors {
+        let x = probe::scattered(&"x".into(), &[batch, 1, 28, 28]).unwrap();
+        let mut inputs = Tensors::new();
+        for input in session.inputs() {
+            let array = match input.dtype() {
+                ValueType::Tensor { ty: TensorElementType::Int64, .. } => {
+                    Array::Int(ArrayD::from_elem(IxDyn(&[batch]), 3))
+                }
+                _ => Array::Float(x.clone()),
+            };
+            inputs.insert(input.name().to_owned(), array);
+        }
+        run(session, &inputs).unwrap()
+    }
+
+    #[test]
+    fn weights_that_are_lent_are_those_in_the_file() {
+        let Ok(runtime) = OnnxRuntime::load(&Library::default()).inspect_err(|e| println!("skipped: {e}")) else {
+            return;
+        };
+        let model = Model::load(Path::new(FASHION), &Limits::default()).unwrap();
+        let shaped = probe::shapes(&runtime, Canonical::new(model).unwrap(), None).unwrap();
+        let derived = gradient(&shaped, Loss::CrossEntropy).unwrap().model;
+        let settings = SessionSettings { optimized: true, ..SessionSettings::plain() };
+        for model in [shaped.model(), &derived] {
+            let mut inside = open(&runtime, Source::Bytes(&model.to_bytes()), &settings).unwrap();
+            let expected = outputs_of(&mut inside, 3);
+            // Fewer bytes than any of its weights has.
+            let mut lent = lend(SessionBuilder::new(runtime.environment()).unwrap(), model, 64).unwrap();
+            assert_eq!(outputs_of(&mut lent, 3).keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+            for (name, found) in outputs_of(&mut lent, 3) {
+                let (Array::Float(found), Array::Float(expected)) = (found, &expected[&name]) else { continue };
+                let scale = expected.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+                let difference = found.iter().zip(expected).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+                assert!(difference <= 1e-5 * scale, "{name}: {difference} of {scale}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_keeps_its_weights_while_a_session_reads_them() {
+        let Ok(runtime) = OnnxRuntime::load(&Library::default()).inspect_err(|e| println!("skipped: {e}")) else {
+            return;
+        };
+        let model = Model::load(Path::new(FASHION), &Limits::default()).unwrap();
+        let mut session = open(&runtime, Source::Model(&model), &SessionSettings::plain()).unwrap();
+        let before = outputs_of(&mut session, 2);
+        drop(model);
+        assert_eq!(outputs_of(&mut session, 2), before);
+    }
 }

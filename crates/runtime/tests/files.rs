@@ -518,3 +518,25 @@ fn operators_of_later_sets_are_written_out_and_have_gradients() {
     ];
     follow_differences(&runtime, &cases);
 }
+
+#[test]
+fn the_digest_is_that_of_all_files_of_the_model() {
+    let Some(runtime) = support::runtime() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.onnx");
+    let (content, apart) = model(None, vec![node("MatMul", &["x", "w"], &["y"])], &["y"]).to_bytes_apart(1);
+    std::fs::write(&file, &content).unwrap();
+    let mut weights = apart[0].1.bytes().to_vec();
+    let digest = |weights: &[u8]| {
+        // Where the file says that its content is.
+        std::fs::write(folder.path().join("apart"), weights).unwrap();
+        OnnxClassifier::load(&runtime, &file, &ClassifierOptions::default()).unwrap().spec().digest.clone()
+    };
+    let first = digest(&weights);
+    assert_eq!(digest(&weights), first);
+    weights.push(0);
+    assert_ne!(digest(&weights), first, "what no tensor reads is of the file too");
+    weights.pop();
+    *weights.last_mut().unwrap() ^= 1;
+    assert_ne!(digest(&weights), first, "one byte of the other file");
+}

@@ -76,7 +76,7 @@ pub struct Runtime {
     pub sessions: usize,
     /// Samples of one run of a session, 1 to 65536; larger batches are split. Default 64.
     pub batch: usize,
-    /// Bytes that one session may have in use, its weights included, 1048576 (1 MiB) to 1125899906842624 (1 PiB). Batches that need
+    /// Bytes that one session may have in use, its own copies of weights included, 1048576 (1 MiB) to 1125899906842624 (1 PiB). Batches that need
     /// more are split; a model of which one sample needs more is not loaded, and a gradient of which one does is refused.
     /// Each model has `sessions` sessions for the forward pass and as many for each loss that is asked for; for batches of
     /// gradients of a model with at most 32 MiB of weights, as many as `sessions` times `threads`. Unset: what `batch` samples take.

@@ -194,6 +194,9 @@ messages! {
     }
 }
 
+/// `TensorProto.DataLocation.EXTERNAL`.
+pub(crate) const EXTERNAL: i32 = 1;
+
 /// `AttributeProto.AttributeType`.
 pub(crate) mod kind {
     pub(crate) const FLOAT: i32 = 1;

@@ -8,17 +8,14 @@ use indexmap::IndexMap;
 use prost::Message;
 
 use super::{
-    AttributeProto, DimensionProto, FunctionProto, GraphProto, Kept, ModelProto, NodeProto, OperatorSetIdProto, Rest,
-    StringStringEntryProto, TensorProto, TypeProto, ValueInfoProto, kind,
+    AttributeProto, DimensionProto, EXTERNAL, FunctionProto, GraphProto, Kept, ModelProto, NodeProto,
+    OperatorSetIdProto, Rest, StringStringEntryProto, TensorProto, TypeProto, ValueInfoProto, kind,
 };
 use crate::external::Folder;
 use crate::load::{Limits, LoadError};
 use crate::{Attribute, DataType, Dimension, Function, Graph, Model, Node, Tensor, Value, ValueInfo};
 
 type Loaded<T> = Result<T, LoadError>;
-
-/// `TensorProto.DataLocation.EXTERNAL`.
-const EXTERNAL: i32 = 1;
 
 /// The version of the file format from which on initializers need not be inputs; see [`Model::ir_version`].
 const INITIALIZERS_ARE_NO_INPUTS: i64 = 4;
@@ -367,7 +364,8 @@ fn little_endian(message: TensorProto, dtype: DataType) -> Result<Bytes, String>
         return Err("its content is given in more than one field".into());
     }
     if let Some(raw) = message.raw_data {
-        return Ok(raw);
+        // A slice would keep the whole file in memory, and lie in it at any address.
+        return Ok(Bytes::copy_from_slice(&raw));
     }
     let narrow = |v: i64, fits: bool| if fits { Ok(()) } else { Err(format!("{v} is not a value of type {dtype:?}")) };
     /// Converts each element to a type that must be able to hold it.

@@ -3,17 +3,28 @@
 use indexmap::IndexMap;
 
 use super::{
-    AttributeProto, DimensionProto, FunctionProto, GraphProto, Kept, ModelProto, NodeProto, OperatorSetIdProto, Rest,
-    StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, kind,
+    AttributeProto, DimensionProto, EXTERNAL, FunctionProto, GraphProto, Kept, ModelProto, NodeProto,
+    OperatorSetIdProto, Rest, StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto,
+    ValueInfoProto, kind,
 };
 use crate::{Attribute, Dimension, Function, Graph, Model, Node, Tensor, Value, ValueInfo};
 
-/// The message of a model.
-pub(crate) fn encode(model: &Model) -> Kept<ModelProto> {
+/// The message of a model. The content of the initializers that `apart` chooses is left out: it is said to be in another file,
+/// which there is not.
+pub(crate) fn encode(model: &Model, apart: impl Fn(&Tensor) -> bool) -> Kept<ModelProto> {
+    let mut graph = graph(&model.graph);
+    for (initializer, content) in graph.message.initializer.iter_mut().zip(model.graph.initializers.values()) {
+        if apart(content) {
+            let location = StringStringEntryProto { key: Some("location".into()), value: Some("apart".into()) };
+            initializer.message.raw_data = None;
+            initializer.message.external_data = vec![Kept { message: location, rest: Vec::new() }];
+            initializer.message.data_location = Some(EXTERNAL);
+        }
+    }
     let message = ModelProto {
         ir_version: Some(model.ir_version),
         producer_name: some(&model.producer),
-        graph: Some(graph(&model.graph)),
+        graph: Some(graph),
         opset_import: opsets(&model.opsets, &model.rest),
         metadata_props: properties(&model.metadata, &model.rest),
         functions: model.functions.iter().map(function).collect(),
