@@ -18,4 +18,5 @@ mod opaque;
 mod predict;
 mod program;
 mod readiness;
+mod repository;
 mod validation;
