@@ -45,7 +45,7 @@ def export(model: torch.nn.Module, x: torch.Tensor, exporter: str, file: pathlib
                 axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
                 if train:
                     names.update(training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False)
-                torch.onnx.export(model, (x,), file, dynamo=False, opset_version=opset or OPSET, dynamic_axes=axes, **names)
+                torch.onnx.export(model, (x,), str(file), dynamo=False, opset_version=opset or OPSET, dynamic_axes=axes, **names)
             else:
                 shapes = ({0: torch.export.Dim("batch")},)
                 torch.onnx.export(model, (x,), file, dynamo=True, opset_version=opset, dynamic_shapes=shapes, verbose=False, optimize=not train, **names)
