@@ -22,7 +22,7 @@ class Family:
     arguments: dict = field(default_factory=dict)
 
 
-# `size` is the smallest sensible input. Alexnet pools to a fixed size, which one exporter can only write where it divides; maxvit's windows of 7
+# `size` is the smallest sensible input: the fewer rectifiers, the more samples are settled. Alexnet pools to a fixed size, which one exporter can only write where it divides; maxvit's windows of 7
 # must divide every stage; efficientformer and levit are built for 224.
 FAMILIES = [
     Family("torchvision", "alexnet", r"alexnet", 224),
@@ -54,7 +54,7 @@ FAMILIES = [
     Family("timm", "mixer_s16_224", r"mixer_[sb]\d+_224", 64, {"img_size": 64}),
     Family("timm", "resmlp_12_224", r"resmlp_\d+_224", 64, {"img_size": 64}),
     Family("timm", "gmlp_ti16_224", r"gmlp_.*", 64, {"img_size": 64}),
-    Family("timm", "convmixer_768_32", r"convmixer_.*", 56),
+    Family("timm", "convmixer_768_32", r"convmixer_.*", 28),
     Family("timm", "poolformer_s12", r"poolformer(v2)?_s\d+", 64),
     Family("timm", "efficientformer_l1", r"efficientformer_l\d", 224),
     Family("timm", "efficientformerv2_s0", r"efficientformerv2_.*", 224),
