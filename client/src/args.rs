@@ -118,7 +118,7 @@ pub(crate) struct Gradient {
     #[arg(long, value_name = "CLASS")]
     pub(crate) label: Option<u32>,
 
-    /// Class that every sample is targeted at, for --loss dlr-targeted
+    /// Class that every sample is targeted at, for --loss margin-targeted or dlr-targeted
     #[arg(long, value_name = "CLASS")]
     pub(crate) target: Option<u32>,
 
@@ -142,6 +142,8 @@ pub(crate) enum LossName {
     CrossEntropy,
     /// The largest other logit less the label's
     Margin,
+    /// The logit of --target less the label's
+    MarginTargeted,
     /// Difference of logits ratio (Croce and Hein, 2020)
     Dlr,
     /// The same towards --target

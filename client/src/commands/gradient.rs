@@ -105,11 +105,14 @@ async fn wanted(
         return Ok(Wanted::Cotangent(cotangent));
     }
     let target = match (command.loss, command.target) {
-        (LossName::DlrTargeted, None) => {
-            return Err(ClientError::Usage("--loss dlr-targeted needs --target CLASS".into()));
+        (LossName::MarginTargeted | LossName::DlrTargeted, None) => {
+            return Err(ClientError::Usage("a targeted --loss needs --target CLASS".into()));
         }
-        (LossName::DlrTargeted, target) => target,
-        (_, Some(_)) => return Err(ClientError::Usage("--target goes with --loss dlr-targeted only".into())),
+        (LossName::MarginTargeted | LossName::DlrTargeted, target) => target,
+        (_, Some(_)) => {
+            let text = "--target goes with --loss margin-targeted or dlr-targeted only";
+            return Err(ClientError::Usage(text.into()));
+        }
         (_, None) => None,
     };
     let labels = match command.label {
@@ -149,6 +152,7 @@ impl Wanted {
                     LossName::CrossEntropy => assay_proto::v1::Loss::CrossEntropy,
                     LossName::Margin => assay_proto::v1::Loss::Margin,
                     LossName::Dlr => assay_proto::v1::Loss::Dlr,
+                    LossName::MarginTargeted => assay_proto::v1::Loss::MarginTargeted,
                     LossName::DlrTargeted => assay_proto::v1::Loss::DlrTargeted,
                 }
                 .into(),

@@ -71,6 +71,7 @@ fn predict(job: &Job<'_>, samples: &mut Samples<'_>) -> Result<(), Halt> {
         for (&i, logits) in who.iter().zip(logits.rows()) {
             let clean = predicted(&logits);
             samples.states[i].clean = clean;
+            samples.states[i].rivals = rivals(&logits, job.labels[i]);
             match clean {
                 None => samples.fail(i, NOT_FINITE),
                 Some(class) if class != job.labels[i] => {
@@ -83,6 +84,13 @@ fn predict(job: &Job<'_>, samples: &mut Samples<'_>) -> Result<(), Halt> {
         samples.report();
     }
     Ok(())
+}
+
+/// The classes other than the label, those with the largest logits first; of equal ones the lower class.
+fn rivals(logits: &ArrayView1<'_, f32>, label: Class) -> Vec<Class> {
+    let mut classes: Vec<Class> = (0..).map(Class).take(logits.len()).filter(|class| *class != label).collect();
+    classes.sort_by(|a, b| logits[b.index()].total_cmp(&logits[a.index()]));
+    classes
 }
 
 /// What the model says of an adversarial sample when it is evaluated again; `None`: logits that are not finite.
@@ -161,6 +169,7 @@ fn conclude_one(job: &Job<'_>, samples: &Samples<'_>, i: usize, verified: Option
         clean_prediction: state.clean,
         outcome,
         adversarial_prediction,
+        broken_by: state.found_by.filter(|_| adversarial_prediction.is_some()).map(ToOwned::to_owned),
         distance,
         cost: samples.oracle.spent(i),
         zero_gradients: state.zero_gradients,

@@ -91,6 +91,10 @@ pub(crate) fn distance(x: &[f32], point: &[f32]) -> f64 {
     norm(x.iter().zip(point).map(|(x, p)| f64::from(*p) - f64::from(*x)))
 }
 
+pub(crate) fn length(offset: &[f32]) -> f64 {
+    norm(offset.iter().map(|v| f64::from(*v)))
+}
+
 fn norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|v| v * v).sum::<f64>().sqrt()
 }

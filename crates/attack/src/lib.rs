@@ -4,11 +4,14 @@
 //! became of every sample. An attack is one file that reads like the algorithm of its paper: the [`Threat`] knows the
 //! geometry, and [`Samples`] the points, what was found, who is still under attack, and what every evaluation costs.
 
+mod apgd;
 mod attack;
 mod engine;
 mod eps;
 mod error;
+mod fab;
 mod fgsm;
+mod image;
 mod l2;
 mod linf;
 mod norm;
@@ -16,16 +19,21 @@ mod oracle;
 mod outcome;
 mod param;
 mod pgd;
+mod plane;
 mod registry;
 mod rng;
 mod samples;
+mod square;
+mod suite;
 mod threat;
 mod validate;
 
+pub use apgd::{Apgd, ApgdTargeted};
 pub use attack::Attack;
 pub use engine::{Job, run};
 pub use eps::{Eps, EpsError};
 pub use error::AttackError;
+pub use fab::Fab;
 pub use fgsm::Fgsm;
 pub use norm::Norm;
 pub use oracle::{Budget, Halt, Reason};
@@ -34,7 +42,9 @@ pub use param::{Param, ParamError, ParamKind};
 pub use pgd::{Pgd, StepSize};
 pub use registry::{Description, attacks, parse};
 pub use rng::SampleRng;
-pub use samples::{Keep, Samples, Start, Step, predicted};
+pub use samples::{Answer, Keep, Samples, Start, Step, predicted};
+pub use square::Square;
+pub use suite::Suite;
 pub use threat::{Bounds, BoundsError, Threat};
 
 pub use assay_runtime::Cancel;

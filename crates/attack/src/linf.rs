@@ -37,3 +37,7 @@ fn furthest(x: f32, eps: f64, up: bool) -> f32 {
 pub(crate) fn distance(x: &[f32], point: &[f32]) -> f64 {
     x.iter().zip(point).map(|(x, p)| (f64::from(*p) - f64::from(*x)).abs()).fold(0.0, f64::max)
 }
+
+pub(crate) fn length(offset: &[f32]) -> f64 {
+    offset.iter().map(|v| f64::from(v.abs())).fold(0.0, f64::max)
+}

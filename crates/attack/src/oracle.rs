@@ -73,6 +73,14 @@ impl<'a> Oracle<'a> {
         Self { classifier, budget, cancel, spent: vec![Cost::default(); samples] }
     }
 
+    pub(crate) fn classes(&self) -> usize {
+        self.classifier.spec().classes
+    }
+
+    pub(crate) fn sample_shape(&self) -> &'a [usize] {
+        &self.classifier.spec().sample_shape
+    }
+
     /// Logits of the rows of `x`, which are evaluations of the samples `who`.
     pub(crate) fn logits(&mut self, x: &ArrayView2<'_, f32>, who: &[usize]) -> Result<Array2<f32>, Halt> {
         self.permit()?;
@@ -84,20 +92,22 @@ impl<'a> Oracle<'a> {
         Ok(logits)
     }
 
-    /// Logits, losses at `labels` and gradients, in standard layout, of the rows of `x`, which are evaluations of `who`.
+    /// Logits, losses at `labels` (and `targets`) and gradients, in standard layout, of the rows of `x`, which are evaluations of `who`.
     pub(crate) fn gradient(
         &mut self,
         x: &ArrayView2<'_, f32>,
         loss: Loss,
         labels: &[Class],
+        targets: Option<&[Class]>,
         who: &[usize],
     ) -> Result<Evaluated, Halt> {
         self.permit()?;
         for &sample in who {
             self.spent[sample].gradients += 1;
         }
-        let mut evaluated = self.classifier.gradient(*x, loss, labels, None)?;
+        let mut evaluated = self.classifier.gradient(*x, loss, labels, targets)?;
         check("logits", evaluated.logits.dim(), (x.nrows(), self.classifier.spec().classes))?;
+        check("losses", (evaluated.loss.len(), 1), (x.nrows(), 1))?;
         check("gradients", evaluated.gradient.dim(), x.dim())?;
         if !evaluated.gradient.is_standard_layout() {
             evaluated.gradient = evaluated.gradient.as_standard_layout().into_owned();

@@ -75,6 +75,9 @@ pub struct SampleOutcome {
     pub outcome: Outcome,
     /// Class predicted for the adversarial sample on its own, where the outcome is broken or unstable.
     pub adversarial_prediction: Option<Class>,
+    /// The attack that found the adversarial sample, where the outcome is broken or unstable: of an attack that consists of
+    /// several, which.
+    pub broken_by: Option<String>,
     /// Distance of the adversarial sample; 0 unless broken or unstable.
     pub distance: Distance,
     /// What was spent on it.

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::param::Arguments;
-use crate::{Attack, Fgsm, Norm, Param, ParamError, Pgd};
+use crate::{Apgd, ApgdTargeted, Attack, Fab, Fgsm, Norm, Param, ParamError, Pgd, Square, Suite};
 
 /// What an attack is and what it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,8 @@ pub(crate) struct Entry {
 }
 
 /// In order of name.
-static ENTRIES: [Entry; 2] = [Fgsm::ENTRY, Pgd::ENTRY];
+static ENTRIES: [Entry; 7] =
+    [Apgd::ENTRY, ApgdTargeted::ENTRY, Suite::AUTOATTACK_STANDARD, Fab::ENTRY, Fgsm::ENTRY, Pgd::ENTRY, Square::ENTRY];
 
 static DESCRIPTIONS: LazyLock<Vec<&Description>> = LazyLock::new(|| ENTRIES.iter().map(|e| &**e.description).collect());
 
@@ -99,7 +100,10 @@ mod tests {
 
     #[test]
     fn errors_say_what_is_valid() {
-        assert_eq!(message("pdg", &[]), "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are fgsm, pgd");
+        assert_eq!(
+            message("pdg", &[]),
+            "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are apgd, apgd-t, autoattack-standard, fab-t, fgsm, pgd, square"
+        );
         assert_eq!(message("fgsm", &[("steps", "3")]), "attack \"fgsm\" has no parameter \"steps\": it takes none");
         assert!(
             message("pgd", &[("setps", "3")])

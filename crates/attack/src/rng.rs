@@ -31,6 +31,16 @@ impl SampleRng {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// Uniform in `0..n`, for `n` far below 2^53.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.uniform() * n as f64) as usize
+    }
+
+    /// 1 or -1.
+    pub fn sign(&mut self) -> f64 {
+        if self.0.next_u64() & 1 == 0 { 1.0 } else { -1.0 }
+    }
+
     /// Fills with independent standard normal deviates (Box and Muller, 1958).
     pub fn fill_normal(&mut self, values: &mut [f32]) {
         for pair in values.chunks_mut(2) {

@@ -38,15 +38,36 @@ impl Keep {
     }
 }
 
-/// One sample in one step of an attack.
+/// One sample in one step of an attack with gradients.
 #[derive(Debug)]
 pub struct Step<'a> {
+    /// Its position in the job.
+    pub sample: usize,
     /// The clean sample.
     pub x: &'a [f32],
     /// The point the gradient was taken at; an attack moves it.
     pub point: &'a mut [f32],
+    /// Loss at the point.
+    pub loss: f32,
     /// Gradient of the loss. It is finite and not all zero: where the model's was zero, it is a random direction.
     pub gradient: &'a mut [f32],
+    /// Whether the model misclassifies the point, and the attack goes on all the same.
+    pub misclassified: bool,
+}
+
+/// One sample in one step of an attack without gradients.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    /// Its position in the job.
+    pub sample: usize,
+    /// The clean sample.
+    pub x: &'a [f32],
+    /// The point that was evaluated; an attack moves it.
+    pub point: &'a mut [f32],
+    /// By how much the label's logit exceeds the largest other one; at least 0.
+    pub margin: f32,
+    /// The sample's random stream.
+    pub rng: &'a mut SampleRng,
 }
 
 impl Step<'_> {
@@ -67,6 +88,8 @@ impl Step<'_> {
 pub struct Samples<'a> {
     threat: &'a Threat,
     attack: &'a dyn Attack,
+    /// The attack that is under way: `attack`, or a part of it.
+    part: &'static str,
     labels: &'a [Class],
     ids: &'a [SampleId],
     seed: u64,
@@ -79,6 +102,8 @@ pub struct Samples<'a> {
     pub(crate) stopped: Option<Reason>,
     observer: &'a mut dyn FnMut(Progress),
     keep: Keep,
+    /// Whether points may leave the threat: there they are no finds.
+    roams: bool,
     /// `[n, features]`, flat: clean samples, current points, and adversarial points where one was found.
     images: Cow<'a, [f32]>,
     points: Vec<f32>,
@@ -90,13 +115,25 @@ pub struct Samples<'a> {
 /// What is known of a sample.
 pub(crate) struct State {
     pub(crate) clean: Option<Class>,
+    /// The classes other than the label by their logits for the clean sample, the largest first.
+    pub(crate) rivals: Vec<Class>,
     pub(crate) active: bool,
+    /// Left out until the next start.
+    resting: bool,
     /// Class and margin of the adversarial point that is kept.
     pub(crate) found: Option<(Class, f32)>,
+    /// The attack that found it.
+    pub(crate) found_by: Option<&'static str>,
     pub(crate) error: Option<String>,
     pub(crate) zero_gradients: u64,
     evaluations: u64,
     rng: SampleRng,
+}
+
+/// What the logits at a point say.
+struct Verdict {
+    /// By how much the label's logit exceeds the largest other one: negative iff the point is misclassified.
+    margin: f32,
 }
 
 /// Which points of samples are evaluated.
@@ -114,8 +151,11 @@ impl<'a> Samples<'a> {
         let attack = job.attack.description().name;
         let state = |id: &_| State {
             clean: None,
+            rivals: Vec::new(),
             active: true,
+            resting: false,
             found: None,
+            found_by: None,
             error: None,
             zero_gradients: 0,
             evaluations: 0,
@@ -130,6 +170,7 @@ impl<'a> Samples<'a> {
         Self {
             threat: job.threat,
             attack: job.attack,
+            part: attack,
             labels: job.labels,
             ids: job.ids,
             seed: job.seed,
@@ -141,6 +182,7 @@ impl<'a> Samples<'a> {
             stopped: None,
             observer,
             keep: Keep::First,
+            roams: false,
             points: images.to_vec(),
             found: images.to_vec(),
             gathered: Array2::zeros((job.batch.get().min(samples), job.images.ncols())),
@@ -154,9 +196,64 @@ impl<'a> Samples<'a> {
         self.threat
     }
 
+    /// Shape of one sample.
+    #[must_use]
+    pub fn sample_shape(&self) -> &'a [usize] {
+        self.oracle.sample_shape()
+    }
+
+    /// Number of samples of the job.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Whether the job has no samples.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// Whether no sample is under attack any more, or all that are rest.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        !self.states.iter().any(|state| state.active && !state.resting)
+    }
+
+    /// Number of classes that are not a sample's label.
+    #[must_use]
+    pub fn rivals(&self) -> u32 {
+        u32::try_from(self.oracle.classes().saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+
+    /// For each sample of the job the class with the `rank`-th largest logit for the clean sample, from 0, among those that are
+    /// not its label.
+    #[must_use]
+    pub fn targets(&self, rank: u32) -> Vec<Class> {
+        let rival = |(state, label): (&State, &Class)| state.rivals.get(rank as usize).copied().unwrap_or(*label);
+        self.states.iter().zip(self.labels).map(rival).collect()
+    }
+
+    /// Begins `part` of an attack that consists of several: its name keys the random streams, and is noted with what it finds.
+    pub fn begin(&mut self, part: &dyn Attack) {
+        self.part = part.description().name;
+        self.keep = Keep::First;
+        self.roams = false;
+    }
+
     /// Says which adversarial sample is kept; [`Keep::First`] if nothing is said.
     pub fn keep(&mut self, keep: Keep) {
         self.keep = keep;
+    }
+
+    /// Lets points leave the threat, for attacks that look for the nearest adversarial point: outside they are no finds.
+    pub fn roam(&mut self) {
+        self.roams = true;
+    }
+
+    /// Leaves a sample out until the next [`Samples::start`]: this part of the attack is done with it.
+    pub fn rest(&mut self, sample: usize) {
+        self.states[sample].resting = true;
     }
 
     /// Moves every sample under attack to where restart number `restart` begins, with that restart's random stream.
@@ -164,11 +261,21 @@ impl<'a> Samples<'a> {
         for i in self.active() {
             let row = self.row(i);
             let (x, point, rng) = (&self.images[row.clone()], &mut self.points[row], &mut self.states[i].rng);
-            *rng = SampleRng::new(self.seed, self.ids[i], self.attack.description().name, restart);
+            *rng = SampleRng::new(self.seed, self.ids[i], self.part, restart);
             match start {
                 Start::Random => self.threat.start(x, rng, point),
                 Start::Image => point.copy_from_slice(x),
             }
+            self.states[i].resting = false;
+        }
+    }
+
+    /// Moves every sample under attack to where `place` puts its point, with the random stream of restart number `restart`.
+    pub fn start_at(&mut self, restart: u32, mut place: impl FnMut(&[f32], &mut SampleRng, &mut [f32])) {
+        self.start(restart, Start::Image);
+        for i in self.active() {
+            let row = self.row(i);
+            place(&self.images[row.clone()], &mut self.states[i].rng, &mut self.points[row]);
         }
     }
 
@@ -177,20 +284,38 @@ impl<'a> Samples<'a> {
     ///
     /// # Errors
     /// The run is stopped, or the model failed.
-    pub fn gradient(&mut self, loss: Loss, mut step: impl FnMut(Step<'_>)) -> Result<(), Halt> {
-        let mut labels = Vec::new();
+    pub fn gradient(&mut self, loss: Loss, step: impl FnMut(Step<'_>)) -> Result<(), Halt> {
+        self.differentiate(loss, None, step)
+    }
+
+    /// [`Samples::gradient`] of a loss towards a target class for each sample of the job.
+    ///
+    /// # Errors
+    /// As [`Samples::gradient`].
+    pub fn gradient_towards(&mut self, loss: Loss, targets: &[Class], step: impl FnMut(Step<'_>)) -> Result<(), Halt> {
+        self.differentiate(loss, Some(targets), step)
+    }
+
+    fn differentiate(
+        &mut self,
+        loss: Loss,
+        targets: Option<&[Class]>,
+        mut step: impl FnMut(Step<'_>),
+    ) -> Result<(), Halt> {
+        let (mut labels, mut aims) = (Vec::new(), Vec::new());
         for who in self.affordable(Oracle::no_gradient).chunks(self.batch) {
             labels.clear();
             labels.extend(who.iter().map(|&i| self.labels[i]));
+            aims.clear();
+            aims.extend(targets.iter().flat_map(|targets| who.iter().map(|&i| targets[i])));
             self.gather(Points::Current, who);
             let batch = self.gathered.slice(s![..who.len(), ..]);
-            let evaluated = self.oracle.gradient(&batch, loss, &labels, who)?;
+            let evaluated = self.oracle.gradient(&batch, loss, &labels, targets.map(|_| &*aims), who)?;
             let (mut gradients, offset) = evaluated.gradient.into_raw_vec_and_offset();
             let rows = gradients[offset.unwrap_or(0)..].chunks_exact_mut(self.features);
-            for ((&i, logits), gradient) in who.iter().zip(evaluated.logits.rows()).zip(rows) {
-                if !self.judge(i, &logits) {
-                    continue;
-                }
+            let answers = evaluated.logits.rows().into_iter().zip(evaluated.loss);
+            for ((&i, (logits, loss)), gradient) in who.iter().zip(answers).zip(rows) {
+                let Some(Verdict { margin }) = self.judge(i, &logits) else { continue };
                 if gradient.iter().any(|g| !g.is_finite()) {
                     self.fail(i, "the gradient of the model is not finite");
                     continue;
@@ -201,7 +326,8 @@ impl<'a> Samples<'a> {
                     state.rng.fill_normal(gradient);
                 }
                 let row = self.row(i);
-                step(Step { x: &self.images[row.clone()], point: &mut self.points[row], gradient });
+                let (x, point) = (&self.images[row.clone()], &mut self.points[row]);
+                step(Step { sample: i, x, point, loss, gradient, misclassified: margin < 0.0 });
             }
             self.report();
         }
@@ -213,10 +339,21 @@ impl<'a> Samples<'a> {
     /// # Errors
     /// The run is stopped, or the model failed.
     pub fn query(&mut self) -> Result<(), Halt> {
+        self.query_each(|_| {})
+    }
+
+    /// [`Samples::query`] that hands those that stay under attack to `next`.
+    ///
+    /// # Errors
+    /// As [`Samples::query`].
+    pub fn query_each(&mut self, mut next: impl FnMut(Answer<'_>)) -> Result<(), Halt> {
         for who in self.affordable(Oracle::no_query).chunks(self.batch) {
             let logits = self.logits(Points::Current, who)?;
             for (&i, logits) in who.iter().zip(logits.rows()) {
-                self.judge(i, &logits);
+                let Some(Verdict { margin }) = self.judge(i, &logits) else { continue };
+                let row = self.row(i);
+                let (x, point) = (&self.images[row.clone()], &mut self.points[row]);
+                next(Answer { sample: i, x, point, margin, rng: &mut self.states[i].rng });
             }
             self.report();
         }
@@ -262,6 +399,7 @@ impl<'a> Samples<'a> {
     /// The samples that are still under attack and may be evaluated once more; the others are retired.
     fn affordable(&mut self, refusal: impl Fn(&Oracle<'a>, usize) -> Option<Reason>) -> Vec<usize> {
         let mut active = self.active();
+        active.retain(|&i| !self.states[i].resting);
         active.retain(|&i| {
             let refused = refusal(&self.oracle, i);
             if refused.is_some() {
@@ -273,30 +411,37 @@ impl<'a> Samples<'a> {
         active
     }
 
-    /// Takes note of the logits at a sample's point; whether the sample stays under attack.
-    fn judge(&mut self, i: usize, logits: &ArrayView1<'_, f32>) -> bool {
+    /// Takes note of the logits at a sample's point; nothing if the sample does not stay under attack.
+    fn judge(&mut self, i: usize, logits: &ArrayView1<'_, f32>) -> Option<Verdict> {
         self.states[i].evaluations += 1;
         self.progress.steps_done += 1;
         let Some(predicted) = predicted(logits) else {
             self.fail(i, NOT_FINITE);
-            return false;
+            return None;
         };
         let label = self.labels[i];
         if predicted == label {
-            return true;
+            let others = logits.iter().enumerate().filter(|(class, _)| *class != label.index());
+            let rival = others.fold(f32::NEG_INFINITY, |largest, (_, logit)| largest.max(*logit));
+            return Some(Verdict { margin: logits[label.index()] - rival });
         }
-        let margin = logits[predicted.index()] - logits[label.index()];
+        let (excess, row) = (logits[predicted.index()] - logits[label.index()], self.row(i));
+        // Equal logits may be misclassified too, by the order of the classes.
+        let verdict = Verdict { margin: -excess.max(f32::MIN_POSITIVE) };
+        if self.roams && !self.threat.allows(&self.images[row.clone()], &self.points[row.clone()]) {
+            return Some(verdict);
+        }
         let before = self.states[i].found;
-        if before.is_none_or(|(_, best)| margin > best) {
+        if before.is_none_or(|(_, best)| excess > best) {
             self.progress.broken += u64::from(before.is_none());
-            self.states[i].found = Some((predicted, margin));
-            let row = self.row(i);
+            self.states[i].found = Some((predicted, excess));
+            self.states[i].found_by = Some(self.part);
             self.found[row.clone()].copy_from_slice(&self.points[row]);
         }
         if self.keep == Keep::First {
             self.retire(i);
         }
-        self.states[i].active
+        self.states[i].active.then_some(verdict)
     }
 
     fn gather(&mut self, points: Points, who: &[usize]) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Distance, Eps, Norm, SampleRng, l2, linf};
+use crate::{Distance, Eps, Norm, SampleRng, l2, linf, plane};
 
 /// The range of valid inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,6 +100,24 @@ impl Threat {
         match self.norm {
             Norm::Linf => linf::distance(x, point),
             Norm::L2 => l2::distance(x, point),
+        }
+    }
+
+    /// Length of an offset, computed in binary64.
+    #[must_use]
+    pub fn length(&self, offset: &[f32]) -> f64 {
+        match self.norm {
+            Norm::Linf => linf::length(offset),
+            Norm::L2 => l2::length(offset),
+        }
+    }
+
+    /// Writes to `offset` the shortest way from `point`, which lies inside the bounds, to the hyperplane `<w, v> = <w, point> - gap`,
+    /// without leaving the bounds; to the last corner on the way, if the hyperplane lies outside.
+    pub fn approach(&self, point: &[f32], w: &[f32], gap: f64, offset: &mut [f32]) {
+        match self.norm {
+            Norm::Linf => plane::approach(point, w, gap, self.bounds, |_| 1.0, offset),
+            Norm::L2 => plane::approach(point, w, gap, self.bounds, |w| w, offset),
         }
     }
 

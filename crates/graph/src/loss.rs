@@ -14,6 +14,8 @@ pub enum Loss {
     CrossEntropy,
     /// `max_{j != y} z_j - z_y` (Carlini and Wagner, 2017). Ties: the lower class.
     Margin,
+    /// `z_t - z_y` for a target class `t`.
+    MarginTargeted,
     /// Difference of logits ratio (Croce and Hein, 2020): `-(z_y - max_{j != y} z_j) / (z_π1 - z_π3 + 1e-12)` with the
     /// logits sorted in falling order `π`. Needs 3 classes.
     Dlr,
@@ -23,7 +25,7 @@ pub enum Loss {
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::CrossEntropy, Self::Margin, Self::Dlr, Self::DlrTargeted];
+    pub const ALL: [Self; 5] = [Self::CrossEntropy, Self::Margin, Self::MarginTargeted, Self::Dlr, Self::DlrTargeted];
 
     /// The name users write.
     #[must_use]
@@ -31,6 +33,7 @@ impl Loss {
         match self {
             Self::CrossEntropy => "cross-entropy",
             Self::Margin => "margin",
+            Self::MarginTargeted => "margin-targeted",
             Self::Dlr => "dlr",
             Self::DlrTargeted => "dlr-targeted",
         }
@@ -40,7 +43,7 @@ impl Loss {
     #[must_use]
     pub fn min_classes(self) -> usize {
         match self {
-            Self::CrossEntropy | Self::Margin => 2,
+            Self::CrossEntropy | Self::Margin | Self::MarginTargeted => 2,
             Self::Dlr => 3,
             Self::DlrTargeted => 4,
         }
@@ -49,7 +52,7 @@ impl Loss {
     /// Whether it needs a target class for each sample.
     #[must_use]
     pub fn needs_target(self) -> bool {
-        self == Self::DlrTargeted
+        matches!(self, Self::MarginTargeted | Self::DlrTargeted)
     }
 }
 
@@ -89,11 +92,17 @@ impl Loss {
             (Self::CrossEntropy, _) => z.cross_entropy(&label),
             (Self::Margin, _) => z.margin(&label),
             (Self::Dlr, _) => z.dlr(&label),
+            (Self::MarginTargeted, Some(targets)) => {
+                let target = z.column(targets);
+                z.difference(&target, &label)
+            }
             (Self::DlrTargeted, Some(targets)) => {
                 let target = z.column(targets);
                 z.dlr_targeted(&label, &target)
             }
-            (Self::DlrTargeted, None) => return Err(Cause::Malformed(format!("the loss \"{self}\" needs targets"))),
+            (Self::MarginTargeted | Self::DlrTargeted, None) => {
+                return Err(Cause::Malformed(format!("the loss \"{self}\" needs targets")));
+            }
         })
     }
 }
@@ -136,10 +145,15 @@ impl<'a, 'm> Logits<'a, 'm> {
         let lowest = self.e.scalar(f64::from(f32::MIN), DataType::Float);
         let others = self.e.op("Where", &[&is_label, &lowest, self.z]);
         let best = self.e.op_with("ArgMax", &[&others], [("axis", 1.into())]);
-        let (z_best, z_label) = (self.at(self.z, &best), self.at(self.z, label));
-        let loss = self.e.op("Sub", &[&z_best, &z_label]);
-        let (e_best, e_label) = (self.unit(&best), self.unit(label));
-        let cotangent = self.e.op("Sub", &[&e_best, &e_label]);
+        self.difference(&best, label)
+    }
+
+    /// `z_other - z_y`.
+    fn difference(&mut self, other: &Value, label: &Value) -> Seed {
+        let (z_other, z_label) = (self.at(self.z, other), self.at(self.z, label));
+        let loss = self.e.op("Sub", &[&z_other, &z_label]);
+        let (e_other, e_label) = (self.unit(other), self.unit(label));
+        let cotangent = self.e.op("Sub", &[&e_other, &e_label]);
         self.seed(&loss, cotangent)
     }
 

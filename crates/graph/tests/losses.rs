@@ -51,6 +51,7 @@ fn expected(loss: Loss, z: &[f64], y: usize, t: usize) -> f64 {
     match loss {
         Loss::CrossEntropy => sorted[0] + z.iter().map(|v| (v - sorted[0]).exp()).sum::<f64>().ln() - z[y],
         Loss::Margin => best_other - z[y],
+        Loss::MarginTargeted => z[t] - z[y],
         Loss::Dlr => -(z[y] - best_other) / (sorted[0] - sorted[2] + 1e-12),
         Loss::DlrTargeted => -(z[y] - z[t]) / (sorted[0] - (sorted[2] + sorted[3]) / 2.0 + 1e-12),
     }

@@ -167,5 +167,6 @@ fn wire_outcome(outcome: &SampleOutcome) -> v1::SampleOutcome {
         distance_l2: outcome.distance.l2,
         cost: Some(wire_cost(outcome.cost)),
         error: outcome.error.clone().unwrap_or_default(),
+        broken_by: outcome.broken_by.clone().unwrap_or_default(),
     }
 }

@@ -99,8 +99,9 @@ impl Given {
             v1::Loss::Margin => Loss::Margin,
             v1::Loss::Dlr => Loss::Dlr,
             v1::Loss::DlrTargeted => Loss::DlrTargeted,
+            v1::Loss::MarginTargeted => Loss::MarginTargeted,
             v1::Loss::Unspecified => {
-                let known = "LOSS_CROSS_ENTROPY, LOSS_MARGIN, LOSS_DLR or LOSS_DLR_TARGETED";
+                let known = "LOSS_CROSS_ENTROPY, LOSS_MARGIN, LOSS_MARGIN_TARGETED, LOSS_DLR or LOSS_DLR_TARGETED";
                 return Err(CallError::field("loss.loss", format!("expected {known}, got {}", at.loss)));
             }
         };

@@ -121,20 +121,23 @@ async fn every_loss_is_offered_and_counted() {
     for wanted in [Loss::CrossEntropy, Loss::Margin, Loss::Dlr] {
         ask(&mut client, GradientRequest { objective: loss(wanted, &labels), ..request(2) }).await;
     }
-    let targets = labels.iter().map(|label| (label + 1) % 10).collect();
-    let targeted = LossAt { loss: Loss::DlrTargeted.into(), labels, targets };
-    let answer = ask(&mut client, GradientRequest { objective: Some(Objective::Loss(targeted)), ..request(2) }).await;
-    assert_eq!(answer.loss.len(), 2);
-    for objective in ["cross-entropy", "margin", "dlr", "dlr-targeted"] {
+    let targets: Vec<u32> = labels.iter().map(|label| (label + 1) % 10).collect();
+    for wanted in [Loss::MarginTargeted, Loss::DlrTargeted] {
+        let targeted = LossAt { loss: wanted.into(), labels: labels.clone(), targets: targets.clone() };
+        let objective = Some(Objective::Loss(targeted));
+        let answer = ask(&mut client, GradientRequest { objective, ..request(2) }).await;
+        assert_eq!(answer.loss.len(), 2);
+    }
+    for objective in ["cross-entropy", "margin", "margin-targeted", "dlr", "dlr-targeted"] {
         let series = format!("assay_gradient_samples_total{{model=\"{MODEL}\",objective=\"{objective}\"}}");
         assert_eq!(server.metric(&series), Some(2.0), "{series}");
     }
     let cotangent = format!("assay_gradient_samples_total{{model=\"{MODEL}\",objective=\"cotangent\"}}");
     assert_eq!(server.metric(&cotangent), Some(0.0));
     let calls = format!("assay_requests_total{{rpc=\"Gradient\",model=\"{MODEL}\",code=\"OK\"}}");
-    server.eventually("recorded", |server| server.metric(&calls) == Some(4.0)).await;
+    server.eventually("recorded", |server| server.metric(&calls) == Some(5.0)).await;
     let seconds = format!("assay_request_duration_seconds_count{{rpc=\"Gradient\",model=\"{MODEL}\"}}");
-    assert_eq!(server.metric(&seconds), Some(4.0));
+    assert_eq!(server.metric(&seconds), Some(5.0));
     assert_eq!(server.metric("assay_requests_in_flight{rpc=\"Gradient\"}"), Some(0.0));
 }
 

@@ -85,7 +85,7 @@ fn transposed(w: &Array2<f64>, y: &[f64]) -> Vec<f64> {
 }
 
 /// Value of a loss and its derivative with respect to the logits.
-fn loss_of(loss: Loss, z: &[f64], y: usize) -> (f64, Vec<f64>) {
+fn loss_of(loss: Loss, z: &[f64], y: usize, target: usize) -> (f64, Vec<f64>) {
     let mut gradient = vec![0.0; z.len()];
     let mut order: Vec<usize> = (0..z.len()).collect();
     order.sort_by(|a, b| z[*b].total_cmp(&z[*a]));
@@ -114,7 +114,21 @@ fn loss_of(loss: Loss, z: &[f64], y: usize) -> (f64, Vec<f64>) {
             gradient[order[2]] += value / spread;
             value
         }
-        Loss::DlrTargeted => panic!("no attack here uses a target"),
+        Loss::MarginTargeted => {
+            gradient[target] += 1.0;
+            gradient[y] -= 1.0;
+            z[target] - z[y]
+        }
+        Loss::DlrTargeted => {
+            let spread = z[order[0]] - (z[order[2]] + z[order[3]]) / 2.0 + 1e-12;
+            let value = (z[target] - z[y]) / spread;
+            gradient[target] += 1.0 / spread;
+            gradient[y] -= 1.0 / spread;
+            gradient[order[0]] -= value / spread;
+            gradient[order[2]] += value / spread / 2.0;
+            gradient[order[3]] += value / spread / 2.0;
+            value
+        }
     };
     (value, gradient)
 }
@@ -134,14 +148,14 @@ impl Classifier for Net {
         x: ArrayView2<'_, f32>,
         loss: Loss,
         labels: &[Class],
-        _: Option<&[Class]>,
+        targets: Option<&[Class]>,
     ) -> Result<Evaluated, RunError> {
         let mut gradient = Array2::zeros(x.dim());
         let mut logits = Array2::zeros((x.nrows(), self.spec.classes));
         let mut losses = Vec::new();
         for (i, (x, label)) in x.rows().into_iter().zip(labels).enumerate() {
             let (before, z) = self.forward(x);
-            let (value, at_logits) = loss_of(loss, &z, label.index());
+            let (value, at_logits) = loss_of(loss, &z, label.index(), targets.map_or(0, |targets| targets[i].index()));
             losses.push(value as f32);
             let backward = self.backward(&before, &at_logits);
             gradient.row_mut(i).iter_mut().zip(backward).for_each(|(g, v)| *g = v as f32);

@@ -1,0 +1,147 @@
+//! The fast adaptive boundary attack.
+
+use std::sync::LazyLock;
+
+use assay_graph::Loss;
+
+use crate::param::Integer;
+use crate::registry::{Description, Entry};
+use crate::{Attack, Halt, Norm, Samples, Start, Step, Threat};
+
+/// How far a step goes beyond the boundary.
+const OVERSHOOT: f32 = 1.05;
+/// Largest share of the clean sample's own way to the boundary.
+const MOST_BIAS: f64 = 0.1;
+/// What is left of the way from the clean sample after going back from an adversarial point.
+const BACK: f32 = 0.9;
+
+/// The fast adaptive boundary attack (Croce and Hein, 2020) in its targeted form: towards one likely class after the other it follows the linearised
+/// boundary, staying near the clean sample, and goes back a little whenever it is across. It looks for the nearest adversarial point; a find is one
+/// inside the threat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fab {
+    /// Steps for each class.
+    pub steps: u32,
+    /// Classes that are tried.
+    pub targets: u32,
+}
+
+const STEPS: Integer = Integer {
+    name: "steps",
+    default: 100,
+    min: 1,
+    max: 10_000,
+    doc: "Steps for each class; a step costs one gradient, and one more where it crosses the boundary.",
+};
+const TARGETS: Integer = Integer {
+    name: "targets",
+    default: 9,
+    min: 1,
+    max: 999,
+    doc: "Classes that are tried, the most likely for the clean sample first; no more than the model has besides the label.",
+};
+
+static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
+    name: "fab-t",
+    summary: "Fast adaptive boundary attack towards one likely class after the other: the nearest adversarial point, kept if it is inside the threat.",
+    source: "Croce, Hein: Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack, ICML 2020",
+    norms: &Norm::ALL,
+    needs_gradient: true,
+    parameters: vec![STEPS.param(), TARGETS.param()],
+});
+
+impl Fab {
+    pub(crate) const ENTRY: Entry = Entry {
+        description: &DESCRIPTION,
+        parse: |arguments| Ok(Box::new(Self { steps: STEPS.read(arguments)?, targets: TARGETS.read(arguments)? })),
+    };
+}
+
+impl Default for Fab {
+    fn default() -> Self {
+        Self { steps: STEPS.default, targets: TARGETS.default }
+    }
+}
+
+impl Attack for Fab {
+    fn description(&self) -> &'static Description {
+        &DESCRIPTION
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![(STEPS.name, self.steps.to_string()), (TARGETS.name, self.targets.to_string())]
+    }
+
+    fn evaluations(&self) -> u64 {
+        // Every point may lie across the boundary, and the last one is evaluated too.
+        u64::from(self.targets) * (2 * u64::from(self.steps) + 1)
+    }
+
+    fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
+        let threat = samples.threat();
+        samples.roam();
+        let mut ways = Ways::new(samples.sample_shape().iter().product());
+        for target in 0..self.targets.min(samples.rivals()) {
+            samples.start(target, Start::Image);
+            let targets = samples.targets(target);
+            let mut progress = vec![Progress::default(); samples.len()];
+            let mut ended = Vec::new();
+            while !samples.is_done() {
+                samples.gradient_towards(Loss::MarginTargeted, &targets, |step| {
+                    let progress = &mut progress[step.sample];
+                    if progress.steps == self.steps {
+                        ended.push(step.sample);
+                    } else if step.misclassified && !progress.went_back {
+                        for (p, x) in step.point.iter_mut().zip(step.x) {
+                            *p = x + BACK * (*p - x);
+                        }
+                        progress.went_back = true;
+                    } else {
+                        ways.advance(step, threat);
+                        *progress = Progress { steps: progress.steps + 1, went_back: false };
+                    }
+                })?;
+                for sample in ended.drain(..) {
+                    samples.rest(sample);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far a sample is with one class.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    steps: u32,
+    /// Whether its point is one that was moved back from across the boundary.
+    went_back: bool,
+}
+
+/// The ways to the linearised boundary, from the point and from the clean sample.
+struct Ways {
+    here: Vec<f32>,
+    clean: Vec<f32>,
+}
+
+impl Ways {
+    fn new(features: usize) -> Self {
+        Self { here: vec![0.0; features], clean: vec![0.0; features] }
+    }
+
+    /// One step: to a weighted mean of where the two ways lead.
+    fn advance(&mut self, step: Step<'_>, threat: &Threat) {
+        let gap = f64::from(step.loss);
+        let apart = step.gradient.iter().zip(step.x.iter().zip(&*step.point));
+        let gap_clean = gap + apart.map(|(w, (x, p))| f64::from(*w) * (f64::from(*x) - f64::from(*p))).sum::<f64>();
+        threat.approach(step.point, step.gradient, gap, &mut self.here);
+        threat.approach(step.x, step.gradient, gap_clean, &mut self.clean);
+        let [here, clean] = [&self.here, &self.clean].map(|way| threat.length(way).max(1e-8));
+        let bias = (here / (here + clean)).min(MOST_BIAS) as f32;
+        let bounds = threat.bounds;
+        for (((p, x), here), clean) in step.point.iter_mut().zip(step.x).zip(&self.here).zip(&self.clean) {
+            let moved = (1.0 - bias) * (*p + OVERSHOOT * here) + bias * (x + OVERSHOOT * clean);
+            *p = moved.clamp(bounds.low(), bounds.high());
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The nearest point of a hyperplane and a box.
+
+use crate::Bounds;
+
+/// Writes to `offset` the shortest way from `point` to where `<w, v> = <w, point> - gap`, without leaving the bounds.
+///
+/// Every element moves against the sign of its weight, `pace(|w|)` times as far as a common factor says, until it is at the end of its
+/// room; the pace is that of the norm: 1 for the maximum norm, the weight for the Euclidean one (Croce and Hein, Minimally
+/// distorted Adversarial Examples with a Fast Adaptive Boundary Attack, 2020). If the box ends before the plane, it is the way to the corner.
+pub(crate) fn approach(
+    point: &[f32],
+    w: &[f32],
+    gap: f64,
+    bounds: Bounds,
+    pace: impl Fn(f64) -> f64,
+    offset: &mut [f32],
+) {
+    let side = if gap < 0.0 { -1.0 } else { 1.0 };
+    let gap = gap.abs();
+    let (low, high) = (f64::from(bounds.low()), f64::from(bounds.high()));
+    let room = |p: f32, w: f64| if w > 0.0 { f64::from(p) - low } else { high - f64::from(p) };
+    let weights = || point.iter().zip(w).map(|(p, w)| (*p, side * f64::from(*w)));
+
+    // What the moves achieve rises with the factor, ever more slowly: each solution for the elements that are free at the last one is a
+    // factor that is larger, and not too large. It is there when no further element ends its room.
+    let (mut factor, mut ended) = (0.0, usize::MAX);
+    loop {
+        let (mut achieved, mut rate, mut count) = (0.0, 0.0, 0);
+        for (p, w) in weights().filter(|(_, w)| *w != 0.0) {
+            let (size, room) = (w.abs(), room(p, w));
+            if factor * pace(size) >= room {
+                achieved += size * room;
+                count += 1;
+            } else {
+                rate += size * pace(size);
+            }
+        }
+        if rate == 0.0 {
+            factor = f64::INFINITY;
+            break;
+        }
+        if count == ended {
+            break;
+        }
+        ended = count;
+        factor = ((gap - achieved) / rate).max(factor);
+    }
+    for (offset, (p, w)) in offset.iter_mut().zip(weights()) {
+        let length = if w == 0.0 { 0.0 } else { (factor * pace(w.abs())).min(room(p, w)) };
+        *offset = (-w.signum() * length) as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed with the projections of the original FAB.
+    #[test]
+    fn offsets_are_those_of_the_reference() {
+        let bounds = Bounds::new(0.0, 1.0).unwrap();
+        let cases: [([f32; 4], [f32; 4], f64, [f32; 4], [f32; 4]); 3] = [
+            (
+                [0.2, 0.5, 0.9, 0.4],
+                [1.0, -2.0, 0.5, 0.0],
+                1.0,
+                [0.433_333_4, -0.433_333_4, 0.1, 0.0],
+                [0.300_000_1, -0.5, 0.1, 0.0],
+            ),
+            (
+                [0.05, 0.95, 0.5, 0.5],
+                [3.0, 1.0, -1.0, 0.25],
+                3.5,
+                [0.7, 0.05, -0.5, 0.5],
+                [0.812_422_3, 0.05, -0.270_807_4, 0.067_701_9],
+            ),
+            ([0.5; 4], [0.1; 4], 10.0, [0.5; 4], [0.5; 4]),
+        ];
+        for (t, w, b, linf, l2) in cases {
+            let gap = t.iter().zip(&w).map(|(t, w)| f64::from(*t) * f64::from(*w)).sum::<f64>() - b;
+            let mut offset = [0.0; 4];
+            approach(&t, &w, gap, bounds, |_| 1.0, &mut offset);
+            assert!(offset.iter().zip(&linf).all(|(a, b)| (a - b).abs() < 1e-6), "{offset:?} {linf:?}");
+            approach(&t, &w, gap, bounds, |w| w, &mut offset);
+            assert!(offset.iter().zip(&l2).all(|(a, b)| (a - b).abs() < 1e-6), "{offset:?} {l2:?}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Square: random search with squares.
+
+use std::sync::LazyLock;
+
+use crate::image::{Image, Window};
+use crate::param::Integer;
+use crate::registry::{Description, Entry};
+use crate::{Answer, Attack, Halt, Norm, SampleRng, Samples, Threat};
+
+/// Share of the pixels that the first squares change.
+const FIRST_SHARE: f64 = 0.8;
+
+/// Square (Andriushchenko et al., 2020): random search that changes one square of the image at a time and keeps what brings the
+/// label's logit nearer to the others. It asks for logits only; it needs no gradient.
+///
+/// Each sample has squares and signs of its own, where the original shares them among a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Square {
+    /// Squares that are tried after the start.
+    pub queries: u32,
+}
+
+const QUERIES: Integer = Integer {
+    name: "queries",
+    default: 5_000,
+    min: 1,
+    max: 1_000_000,
+    doc: "Squares that are tried after the start, one forward evaluation each.",
+};
+
+static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
+    name: "square",
+    summary: "Square: random search with squares of falling size; asks for logits only.",
+    source: "Andriushchenko, Croce, Flammarion, Hein: Square Attack: a Query-efficient Black-box Adversarial Attack via Random Search, ECCV 2020",
+    norms: &Norm::ALL,
+    needs_gradient: false,
+    parameters: vec![QUERIES.param()],
+});
+
+impl Square {
+    pub(crate) const ENTRY: Entry = Entry {
+        description: &DESCRIPTION,
+        parse: |arguments| Ok(Box::new(Self { queries: QUERIES.read(arguments)? })),
+    };
+}
+
+impl Default for Square {
+    fn default() -> Self {
+        Self { queries: QUERIES.default }
+    }
+}
+
+impl Attack for Square {
+    fn description(&self) -> &'static Description {
+        &DESCRIPTION
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![(QUERIES.name, self.queries.to_string())]
+    }
+
+    fn evaluations(&self) -> u64 {
+        1 + u64::from(self.queries)
+    }
+
+    fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
+        let (threat, image) = (samples.threat(), Image::of(samples.sample_shape()));
+        let search = Search { threat, image, eps: threat.eps.limit() };
+        samples.start_at(0, |x, rng, point| search.start(x, rng, point));
+        let mut best: Vec<Option<Best>> = (0..samples.len()).map(|_| None).collect();
+        for query in 0..=self.queries {
+            samples.query_each(|Answer { sample, x, point, margin, rng }| {
+                let best = best[sample].get_or_insert_with(|| Best { margin: f32::INFINITY, point: point.to_vec() });
+                if margin < best.margin {
+                    best.margin = margin;
+                    best.point.copy_from_slice(point);
+                } else {
+                    point.copy_from_slice(&best.point);
+                }
+                search.change(query, x, rng, point);
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The best point of a sample so far.
+struct Best {
+    margin: f32,
+    point: Vec<f32>,
+}
+
+/// How points are proposed.
+struct Search<'a> {
+    threat: &'a Threat,
+    image: Image,
+    eps: f64,
+}
+
+impl Search<'_> {
+    fn start(&self, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) {
+        match self.threat.norm {
+            Norm::Linf => self.stripes(x, rng, point),
+            Norm::L2 => self.tiles(x, rng, point),
+        }
+        self.threat.project(x, point);
+    }
+
+    fn change(&self, query: u32, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) {
+        match self.threat.norm {
+            Norm::Linf => self.recolour(query, x, rng, point),
+            Norm::L2 => self.move_mass(query, x, rng, point),
+        }
+        self.threat.project(x, point);
+    }
+
+    /// Vertical stripes one pixel wide, each up or down by eps.
+    fn stripes(&self, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) {
+        let image = self.image;
+        for channel in 0..image.channels {
+            for column in 0..image.width {
+                let shift = self.eps * rng.sign();
+                for row in 0..image.height {
+                    let at = image.at(channel, row, column);
+                    point[at] = (f64::from(x[at]) + shift) as f32;
+                }
+            }
+        }
+    }
+
+    /// A square goes up or down by eps as a whole, each channel for itself.
+    fn recolour(&self, query: u32, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) {
+        let shortest = self.image.height.min(self.image.width);
+        let window = self.window(side(query, self.image.pixels()).clamp(1, shortest), rng);
+        for channel in 0..self.image.channels {
+            let shift = self.eps * rng.sign();
+            for (_, _, at) in window.elements(self.image, channel) {
+                point[at] = (f64::from(x[at]) + shift) as f32;
+            }
+        }
+    }
+
+    /// Bumps side by side all over the image, scaled to eps together.
+    fn tiles(&self, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) {
+        let image = self.image;
+        let side = (image.height.min(image.width) / 5).max(1);
+        let mut offset = vec![0.0; x.len()];
+        for row in (image.height % side / 2..=image.height - side).step_by(side) {
+            for column in (image.width % side / 2..=image.width - side).step_by(side) {
+                let bump = Bump::new(side, rng);
+                for channel in 0..image.channels {
+                    let sign = rng.sign();
+                    for (i, j, at) in (Window { row, column, side }).elements(image, channel) {
+                        offset[at] = sign * bump.at(i, j);
+                    }
+                }
+            }
+        }
+        self.place(x, &offset, point);
+    }
+
+    /// The offset of one square is taken away, and goes into a bump in another one.
+    fn move_mass(&self, query: u32, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) {
+        let image = self.image;
+        let shortest = image.height.min(image.width);
+        let side = (side(query, image.pixels()).max(3) | 1).min(shortest - (shortest + 1) % 2);
+        let (to, from) = (self.window(side, rng), self.window(side, rng));
+        let bump = Bump::new(side, rng);
+        let mut offset: Vec<f64> = point.iter().zip(x).map(|(p, x)| f64::from(*p) - f64::from(*x)).collect();
+        let spare = (self.eps * self.eps - squares(&offset)).max(0.0) / image.channels as f64;
+        for channel in 0..image.channels {
+            let taken: Vec<f64> = take(&mut offset, to, image, channel);
+            let moved = squares(&taken) + squares(&take(&mut offset, from, image, channel));
+            let (sign, before) = (rng.sign(), squares(&taken).sqrt().max(1e-12));
+            let shape: Vec<f64> = to
+                .elements(image, channel)
+                .zip(&taken)
+                .map(|((i, j, _), taken)| sign * bump.at(i, j) + taken / before)
+                .collect();
+            let scale = (spare + moved).sqrt() / squares(&shape).sqrt().max(1e-12);
+            for ((_, _, at), value) in to.elements(image, channel).zip(&shape) {
+                offset[at] = scale * value;
+            }
+        }
+        self.place(x, &offset, point);
+    }
+
+    /// Puts the point at the offset, scaled to eps.
+    fn place(&self, x: &[f32], offset: &[f64], point: &mut [f32]) {
+        let scale = self.eps / squares(offset).sqrt().max(1e-12);
+        for ((p, x), offset) in point.iter_mut().zip(x).zip(offset) {
+            *p = (f64::from(*x) + scale * offset) as f32;
+        }
+    }
+
+    /// A window anywhere in the image.
+    fn window(&self, side: usize, rng: &mut SampleRng) -> Window {
+        Window { row: rng.below(self.image.height - side + 1), column: rng.below(self.image.width - side + 1), side }
+    }
+}
+
+/// Side of the square after so many queries: that of its share of the pixels, which halves again and again.
+fn side(query: u32, pixels: usize) -> usize {
+    const HALVED_AFTER: [u32; 9] = [10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000];
+    let halvings = HALVED_AFTER.iter().filter(|after| query > **after).count() as i32;
+    (FIRST_SHARE * 0.5_f64.powi(halvings) * pixels as f64).sqrt().round() as usize
+}
+
+fn squares(values: &[f64]) -> f64 {
+    values.iter().map(|v| v * v).sum()
+}
+
+/// Takes a window's values of one channel out of `offset`: zeros stay behind.
+fn take(offset: &mut [f64], window: Window, image: Image, channel: usize) -> Vec<f64> {
+    window.elements(image, channel).map(|(_, _, at)| std::mem::take(&mut offset[at])).collect()
+}
+
+/// A square of two halves with one peak each, one up and one down, of length 1 in the Euclidean norm.
+struct Bump {
+    side: usize,
+    values: Vec<f64>,
+    transposed: bool,
+}
+
+impl Bump {
+    fn new(side: usize, rng: &mut SampleRng) -> Self {
+        let upper = side / 2;
+        let up = half(upper, side);
+        let down = half(side - upper, side).into_iter().map(|v| -v);
+        let mut values: Vec<f64> = up.into_iter().chain(down).collect();
+        normalize(&mut values);
+        Self { side, values, transposed: rng.sign() > 0.0 }
+    }
+
+    fn at(&self, row: usize, column: usize) -> f64 {
+        let (row, column) = if self.transposed { (column, row) } else { (row, column) };
+        self.values[row * self.side + column]
+    }
+}
+
+/// Rectangles around the centre, one inside the other, of weights `1 / k²` from the innermost on, summed and normalised.
+fn half(rows: usize, columns: usize) -> Vec<f64> {
+    let (middle_row, middle_column) = (rows / 2, columns / 2);
+    let rectangles = rows.max(columns) / 2 + 1;
+    let cells = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+    let mut values: Vec<f64> = cells
+        .map(|(row, column)| {
+            let first = row.abs_diff(middle_row).max(column.abs_diff(middle_column));
+            (first..rectangles).map(|k| ((k + 1) as f64).powi(-2)).sum()
+        })
+        .collect();
+    normalize(&mut values);
+    values
+}
+
+fn normalize(values: &mut [f64]) {
+    let length = squares(values).sqrt();
+    if length > 0.0 {
+        values.iter_mut().for_each(|v| *v /= length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SampleId;
+
+    /// The schedule of the original with 5,000 queries, which AutoAttack does not rescale.
+    #[test]
+    fn sides_fall_as_in_autoattack() {
+        let sides = |query| (side(query, 32 * 32), side(query, 28 * 28));
+        assert_eq!(
+            [0, 10, 11, 50, 51, 200, 201].map(sides),
+            [(29, 25), (29, 25), (20, 18), (20, 18), (14, 13), (14, 13), (10, 9)]
+        );
+    }
+
+    #[test]
+    fn bumps_are_those_of_the_original() {
+        let mut bump = Bump::new(3, &mut SampleRng::new(0, SampleId(0), "test", 0));
+        bump.transposed = false;
+        let expected = [
+            0.136_082_8,
+            0.680_413_8,
+            0.136_082_8,
+            -0.129_099_4,
+            -0.129_099_4,
+            -0.129_099_4,
+            -0.129_099_4,
+            -0.645_497_2,
+            -0.129_099_4,
+        ];
+        assert!(bump.values.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{:?}", bump.values);
+    }
+}
