@@ -73,7 +73,9 @@ fn lists_and_shows_models() {
 #[test]
 fn lists_and_shows_attacks() {
     let table = succeeds(&embedded(&["attacks"]));
-    assert!(table.contains("pgd") && table.contains("fgsm"), "{table}");
+    for name in ["apgd", "apgd-t", "autoattack-standard", "fab-t", "fgsm", "pgd", "square"] {
+        assert!(table.contains(name), "{table}");
+    }
     let pgd = json(&embedded(&["attacks", "pgd"]));
     let parameters = pgd["attacks"][0]["parameters"].as_array().unwrap();
     assert!(parameters.iter().any(|p| p["name"] == "steps" && p["default"] == "40"), "{pgd}");
@@ -260,7 +262,7 @@ fn usage_errors_say_what_to_do() {
     fails(2, "--image FILE, or --data PATH", &embedded(&["predict", "fashion-dense"]));
     fails(2, "--image FILE, or --data PATH", &embedded(&["gradient", "fashion-dense"]));
     let gradient = [&["gradient", "fashion-dense"], &DATA[..], &["--samples", "2"]].concat();
-    fails(2, "--target CLASS", &embedded(&[&gradient[..], &["--loss", "dlr-targeted"]].concat()));
+    fails(2, "--target CLASS", &embedded(&[&gradient[..], &["--loss", "margin-targeted"]].concat()));
     fails(2, "dlr-targeted only", &embedded(&[&gradient[..], &["--target", "1"]].concat()));
     fails(2, "no.npy", &embedded(&[&gradient[..], &["--cotangent", "no.npy"]].concat()));
     fails(2, "0 to 9, got 10", &embedded(&[&gradient[..], &["--label", "10"]].concat()));

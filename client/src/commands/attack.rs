@@ -1,5 +1,6 @@
 //! `assay attack`.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -141,6 +142,14 @@ impl Attacked {
         }
         print(&rows)?;
         let broken: Vec<&SampleOutcome> = self.outcomes.iter().filter(|o| o.outcome() == Outcome::Broken).collect();
+        let mut makers = BTreeMap::new();
+        for outcome in &broken {
+            *makers.entry(outcome.broken_by.as_str()).or_insert(0_u64) += 1;
+        }
+        if makers.len() > 1 {
+            let parts: Vec<String> = makers.iter().map(|(name, found)| format!("{name} {found}")).collect();
+            print(&format!("broken by: {}", parts.join(", ")))?;
+        }
         if !broken.is_empty() {
             print(&format!(
                 "median distance of the {} adversarial samples: Linf {:.4}, L2 {:.4}",
@@ -171,6 +180,7 @@ impl Attacked {
                 "label": o.label,
                 "clean_prediction": o.clean_prediction,
                 "adversarial_prediction": o.adversarial_prediction,
+                "broken_by": (!o.broken_by.is_empty()).then_some(&o.broken_by),
                 "distance_linf": o.distance_linf,
                 "distance_l2": o.distance_l2,
                 "queries": o.cost.unwrap_or_default().queries,

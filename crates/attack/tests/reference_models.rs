@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use assay_attack::{
-    Attack, Attacked, Bounds, Budget, Cancel, Job, Norm, Outcome, Pgd, SampleId, Start, StepSize, Threat, run,
+    Attack, Attacked, Bounds, Budget, Cancel, Job, Norm, Outcome, Pgd, SampleId, Start, StepSize, Suite, Threat, run,
 };
 use assay_graph::{Canonical, Normalization, preprocess};
 use assay_reference::{Material, material, skip};
@@ -158,20 +158,28 @@ fn a_robust_model_is_as_robust_as_in_the_reference() {
     assert!(only_pgd <= 1 && robust >= autoattack - 1 && robust <= autoattack + 4, "{only_pgd} {robust} {autoattack}");
 }
 
+/// Nets of the verification competition that take pixels: their files take normalised images, and the perturbation is one of pixels.
+fn competition(runtime: &OnnxRuntime, material: &Material) -> Vec<(&'static str, OnnxClassifier)> {
+    let half = ([0.485, 0.456, 0.406], [0.225; 3]);
+    let files = [
+        ("cifar_base_kw", "vnncomp/oval21/cifar_base_kw.onnx", half),
+        ("resnet_2b", "vnncomp/cifar10_resnet/resnet_2b.onnx", ([0.4914, 0.4822, 0.4465], [0.2471, 0.2435, 0.2616])),
+        ("convexadv_cifar_small_8px", "certified-trained/convexadv_cifar_small_8px.onnx", half),
+    ];
+    let host = |(name, file, (mean, std)): (_, &str, ([f32; 3], [f32; 3]))| {
+        let normalization = Normalization { mean: mean.to_vec(), std: std.to_vec(), axis: Some(1) };
+        let pixels = preprocess(&Canonical::new(material.model(file)).unwrap(), &normalization).unwrap();
+        let model = OnnxClassifier::from_bytes(runtime, &pixels.to_bytes(), &ClassifierOptions::default()).unwrap();
+        (name, model)
+    };
+    files.map(host).into()
+}
+
 #[test]
 fn models_of_the_verification_competition_are_as_robust_as_in_the_reference() {
     let (Some(runtime), Some(material)) = (runtime(), material()) else { return };
     let (data, reference) = (cifar(&material), material.json("attacks.json"));
-    let half = ([0.485, 0.456, 0.406], [0.225; 3]);
-    for (name, file, (mean, std)) in [
-        ("cifar_base_kw", "vnncomp/oval21/cifar_base_kw.onnx", half),
-        ("resnet_2b", "vnncomp/cifar10_resnet/resnet_2b.onnx", ([0.4914, 0.4822, 0.4465], [0.2471, 0.2435, 0.2616])),
-        ("convexadv_cifar_small_8px", "certified-trained/convexadv_cifar_small_8px.onnx", half),
-    ] {
-        // The files take normalised images; the perturbation is one of pixels.
-        let normalization = Normalization { mean: mean.to_vec(), std: std.to_vec(), axis: Some(1) };
-        let pixels = preprocess(&Canonical::new(material.model(file)).unwrap(), &normalization).unwrap();
-        let model = OnnxClassifier::from_bytes(&runtime, &pixels.to_bytes(), &ClassifierOptions::default()).unwrap();
+    for (name, model) in competition(&runtime, &material) {
         for eps in ["2/255", "8/255"] {
             let run = &reference["runs"][format!("{name}|eps{eps}|n100")];
             let expected = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
@@ -181,6 +189,57 @@ fn models_of_the_verification_competition_are_as_robust_as_in_the_reference() {
             println!("{name} {eps}: {robust} robust of 100; reference PGD-40 {pgd}, AutoAttack {autoattack}");
             assert_eq!(correct(&attacked), expected(&run["clean_correct"]), "{name}");
             assert!(robust <= pgd + 1 && robust >= autoattack, "{name} {eps}");
+        }
+    }
+}
+
+/// AutoAttack's robust samples, one by one, against the original's: of a hundred at most one may be robust only here, or only there.
+fn compare_robust_sets(name: &str, attacked: &Attacked, robust_there: &[bool]) {
+    let here = attacked.outcomes.iter().map(|o| o.outcome == Outcome::Robust);
+    let (mut only_here, mut only_there) = (0, 0);
+    for (here, &there) in here.zip(robust_there) {
+        only_here += usize::from(here && !there);
+        only_there += usize::from(there && !here);
+    }
+    let robust = attacked.count(Outcome::Robust);
+    println!(
+        "{name}: {robust} robust of {}, only here {only_here}, only there {only_there}, unstable {}; {} queries, {} gradients",
+        robust_there.len(),
+        attacked.count(Outcome::Unstable),
+        attacked.cost.queries,
+        attacked.cost.gradients
+    );
+    let hundreds = robust_there.len().div_ceil(100);
+    assert!(only_here <= hundreds && only_there <= hundreds, "{name}: {only_here} only here, {only_there} only there");
+}
+
+#[test]
+#[ignore = "slow: make test-all"]
+fn slow_autoattack_leaves_the_fashion_samples_that_the_original_leaves() {
+    let (Some(runtime), Some(material)) = (runtime(), material()) else { return };
+    let (data, reference) = (fashion().first(100), material.json("models_results.json"));
+    for name in FASHION {
+        let file = material.path(&format!("models/{name}.onnx"));
+        let model = OnnxClassifier::load(&runtime, &file, &ClassifierOptions::default()).unwrap();
+        let flags = reference[name]["autoattack_standard_linf_0.1_first200"]["flags"].as_str().unwrap();
+        let there: Vec<bool> = flags.bytes().take(100).map(|flag| flag == b'1').collect();
+        let attacked = data.attack(&model, &Suite::autoattack_standard(), Norm::Linf, "0.1");
+        compare_robust_sets(name, &attacked, &there);
+    }
+}
+
+#[test]
+#[ignore = "slow: make test-all"]
+fn slow_autoattack_leaves_the_cifar_samples_that_the_original_leaves() {
+    let (Some(runtime), Some(material)) = (runtime(), material()) else { return };
+    let (data, reference) = (cifar(&material), material.json("attacks.json"));
+    for (name, model) in competition(&runtime, &material) {
+        for eps in ["8/255", "2/255"] {
+            let run = &reference["runs"][format!("{name}|eps{eps}|n100")]["autoattack"];
+            let there: Vec<bool> =
+                run["flags"].as_array().unwrap().iter().map(|flag| flag.as_u64() == Some(1)).collect();
+            let attacked = data.attack(&model, &Suite::autoattack_standard(), Norm::Linf, eps);
+            compare_robust_sets(&format!("{name} {eps}"), &attacked, &there);
         }
     }
 }
