@@ -73,7 +73,7 @@ fn lists_and_shows_models() {
 #[test]
 fn lists_and_shows_attacks() {
     let table = succeeds(&embedded(&["attacks"]));
-    for name in ["apgd", "apgd-t", "autoattack-standard", "fab-t", "fgsm", "pgd", "square"] {
+    for name in ["apgd", "apgd-t", "autoattack-standard", "ddn", "fab-t", "fgsm", "fmn", "pgd", "square"] {
         assert!(table.contains(name), "{table}");
     }
     let pgd = json(&embedded(&["attacks", "pgd"]));

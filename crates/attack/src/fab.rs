@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use assay_graph::Loss;
 
-use crate::param::Integer;
+use crate::param::{Choice, Integer, ParamKind};
 use crate::registry::{Description, Entry};
-use crate::{Attack, Halt, Norm, Samples, Start, Step, Threat};
+use crate::{Attack, Halt, Keep, Norm, Samples, Start, Step, Threat};
 
 /// How far a step goes beyond the boundary.
 const OVERSHOOT: f32 = 1.05;
@@ -24,6 +24,8 @@ pub struct Fab {
     pub steps: u32,
     /// Classes that are tried.
     pub targets: u32,
+    /// Which adversarial sample is kept.
+    pub keep: Keep,
 }
 
 const STEPS: Integer = Integer {
@@ -41,25 +43,37 @@ const TARGETS: Integer = Integer {
     doc: "Classes that are tried, the most likely for the clean sample first; no more than the model has besides the label.",
 };
 
+const KEEP: Choice<Keep> = Choice {
+    name: "keep",
+    default: Keep::First,
+    options: &[Keep::First, Keep::Nearest],
+    word: Keep::name,
+    kind: ParamKind::Choice,
+    doc: "The adversarial sample that is kept: the first inside the threat, which ends the sample's attack, or of all the nearest.",
+};
+
 static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "fab-t",
-    summary: "Fast adaptive boundary attack towards one likely class after the other: the nearest adversarial point, kept if it is inside the threat.",
+    summary: "Fast adaptive boundary attack towards one likely class after the other: looks for the nearest adversarial point.",
     source: "Croce, Hein: Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack, ICML 2020",
     norms: &Norm::ALL,
     needs_gradient: true,
-    parameters: vec![STEPS.param(), TARGETS.param()],
+    parameters: vec![STEPS.param(), TARGETS.param(), KEEP.param()],
 });
 
 impl Fab {
     pub(crate) const ENTRY: Entry = Entry {
         description: &DESCRIPTION,
-        parse: |arguments| Ok(Box::new(Self { steps: STEPS.read(arguments)?, targets: TARGETS.read(arguments)? })),
+        parse: |arguments| {
+            let (steps, targets) = (STEPS.read(arguments)?, TARGETS.read(arguments)?);
+            Ok(Box::new(Self { steps, targets, keep: KEEP.read(arguments)? }))
+        },
     };
 }
 
 impl Default for Fab {
     fn default() -> Self {
-        Self { steps: STEPS.default, targets: TARGETS.default }
+        Self { steps: STEPS.default, targets: TARGETS.default, keep: KEEP.default }
     }
 }
 
@@ -69,7 +83,11 @@ impl Attack for Fab {
     }
 
     fn settings(&self) -> Vec<(&'static str, String)> {
-        vec![(STEPS.name, self.steps.to_string()), (TARGETS.name, self.targets.to_string())]
+        vec![
+            (STEPS.name, self.steps.to_string()),
+            (TARGETS.name, self.targets.to_string()),
+            (KEEP.name, self.keep.name().to_owned()),
+        ]
     }
 
     fn evaluations(&self) -> u64 {
@@ -79,6 +97,7 @@ impl Attack for Fab {
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
         let threat = samples.threat();
+        samples.keep(self.keep);
         samples.roam();
         let mut ways = Ways::new(samples.sample_shape().iter().product());
         for target in 0..self.targets.min(samples.rivals()) {

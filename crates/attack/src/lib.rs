@@ -6,11 +6,14 @@
 
 mod apgd;
 mod attack;
+mod ddn;
+mod decay;
 mod engine;
 mod eps;
 mod error;
 mod fab;
 mod fgsm;
+mod fmn;
 mod image;
 mod l2;
 mod linf;
@@ -30,11 +33,13 @@ mod validate;
 
 pub use apgd::{Apgd, ApgdTargeted};
 pub use attack::Attack;
+pub use ddn::Ddn;
 pub use engine::{Job, run};
 pub use eps::{Eps, EpsError};
 pub use error::AttackError;
 pub use fab::Fab;
 pub use fgsm::Fgsm;
+pub use fmn::Fmn;
 pub use norm::Norm;
 pub use oracle::{Budget, Halt, Reason};
 pub use outcome::{Attacked, Cost, Distance, Outcome, Progress, SampleId, SampleOutcome};

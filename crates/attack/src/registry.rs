@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::param::Arguments;
-use crate::{Apgd, ApgdTargeted, Attack, Fab, Fgsm, Norm, Param, ParamError, Pgd, Square, Suite};
+use crate::{Apgd, ApgdTargeted, Attack, Ddn, Fab, Fgsm, Fmn, Norm, Param, ParamError, Pgd, Square, Suite};
 
 /// What an attack is and what it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,17 @@ pub(crate) struct Entry {
 }
 
 /// In order of name.
-static ENTRIES: [Entry; 7] =
-    [Apgd::ENTRY, ApgdTargeted::ENTRY, Suite::AUTOATTACK_STANDARD, Fab::ENTRY, Fgsm::ENTRY, Pgd::ENTRY, Square::ENTRY];
+static ENTRIES: [Entry; 9] = [
+    Apgd::ENTRY,
+    ApgdTargeted::ENTRY,
+    Suite::AUTOATTACK_STANDARD,
+    Ddn::ENTRY,
+    Fab::ENTRY,
+    Fgsm::ENTRY,
+    Fmn::ENTRY,
+    Pgd::ENTRY,
+    Square::ENTRY,
+];
 
 static DESCRIPTIONS: LazyLock<Vec<&Description>> = LazyLock::new(|| ENTRIES.iter().map(|e| &**e.description).collect());
 
@@ -72,7 +81,7 @@ pub fn parse(name: &str, parameters: &[(String, String)]) -> Result<Box<dyn Atta
 
 /// The known name with the fewest edits; empty if there is none.
 fn nearest(name: &str, known: &[&'static str]) -> &'static str {
-    known.iter().copied().min_by_key(|k| strsim::levenshtein(name, k)).unwrap_or("")
+    known.iter().copied().min_by_key(|k| strsim::osa_distance(name, k)).unwrap_or("")
 }
 
 #[cfg(test)]
@@ -102,7 +111,7 @@ mod tests {
     fn errors_say_what_is_valid() {
         assert_eq!(
             message("pdg", &[]),
-            "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are apgd, apgd-t, autoattack-standard, fab-t, fgsm, pgd, square"
+            "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are apgd, apgd-t, autoattack-standard, ddn, fab-t, fgsm, fmn, pgd, square"
         );
         assert_eq!(message("fgsm", &[("steps", "3")]), "attack \"fgsm\" has no parameter \"steps\": it takes none");
         assert!(

@@ -25,6 +25,8 @@ pub enum Keep {
     First,
     /// The one whose logits exceed the label's most; the attack goes on to its end.
     Best,
+    /// The one nearest to the clean sample, in the threat's norm; the attack goes on to its end.
+    Nearest,
 }
 
 impl Keep {
@@ -34,6 +36,7 @@ impl Keep {
         match self {
             Self::First => "first",
             Self::Best => "best",
+            Self::Nearest => "nearest",
         }
     }
 }
@@ -120,8 +123,8 @@ pub(crate) struct State {
     pub(crate) active: bool,
     /// Left out until the next start.
     resting: bool,
-    /// Class and margin of the adversarial point that is kept.
-    pub(crate) found: Option<(Class, f32)>,
+    /// Class of the adversarial point that is kept, and what it was kept for.
+    pub(crate) found: Option<(Class, f64)>,
     /// The attack that found it.
     pub(crate) found_by: Option<&'static str>,
     pub(crate) error: Option<String>,
@@ -431,10 +434,14 @@ impl<'a> Samples<'a> {
         if self.roams && !self.threat.allows(&self.images[row.clone()], &self.points[row.clone()]) {
             return Some(verdict);
         }
+        let merit = match self.keep {
+            Keep::First | Keep::Best => f64::from(excess),
+            Keep::Nearest => -self.threat.distance(&self.images[row.clone()], &self.points[row.clone()]),
+        };
         let before = self.states[i].found;
-        if before.is_none_or(|(_, best)| excess > best) {
+        if before.is_none_or(|(_, best)| merit > best) {
             self.progress.broken += u64::from(before.is_none());
-            self.states[i].found = Some((predicted, excess));
+            self.states[i].found = Some((predicted, merit));
             self.states[i].found_by = Some(self.part);
             self.found[row.clone()].copy_from_slice(&self.points[row]);
         }

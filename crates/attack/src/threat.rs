@@ -88,9 +88,14 @@ impl Threat {
     /// Afterwards the distance of the point, in binary64, is at most [`Eps::limit`]; there is no tolerance. A point that
     /// satisfies this already is left as it is.
     pub fn project(&self, x: &[f32], point: &mut [f32]) {
+        self.project_within(x, self.eps.limit(), point);
+    }
+
+    /// [`Threat::project`] with another radius.
+    pub fn project_within(&self, x: &[f32], radius: f64, point: &mut [f32]) {
         match self.norm {
-            Norm::Linf => linf::project(x, self.eps.limit(), self.bounds, point),
-            Norm::L2 => l2::project(x, self.eps.limit(), self.bounds, point),
+            Norm::Linf => linf::project(x, radius, self.bounds, point),
+            Norm::L2 => l2::project(x, radius, self.bounds, point),
         }
     }
 
@@ -109,6 +114,15 @@ impl Threat {
         match self.norm {
             Norm::Linf => linf::length(offset),
             Norm::L2 => l2::length(offset),
+        }
+    }
+
+    /// Length of a gradient in the dual norm: how much a step of length 1 along [`Threat::steepest`] gains.
+    #[must_use]
+    pub fn dual_length(&self, gradient: &[f32]) -> f64 {
+        match self.norm {
+            Norm::Linf => gradient.iter().map(|v| f64::from(v.abs())).sum(),
+            Norm::L2 => l2::length(gradient),
         }
     }
 

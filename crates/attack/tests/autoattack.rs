@@ -8,47 +8,11 @@ use std::collections::BTreeSet;
 
 use assay_attack::{Apgd, ApgdTargeted, Attack, Attacked, Fab, Norm, Outcome, Square, Start, Suite};
 use assay_graph::Loss;
-use common::{Net, Samples, exact_margin, threat};
-use ndarray::Array2;
-
-/// The generator `s <- 1664525 s + 1013904223 mod 2^32`, and `s / 2^32`.
-struct Congruential(u32);
-
-impl Congruential {
-    fn array(&mut self, rows: usize, columns: usize, scale: f64) -> Array2<f64> {
-        Array2::from_shape_simple_fn((rows, columns), || {
-            self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let u = f64::from(self.0) / 4_294_967_296.0;
-            f64::from((scale * (u - 0.5)) as f32)
-        })
-    }
-}
-
-/// Minus half the sum of each row: the nets take `x - 1/2`.
-fn centred(weights: &Array2<f64>) -> Vec<f64> {
-    weights.rows().into_iter().map(|row| -0.5 * row.sum()).collect()
-}
-
-fn linear() -> Net {
-    let weights = Congruential(1).array(10, 192, 1.0);
-    let bias = centred(&weights);
-    Net::linear(&[3, 8, 8], weights, bias)
-}
-
-fn mlp() -> Net {
-    let mut random = Congruential(2);
-    let (first, bias) = (random.array(48, 192, 0.5), random.array(1, 48, 0.5));
-    let bias = centred(&first).iter().zip(&bias).map(|(a, b)| a + b).collect();
-    Net::mlp(&[3, 8, 8], (first, bias), random.array(10, 48, 1.0), vec![0.0; 10])
-}
-
-/// 64 images of noise with the labels that the net gives them.
-fn images(net: &Net) -> Samples {
-    Samples::labelled(net, Congruential(3).array(64, 192, 1.0).mapv(|v| (v + 0.5) as f32))
-}
+use common::toy::{linear, mlp, samples};
+use common::{Net, exact_margin, threat};
 
 fn robust(net: &Net, attack: &dyn Attack, norm: Norm, eps: &str) -> usize {
-    images(net).attack(net, attack, &threat(norm, eps)).count(Outcome::Robust)
+    samples(net).attack(net, attack, &threat(norm, eps)).count(Outcome::Robust)
 }
 
 #[test]
@@ -64,7 +28,7 @@ fn apgd_from_the_image_leaves_what_the_original_leaves() {
 #[test]
 fn the_linear_net_loses_exactly_what_it_can_lose() {
     let net = linear();
-    let samples = images(&net);
+    let samples = samples(&net);
     // With an eps 5 % larger, within which FAB finds what lies within eps.
     let cases = [
         (Norm::Linf, "0.005", "0.00525", 37),
@@ -111,7 +75,7 @@ fn the_standard_suite_leaves_what_the_original_leaves_in_further_threats() {
 #[test]
 fn each_find_is_inside_the_threat_and_says_which_attack_made_it() {
     let net = mlp();
-    let samples = images(&net);
+    let samples = samples(&net);
     for (norm, eps) in [(Norm::Linf, "0.02"), (Norm::L2, "0.2")] {
         let threat = threat(norm, eps);
         let Attacked { outcomes, adversarial, .. } = samples.attack(&net, &Suite::autoattack_standard(), &threat);

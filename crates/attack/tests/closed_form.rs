@@ -3,7 +3,7 @@
 
 mod common;
 
-use assay_attack::{Attack, Attacked, Fgsm, Keep, Norm, Outcome, Pgd, StepSize, Threat};
+use assay_attack::{Attack, Attacked, Ddn, Fab, Fgsm, Fmn, Keep, Norm, Outcome, Pgd, StepSize, Threat};
 use assay_graph::Loss;
 use common::{Altered, Net, Samples, exact_margin, threat};
 use ndarray::Array2;
@@ -196,44 +196,7 @@ fn more_restarts_and_steps_never_leave_more() {
 /// Nets whose weights are pseudo-random numbers, with the counts that other implementations reach on them.
 mod toy {
     use super::*;
-
-    /// `s <- 1664525 s + 1013904223 mod 2^32`, as `s / 2^32`, in binary32.
-    fn uniform(seed: u32) -> impl FnMut() -> f64 {
-        let mut state = seed;
-        move || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            f64::from(state) / 4_294_967_296.0
-        }
-    }
-
-    fn centred(weights: &Array2<f64>, bias: &[f64]) -> Vec<f64> {
-        weights.rows().into_iter().zip(bias).map(|(w, b)| b - 0.5 * w.sum()).collect()
-    }
-
-    fn single(value: f64) -> f64 {
-        f64::from(value as f32)
-    }
-
-    pub(crate) fn linear() -> Net {
-        let mut u = uniform(1);
-        let weights = Array2::from_shape_simple_fn((10, 192), || single(u() - 0.5));
-        let bias = centred(&weights, &[0.0; 10]);
-        Net::linear(&[3, 8, 8], weights, bias)
-    }
-
-    pub(crate) fn mlp() -> Net {
-        let mut u = uniform(2);
-        let hidden = Array2::from_shape_simple_fn((48, 192), || single((u() - 0.5) * 0.5));
-        let bias: Vec<f64> = (0..48).map(|_| single((u() - 0.5) * 0.5)).collect();
-        let weights = Array2::from_shape_simple_fn((10, 48), || single(u() - 0.5));
-        let bias = centred(&hidden, &bias);
-        Net::mlp(&[3, 8, 8], (hidden, bias), weights, vec![0.0; 10])
-    }
-
-    pub(crate) fn samples(net: &Net) -> Samples {
-        let mut u = uniform(3);
-        Samples::labelled(net, Array2::from_shape_simple_fn((64, 192), || u() as f32))
-    }
+    use common::toy::{linear, mlp, samples};
 
     /// Robust samples after PGD-100 on the cross-entropy, and after the margin with restarts.
     fn counts(net: &Net, samples: &Samples, threat: &Threat, restarts: u32) -> (usize, usize) {
@@ -287,6 +250,54 @@ mod toy {
             let more = usize::from(norm == Norm::L2);
             assert!(strong <= autoattack + 2 * more, "{threat}: {strong}");
             assert!((strong..=apgd + more).contains(&plain), "{threat}: {plain}");
+        }
+    }
+}
+
+/// How far a point of the threat's norm must go to cross the boundary of a linear net.
+fn exact_distance(net: &Net, norm: Norm, x: ndarray::ArrayView1<'_, f32>, label: assay_runtime::Class) -> f64 {
+    let crosses = |eps: f64| exact_margin(net, &threat(norm, &format!("{eps:.9}")), x, label) > 0.0;
+    let (mut inside, mut outside) = (0.0, 20.0);
+    for _ in 0..40 {
+        let middle = 0.5 * (inside + outside);
+        if crosses(middle) { outside = middle } else { inside = middle }
+    }
+    outside
+}
+
+#[test]
+fn minimum_norm_attacks_come_within_a_twentieth_of_the_closed_form() {
+    for (shape, classes, seed) in [(&[3, 5, 7][..], 10, 1), (&[40], 2, 2), (&[1, 6, 4], 3, 3), (&[2, 4, 4], 4, 4)] {
+        let net = Net::random_linear(shape, classes, seed);
+        let samples = Samples::random(&net, 24, seed);
+        for norm in Norm::ALL {
+            let fmn = Fmn { steps: 500, ..Fmn::default() };
+            let fab = Fab { keep: Keep::Nearest, ..Fab::default() };
+            let ddn = Ddn { steps: 500, ..Ddn::default() };
+            let mut attacks: Vec<&dyn Attack> = vec![&fmn, &fab];
+            if norm == Norm::L2 {
+                attacks.push(&ddn);
+            }
+            for attack in attacks {
+                let attacked = samples.attack(&net, attack, &threat(norm, "20"));
+                let ratios: Vec<f64> = attacked
+                    .outcomes
+                    .iter()
+                    .zip(samples.images.rows())
+                    .filter(|(outcome, _)| outcome.outcome == Outcome::Broken)
+                    .map(|(outcome, x)| {
+                        let found = if norm == Norm::Linf { outcome.distance.linf } else { outcome.distance.l2 };
+                        found / exact_distance(&net, norm, x, outcome.label)
+                    })
+                    .collect();
+                let name = attack.description().name;
+                assert_eq!(ratios.len(), samples.ids.len(), "{name} {norm} {classes}: not all found");
+                let worst = ratios.iter().fold(0.0_f64, |a, b| a.max(*b));
+                let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+                println!("{name} {norm} {classes} classes: mean {mean:.4}, worst {worst:.4}");
+                assert!(ratios.iter().all(|r| *r > 0.999), "{name} {norm} {classes}: nearer than possible");
+                assert!(mean < 1.05, "{name} {norm} {classes}: {mean} times the distance");
+            }
         }
     }
 }

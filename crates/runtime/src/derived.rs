@@ -62,7 +62,9 @@ pub(crate) enum Layout {
 
 /// What was derived from one model so far, or why it could not be.
 #[derive(Default)]
-pub(crate) struct Cache(Mutex<HashMap<(Of, Layout), Result<Arc<Derived>, RunError>>>);
+pub(crate) struct Cache(Mutex<HashMap<(Of, Layout), Made>>);
+
+type Made = Result<Arc<Derived>, RunError>;
 
 impl Cache {
     /// The sessions of the gradient of `of`, which `make` makes when they are first asked for. `open` says whether the model

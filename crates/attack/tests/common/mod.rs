@@ -302,3 +302,46 @@ pub fn exact_margin(net: &Net, threat: &Threat, x: ArrayView1<'_, f32>, label: C
         })
         .fold(f64::NEG_INFINITY, f64::max)
 }
+
+/// Nets and images whose numbers are a formula, on which the original AutoAttack was run.
+pub mod toy {
+    use super::*;
+
+    /// `s <- 1664525 s + 1013904223 mod 2^32`, as `s / 2^32`, in binary32.
+    fn uniform(seed: u32) -> impl FnMut() -> f64 {
+        let mut state = seed;
+        move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(state) / 4_294_967_296.0
+        }
+    }
+
+    fn centred(weights: &Array2<f64>, bias: &[f64]) -> Vec<f64> {
+        weights.rows().into_iter().zip(bias).map(|(w, b)| b - 0.5 * w.sum()).collect()
+    }
+
+    fn single(value: f64) -> f64 {
+        f64::from(value as f32)
+    }
+
+    pub fn linear() -> Net {
+        let mut u = uniform(1);
+        let weights = Array2::from_shape_simple_fn((10, 192), || single(u() - 0.5));
+        let bias = centred(&weights, &[0.0; 10]);
+        Net::linear(&[3, 8, 8], weights, bias)
+    }
+
+    pub fn mlp() -> Net {
+        let mut u = uniform(2);
+        let hidden = Array2::from_shape_simple_fn((48, 192), || single((u() - 0.5) * 0.5));
+        let bias: Vec<f64> = (0..48).map(|_| single((u() - 0.5) * 0.5)).collect();
+        let weights = Array2::from_shape_simple_fn((10, 48), || single(u() - 0.5));
+        let bias = centred(&hidden, &bias);
+        Net::mlp(&[3, 8, 8], (hidden, bias), weights, vec![0.0; 10])
+    }
+
+    pub fn samples(net: &Net) -> Samples {
+        let mut u = uniform(3);
+        Samples::labelled(net, Array2::from_shape_simple_fn((64, 192), || u() as f32))
+    }
+}

@@ -1,0 +1,124 @@
+//! The fast minimum-norm attack.
+
+use std::sync::LazyLock;
+
+use assay_graph::Loss;
+
+use crate::decay::cosine;
+use crate::param::{Choice, Integer, ParamKind};
+use crate::registry::{Description, Entry};
+use crate::{Attack, Halt, Keep, Norm, Samples, Start, Step, Threat};
+
+/// First and last share by which the radius grows or shrinks.
+const RADIUS_CHANGE: (f64, f64) = (0.05, 0.001);
+/// Last length of a step, as a share of the first.
+const LAST_STEP: f64 = 0.01;
+
+/// The fast minimum-norm attack (Pintor et al., 2021): steps along the gradient of the margin, inside a ball that shrinks where the
+/// point is adversarial and grows where it is not, until it ends at the distance of the boundary.
+///
+/// A find is a point inside the threat; with a large eps, the distance that is reported is an estimate of the sample's robustness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fmn {
+    /// Steps, one gradient each.
+    pub steps: u32,
+    /// Which adversarial sample is kept.
+    pub keep: Keep,
+}
+
+const STEPS: Integer = Integer { name: "steps", default: 100, min: 1, max: 10_000, doc: "Steps, one gradient each." };
+pub(crate) const KEEP: Choice<Keep> = Choice {
+    name: "keep",
+    default: Keep::Nearest,
+    options: &[Keep::Nearest, Keep::First],
+    word: Keep::name,
+    kind: ParamKind::Choice,
+    doc: "The adversarial sample that is kept: of all the nearest, or the first inside the threat, which ends the sample's attack.",
+};
+
+static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
+    name: "fmn",
+    summary: "Fast minimum-norm attack: the nearest adversarial point, by a ball that shrinks and grows around the sample.",
+    source: "Pintor, Roli, Brendel, Biggio: Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints, NeurIPS 2021",
+    norms: &Norm::ALL,
+    needs_gradient: true,
+    parameters: vec![STEPS.param(), KEEP.param()],
+});
+
+impl Fmn {
+    pub(crate) const ENTRY: Entry = Entry {
+        description: &DESCRIPTION,
+        parse: |arguments| Ok(Box::new(Self { steps: STEPS.read(arguments)?, keep: KEEP.read(arguments)? })),
+    };
+}
+
+impl Default for Fmn {
+    fn default() -> Self {
+        Self { steps: STEPS.default, keep: KEEP.default }
+    }
+}
+
+impl Attack for Fmn {
+    fn description(&self) -> &'static Description {
+        &DESCRIPTION
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![(STEPS.name, self.steps.to_string()), (KEEP.name, self.keep.name().to_owned())]
+    }
+
+    fn evaluations(&self) -> u64 {
+        u64::from(self.steps) + 1
+    }
+
+    fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
+        let threat = samples.threat();
+        // A step has its length in the Euclidean norm; the ball of the maximum norm is wider by far.
+        let first_step = if threat.norm == Norm::Linf { 10.0 } else { 1.0 };
+        samples.keep(self.keep);
+        samples.roam();
+        samples.start(0, Start::Image);
+        let mut balls = vec![Ball::default(); samples.len()];
+        for taken in 0..self.steps {
+            let length = cosine(first_step, LAST_STEP * first_step, taken, self.steps);
+            let change = cosine(RADIUS_CHANGE.0, RADIUS_CHANGE.1, taken, self.steps);
+            samples.gradient(Loss::Margin, |mut step| {
+                let radius = balls[step.sample].next(&step, threat, change);
+                let scale = length / step.gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+                step.advance(scale as f32);
+                threat.project_within(step.x, radius, step.point);
+            })?;
+        }
+        samples.query()
+    }
+}
+
+/// The ball of one sample.
+#[derive(Clone, Copy, Default)]
+struct Ball {
+    radius: f64,
+    /// Distance of the nearest adversarial point so far.
+    nearest: Option<f64>,
+}
+
+impl Ball {
+    /// The radius for the next point. Before the first adversarial one it is the distance of the boundary, if that were a plane.
+    fn next(&mut self, step: &Step<'_>, threat: &Threat, change: f64) -> f64 {
+        let distance = threat.distance(step.x, step.point);
+        self.radius = match (step.misclassified, self.nearest) {
+            (true, before) => {
+                let nearest = before.map_or(distance, |before| before.min(distance));
+                self.nearest = Some(nearest);
+                let radius = if before.is_none() { distance } else { self.radius };
+                (radius * (1.0 - change)).min(nearest)
+            }
+            (false, Some(_)) => self.radius * (1.0 + change),
+            (false, None) => {
+                let gap = f64::from(step.loss.abs()) / threat.dual_length(step.gradient).max(1e-12);
+                // On the boundary itself nothing is adversarial.
+                (distance + gap) * (1.0 + change)
+            }
+        };
+        self.radius
+    }
+}
