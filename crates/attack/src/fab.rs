@@ -106,7 +106,7 @@ impl Attack for Fab {
             let mut progress = vec![Progress::default(); samples.len()];
             let mut ended = Vec::new();
             while !samples.is_done() {
-                samples.gradient_towards(Loss::MarginTargeted, &targets, |step| {
+                samples.gradient_towards(Loss::MarginTargeted, &targets, |mut step| {
                     let progress = &mut progress[step.sample];
                     if progress.steps == self.steps {
                         ended.push(step.sample);
@@ -116,7 +116,7 @@ impl Attack for Fab {
                         }
                         progress.went_back = true;
                     } else {
-                        ways.advance(step, threat);
+                        ways.advance(&mut step, threat);
                         *progress = Progress { steps: progress.steps + 1, went_back: false };
                     }
                 })?;
@@ -149,7 +149,7 @@ impl Ways {
     }
 
     /// One step: to a weighted mean of where the two ways lead.
-    fn advance(&mut self, step: Step<'_>, threat: &Threat) {
+    fn advance(&mut self, step: &mut Step<'_>, threat: &Threat) {
         let gap = f64::from(step.loss);
         let apart = step.gradient.iter().zip(step.x.iter().zip(&*step.point));
         let gap_clean = gap + apart.map(|(w, (x, p))| f64::from(*w) * (f64::from(*x) - f64::from(*p))).sum::<f64>();

@@ -59,13 +59,14 @@ mod tests {
     #[test]
     fn offsets_are_those_of_the_reference() {
         let bounds = Bounds::new(0.0, 1.0).unwrap();
-        let cases: [([f32; 4], [f32; 4], f64, [f32; 4], [f32; 4]); 3] = [
+        let cases = [
+            // Point, weights, level, offsets in the maximum and in the Euclidean norm.
             (
                 [0.2, 0.5, 0.9, 0.4],
                 [1.0, -2.0, 0.5, 0.0],
                 1.0,
                 [0.433_333_4, -0.433_333_4, 0.1, 0.0],
-                [0.300_000_1, -0.5, 0.1, 0.0],
+                [0.3, -0.5, 0.1, 0.0],
             ),
             (
                 [0.05, 0.95, 0.5, 0.5],
@@ -77,8 +78,9 @@ mod tests {
             ([0.5; 4], [0.1; 4], 10.0, [0.5; 4], [0.5; 4]),
         ];
         for (t, w, b, linf, l2) in cases {
+            let (t, w): ([f32; 4], [f32; 4]) = (t, w);
             let gap = t.iter().zip(&w).map(|(t, w)| f64::from(*t) * f64::from(*w)).sum::<f64>() - b;
-            let mut offset = [0.0; 4];
+            let mut offset = [0.0_f32; 4];
             approach(&t, &w, gap, bounds, |_| 1.0, &mut offset);
             assert!(offset.iter().zip(&linf).all(|(a, b)| (a - b).abs() < 1e-6), "{offset:?} {linf:?}");
             approach(&t, &w, gap, bounds, |w| w, &mut offset);

@@ -6,7 +6,6 @@ mod common;
 use assay_attack::{Attack, Attacked, Ddn, Fab, Fgsm, Fmn, Keep, Norm, Outcome, Pgd, StepSize, Threat};
 use assay_graph::Loss;
 use common::{Altered, Net, Samples, exact_margin, threat};
-use ndarray::Array2;
 
 /// What became of samples, against the exact answer.
 #[derive(Debug, Default)]
@@ -180,8 +179,8 @@ fn keeping_the_best_breaks_the_same_samples_with_larger_margins() {
 
 #[test]
 fn more_restarts_and_steps_never_leave_more() {
-    let net = toy::mlp();
-    let samples = toy::samples(&net);
+    let net = common::toy::mlp();
+    let samples = common::toy::samples(&net);
     let threat = threat(Norm::Linf, "0.01");
     let robust = |restarts, steps, step| {
         let pgd = Pgd { restarts, steps, step, ..Pgd::default() };

@@ -194,6 +194,7 @@ fn models_of_the_verification_competition_are_as_robust_as_in_the_reference() {
 }
 
 /// AutoAttack's robust samples, one by one, against the original's: of a hundred at most one may be robust only here, or only there.
+#[allow(clippy::print_stdout, reason = "what was compared")]
 fn compare_robust_sets(name: &str, attacked: &Attacked, robust_there: &[bool]) {
     let here = attacked.outcomes.iter().map(|o| o.outcome == Outcome::Robust);
     let (mut only_here, mut only_there) = (0, 0);
