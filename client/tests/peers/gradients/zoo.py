@@ -22,8 +22,8 @@ class Family:
     arguments: dict = field(default_factory=dict)
 
 
-# `size` is the smallest sensible input: the fewer rectifiers, the more samples are settled. Alexnet pools to a fixed size, which one exporter can only write where it divides; maxvit's windows of 7
-# must divide every stage; efficientformer and levit are built for 224.
+# `size` is the smallest sensible input: the fewer rectifiers, the more samples are settled. Alexnet pools to a fixed size, which one exporter can
+# only write where it divides; maxvit's windows of 7 must divide every stage; efficientformer and levit are built for 224.
 FAMILIES = [
     Family("torchvision", "alexnet", r"alexnet", 224),
     Family("torchvision", "vgg11", r"vgg\d+", 64),
