@@ -254,8 +254,8 @@ mod toy {
 }
 
 /// How far a point of the threat's norm must go to cross the boundary of a linear net.
-fn exact_distance(net: &Net, norm: Norm, x: ndarray::ArrayView1<'_, f32>, label: assay_runtime::Class) -> f64 {
-    let crosses = |eps: f64| exact_margin(net, &threat(norm, &format!("{eps:.9}")), x, label) > 0.0;
+fn exact_distance(net: &Net, norm: Norm, x: &ndarray::ArrayView1<'_, f32>, label: assay_runtime::Class) -> f64 {
+    let crosses = |eps: f64| exact_margin(net, &threat(norm, &format!("{eps:.9}")), *x, label) > 0.0;
     let (mut inside, mut outside) = (0.0, 20.0);
     for _ in 0..40 {
         let middle = 0.5 * (inside + outside);
@@ -286,7 +286,7 @@ fn minimum_norm_attacks_come_within_a_twentieth_of_the_closed_form() {
                     .filter(|(outcome, _)| outcome.outcome == Outcome::Broken)
                     .map(|(outcome, x)| {
                         let found = if norm == Norm::Linf { outcome.distance.linf } else { outcome.distance.l2 };
-                        found / exact_distance(&net, norm, x, outcome.label)
+                        found / exact_distance(&net, norm, &x, outcome.label)
                     })
                     .collect();
                 let name = attack.description().name;
