@@ -133,12 +133,6 @@ pub(crate) struct State {
     rng: SampleRng,
 }
 
-/// What the logits at a point say.
-struct Verdict {
-    /// By how much the label's logit exceeds the largest other one: negative iff the point is misclassified.
-    margin: f32,
-}
-
 /// Which points of samples are evaluated.
 #[derive(Clone, Copy)]
 pub(crate) enum Points {
@@ -318,7 +312,7 @@ impl<'a> Samples<'a> {
             let rows = gradients[offset.unwrap_or(0)..].chunks_exact_mut(self.features);
             let answers = evaluated.logits.rows().into_iter().zip(evaluated.loss);
             for ((&i, (logits, loss)), gradient) in who.iter().zip(answers).zip(rows) {
-                let Some(Verdict { margin }) = self.judge(i, &logits) else { continue };
+                let Some(margin) = self.judge(i, &logits) else { continue };
                 if gradient.iter().any(|g| !g.is_finite()) {
                     self.fail(i, "the gradient of the model is not finite");
                     continue;
@@ -353,7 +347,7 @@ impl<'a> Samples<'a> {
         for who in self.affordable(Oracle::no_query).chunks(self.batch) {
             let logits = self.logits(Points::Current, who)?;
             for (&i, logits) in who.iter().zip(logits.rows()) {
-                let Some(Verdict { margin }) = self.judge(i, &logits) else { continue };
+                let Some(margin) = self.judge(i, &logits) else { continue };
                 let row = self.row(i);
                 let (x, point) = (&self.images[row.clone()], &mut self.points[row]);
                 next(Answer { sample: i, x, point, margin, rng: &mut self.states[i].rng });
@@ -414,8 +408,9 @@ impl<'a> Samples<'a> {
         active
     }
 
-    /// Takes note of the logits at a sample's point; nothing if the sample does not stay under attack.
-    fn judge(&mut self, i: usize, logits: &ArrayView1<'_, f32>) -> Option<Verdict> {
+    /// Takes note of the logits at a sample's point. By how much the label's logit exceeds the largest other one, negative iff the
+    /// point is misclassified; nothing if the sample does not stay under attack.
+    fn judge(&mut self, i: usize, logits: &ArrayView1<'_, f32>) -> Option<f32> {
         self.states[i].evaluations += 1;
         self.progress.steps_done += 1;
         let Some(predicted) = predicted(logits) else {
@@ -426,13 +421,13 @@ impl<'a> Samples<'a> {
         if predicted == label {
             let others = logits.iter().enumerate().filter(|(class, _)| *class != label.index());
             let rival = others.fold(f32::NEG_INFINITY, |largest, (_, logit)| largest.max(*logit));
-            return Some(Verdict { margin: logits[label.index()] - rival });
+            return Some(logits[label.index()] - rival);
         }
         let (excess, row) = (logits[predicted.index()] - logits[label.index()], self.row(i));
         // Equal logits may be misclassified too, by the order of the classes.
-        let verdict = Verdict { margin: -excess.max(f32::MIN_POSITIVE) };
+        let margin = -excess.max(f32::MIN_POSITIVE);
         if self.roams && !self.threat.allows(&self.images[row.clone()], &self.points[row.clone()]) {
-            return Some(verdict);
+            return Some(margin);
         }
         let merit = match self.keep {
             Keep::First | Keep::Best => f64::from(excess),
@@ -448,7 +443,7 @@ impl<'a> Samples<'a> {
         if self.keep == Keep::First {
             self.retire(i);
         }
-        self.states[i].active.then_some(verdict)
+        self.states[i].active.then_some(margin)
     }
 
     fn gather(&mut self, points: Points, who: &[usize]) {
