@@ -126,7 +126,8 @@ fn one_run_gives_logits_losses_and_the_gradient_of_their_sum() {
     for loss in Loss::ALL.into_iter().filter(|l| l.min_classes() <= 3) {
         let derived = gradient(&source, loss).unwrap();
         let evaluate = |x: &[f64]| {
-            let inputs = [("x", Array::floats(&[2, 3], x.to_vec())), ("labels", Array::ints(&[2], vec![2, 0]))];
+            let mut inputs = vec![("x", Array::floats(&[2, 3], x.to_vec())), ("labels", Array::ints(&[2], vec![2, 0]))];
+            inputs.extend(derived.targets.iter().map(|targets| (targets.as_str(), Array::ints(&[2], vec![1, 2]))));
             run(&derived.model, &inputs).unwrap()
         };
         let x = [0.3, -0.2, 0.1, 0.5, 0.7, -0.9];
