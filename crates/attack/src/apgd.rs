@@ -7,6 +7,7 @@ use assay_runtime::Class;
 
 use crate::param::{Choice, Integer, ParamKind};
 use crate::registry::{Description, Entry};
+use crate::shared::{LOSS, RANDOM_START, RESTARTS, TARGETS, starts_differ};
 use crate::{Attack, Halt, Norm, Samples, Start, Step, Threat};
 
 /// Share of the steps since the last checkpoint that must have raised the loss, for the step to keep its length.
@@ -45,36 +46,6 @@ const STEPS: Integer = Integer {
     min: 1,
     max: 10_000,
     doc: "Steps of each start, one gradient each. With fewer than 50 the schedule of the step length has little room.",
-};
-const RESTARTS: Integer = Integer {
-    name: "restarts",
-    default: 1,
-    min: 1,
-    max: 1_000,
-    doc: "Random starting points that are tried one after the other, until one succeeds.",
-};
-const RANDOM_START: Choice<Start> = Choice {
-    name: "random_start",
-    default: Start::Random,
-    options: &[Start::Random, Start::Image],
-    word: |start| if start == Start::Random { "true" } else { "false" },
-    kind: ParamKind::Boolean,
-    doc: "Whether a restart begins at a random point of the ball; if not, at the image itself.",
-};
-const LOSS: Choice<Loss> = Choice {
-    name: "loss",
-    default: Loss::CrossEntropy,
-    options: &[Loss::CrossEntropy, Loss::Margin, Loss::Dlr],
-    word: Loss::name,
-    kind: ParamKind::Choice,
-    doc: "Loss that is maximised.",
-};
-const TARGETS: Integer = Integer {
-    name: "targets",
-    default: 9,
-    min: 1,
-    max: 999,
-    doc: "Classes that are tried, the most likely for the clean sample first; no more than the model has besides the label.",
 };
 const TARGETED_LOSS: Choice<Loss> = Choice {
     name: "loss",
@@ -115,10 +86,7 @@ impl Apgd {
                 start: RANDOM_START.read(arguments)?,
                 loss: LOSS.read(arguments)?,
             };
-            if apgd.start == Start::Image && apgd.restarts > 1 {
-                let expected = "1 with random_start = false, because every restart would be the same".to_owned();
-                return Err(arguments.invalid(RESTARTS.name, &apgd.restarts.to_string(), expected));
-            }
+            starts_differ(arguments, apgd.start, apgd.restarts)?;
             Ok(Box::new(apgd))
         },
     };

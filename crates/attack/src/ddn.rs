@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use assay_graph::Loss;
 
 use crate::decay::cosine;
-use crate::fmn::KEEP;
 use crate::param::Integer;
 use crate::registry::{Description, Entry};
+use crate::shared::KEEP_NEAREST;
 use crate::{Attack, Halt, Keep, Norm, Samples, Start};
 
 /// First and last length of a step.
@@ -35,19 +35,19 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     source: "Rony, Hafemann, Oliveira, Ben Ayed, Sabourin, Granger: Decoupling Direction and Norm for Efficient Gradient-based L2 Adversarial Attacks and Defenses, CVPR 2019",
     norms: &[Norm::L2],
     needs_gradient: true,
-    parameters: vec![STEPS.param(), KEEP.param()],
+    parameters: vec![STEPS.param(), KEEP_NEAREST.param()],
 });
 
 impl Ddn {
     pub(crate) const ENTRY: Entry = Entry {
         description: &DESCRIPTION,
-        parse: |arguments| Ok(Box::new(Self { steps: STEPS.read(arguments)?, keep: KEEP.read(arguments)? })),
+        parse: |arguments| Ok(Box::new(Self { steps: STEPS.read(arguments)?, keep: KEEP_NEAREST.read(arguments)? })),
     };
 }
 
 impl Default for Ddn {
     fn default() -> Self {
-        Self { steps: STEPS.default, keep: KEEP.default }
+        Self { steps: STEPS.default, keep: KEEP_NEAREST.default }
     }
 }
 
@@ -57,7 +57,7 @@ impl Attack for Ddn {
     }
 
     fn settings(&self) -> Vec<(&'static str, String)> {
-        vec![(STEPS.name, self.steps.to_string()), (KEEP.name, self.keep.name().to_owned())]
+        vec![(STEPS.name, self.steps.to_string()), (KEEP_NEAREST.name, self.keep.name().to_owned())]
     }
 
     fn evaluations(&self) -> u64 {

@@ -6,6 +6,7 @@ use assay_graph::Loss;
 
 use crate::param::{Choice, Integer, ParamKind};
 use crate::registry::{Description, Entry};
+use crate::shared::TARGETS;
 use crate::{Attack, Halt, Keep, Norm, Samples, Start, Step, Threat};
 
 /// How far a step goes beyond the boundary.
@@ -35,14 +36,6 @@ const STEPS: Integer = Integer {
     max: 10_000,
     doc: "Steps for each class; a step costs one gradient, and one more where it crosses the boundary.",
 };
-const TARGETS: Integer = Integer {
-    name: "targets",
-    default: 9,
-    min: 1,
-    max: 999,
-    doc: "Classes that are tried, the most likely for the clean sample first; no more than the model has besides the label.",
-};
-
 const KEEP: Choice<Keep> = Choice {
     name: "keep",
     default: Keep::First,

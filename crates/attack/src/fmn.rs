@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use assay_graph::Loss;
 
 use crate::decay::cosine;
-use crate::param::{Choice, Integer, ParamKind};
+use crate::param::Integer;
 use crate::registry::{Description, Entry};
+use crate::shared::KEEP_NEAREST;
 use crate::{Attack, Halt, Keep, Norm, Samples, Start, Step, Threat};
 
 /// First and last share by which the radius grows or shrinks.
@@ -27,14 +28,6 @@ pub struct Fmn {
 }
 
 const STEPS: Integer = Integer { name: "steps", default: 100, min: 1, max: 10_000, doc: "Steps, one gradient each." };
-pub(crate) const KEEP: Choice<Keep> = Choice {
-    name: "keep",
-    default: Keep::Nearest,
-    options: &[Keep::Nearest, Keep::First],
-    word: Keep::name,
-    kind: ParamKind::Choice,
-    doc: "The adversarial sample that is kept: of all the nearest, or the first inside the threat, which ends the sample's attack.",
-};
 
 static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "fmn",
@@ -42,19 +35,19 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     source: "Pintor, Roli, Brendel, Biggio: Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints, NeurIPS 2021",
     norms: &Norm::ALL,
     needs_gradient: true,
-    parameters: vec![STEPS.param(), KEEP.param()],
+    parameters: vec![STEPS.param(), KEEP_NEAREST.param()],
 });
 
 impl Fmn {
     pub(crate) const ENTRY: Entry = Entry {
         description: &DESCRIPTION,
-        parse: |arguments| Ok(Box::new(Self { steps: STEPS.read(arguments)?, keep: KEEP.read(arguments)? })),
+        parse: |arguments| Ok(Box::new(Self { steps: STEPS.read(arguments)?, keep: KEEP_NEAREST.read(arguments)? })),
     };
 }
 
 impl Default for Fmn {
     fn default() -> Self {
-        Self { steps: STEPS.default, keep: KEEP.default }
+        Self { steps: STEPS.default, keep: KEEP_NEAREST.default }
     }
 }
 
@@ -64,7 +57,7 @@ impl Attack for Fmn {
     }
 
     fn settings(&self) -> Vec<(&'static str, String)> {
-        vec![(STEPS.name, self.steps.to_string()), (KEEP.name, self.keep.name().to_owned())]
+        vec![(STEPS.name, self.steps.to_string()), (KEEP_NEAREST.name, self.keep.name().to_owned())]
     }
 
     fn evaluations(&self) -> u64 {

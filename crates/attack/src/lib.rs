@@ -26,6 +26,7 @@ mod plane;
 mod registry;
 mod rng;
 mod samples;
+mod shared;
 mod square;
 mod suite;
 mod threat;

@@ -7,6 +7,7 @@ use assay_graph::Loss;
 
 use crate::param::{Choice, Integer, Notation, ParamKind};
 use crate::registry::{Description, Entry};
+use crate::shared::{LOSS, RANDOM_START, RESTARTS, starts_differ};
 use crate::{Attack, Halt, Keep, Norm, Samples, Start, Threat};
 
 /// Steps along the steepest ascent of a loss, projected back on the threat after each: `x' = P(x' + step * steepest(dL/dx'))`
@@ -72,29 +73,6 @@ const STEP: Notation<StepSize> = Notation {
     doc: "Length of a step in the threat's norm, in units of the model's input.",
     parse: StepSize::parse,
 };
-const RESTARTS: Integer = Integer {
-    name: "restarts",
-    default: 1,
-    min: 1,
-    max: 1_000,
-    doc: "Random starting points that are tried one after the other, until one succeeds.",
-};
-const RANDOM_START: Choice<Start> = Choice {
-    name: "random_start",
-    default: Start::Random,
-    options: &[Start::Random, Start::Image],
-    word: |start| if start == Start::Random { "true" } else { "false" },
-    kind: ParamKind::Boolean,
-    doc: "Whether a restart begins at a random point of the ball; if not, at the image itself.",
-};
-const LOSS: Choice<Loss> = Choice {
-    name: "loss",
-    default: Loss::CrossEntropy,
-    options: &[Loss::CrossEntropy, Loss::Margin, Loss::Dlr],
-    word: Loss::name,
-    kind: ParamKind::Choice,
-    doc: "Loss that is maximised.",
-};
 const KEEP: Choice<Keep> = Choice {
     name: "keep",
     default: Keep::First,
@@ -125,10 +103,7 @@ impl Pgd {
                 loss: LOSS.read(arguments)?,
                 keep: KEEP.read(arguments)?,
             };
-            if pgd.start == Start::Image && pgd.restarts > 1 {
-                let expected = "1 with random_start = false, because every restart would be the same".to_owned();
-                return Err(arguments.invalid(RESTARTS.name, &pgd.restarts.to_string(), expected));
-            }
+            starts_differ(arguments, pgd.start, pgd.restarts)?;
             Ok(Box::new(pgd))
         },
     };

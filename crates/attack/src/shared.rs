@@ -1,0 +1,56 @@
+//! Parameters that several attacks have.
+
+use assay_graph::Loss;
+
+use crate::param::{Arguments, Choice, Integer, ParamKind};
+use crate::{Keep, ParamError, Start};
+
+pub(crate) const RESTARTS: Integer = Integer {
+    name: "restarts",
+    default: 1,
+    min: 1,
+    max: 1_000,
+    doc: "Random starting points that are tried one after the other, until one succeeds.",
+};
+pub(crate) const RANDOM_START: Choice<Start> = Choice {
+    name: "random_start",
+    default: Start::Random,
+    options: &[Start::Random, Start::Image],
+    word: |start| if start == Start::Random { "true" } else { "false" },
+    kind: ParamKind::Boolean,
+    doc: "Whether a restart begins at a random point of the ball; if not, at the image itself.",
+};
+pub(crate) const LOSS: Choice<Loss> = Choice {
+    name: "loss",
+    default: Loss::CrossEntropy,
+    options: &[Loss::CrossEntropy, Loss::Margin, Loss::Dlr],
+    word: Loss::name,
+    kind: ParamKind::Choice,
+    doc: "Loss that is maximised.",
+};
+pub(crate) const TARGETS: Integer = Integer {
+    name: "targets",
+    default: 9,
+    min: 1,
+    max: 999,
+    doc: "Classes that are tried, the most likely for the clean sample first; no more than the model has besides the label.",
+};
+
+/// For attacks that look for the nearest adversarial point.
+pub(crate) const KEEP_NEAREST: Choice<Keep> = Choice {
+    name: "keep",
+    default: Keep::Nearest,
+    options: &[Keep::Nearest, Keep::First],
+    word: Keep::name,
+    kind: ParamKind::Choice,
+    doc: "The adversarial sample that is kept: of all the nearest, or the first inside the threat, which ends the sample's attack.",
+};
+
+/// Refuses restarts that would all be the same.
+pub(crate) fn starts_differ(arguments: &Arguments<'_>, start: Start, restarts: u32) -> Result<(), ParamError> {
+    if start == Start::Random || restarts == 1 {
+        return Ok(());
+    }
+    let expected = "1 with random_start = false, because every restart would be the same".to_owned();
+    Err(arguments.invalid(RESTARTS.name, &restarts.to_string(), expected))
+}
