@@ -135,7 +135,8 @@ impl Model {
     /// the file gives them to the runtime by name: a file of more than 2 GiB is beyond protobuf, and nothing is copied.
     #[must_use]
     pub fn to_bytes_apart(&self, least: usize) -> (Bytes, Vec<(Value, Tensor)>) {
-        let apart = |tensor: &Tensor| tensor.bytes().len() >= least.max(1);
+        // Types without a size of their own, such as int4, are understood by the runtime only: they stay in the file.
+        let apart = |tensor: &Tensor| tensor.dtype().size().is_some() && tensor.bytes().len() >= least.max(1);
         let large = self.graph.initializers.iter().filter(|(_, tensor)| apart(tensor));
         let large = large.map(|(value, tensor)| (value.clone(), tensor.clone())).collect();
         (proto::encode(self, apart).encode_to_vec().into(), large)
