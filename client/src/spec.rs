@@ -84,6 +84,8 @@ mod tests {
     fn a_threat_keeps_its_fraction() {
         let threat: ThreatArg = "Linf:8/255".parse().unwrap();
         assert_eq!(threat.message(), v1::Threat { norm: v1::Norm::Linf.into(), eps: "8/255".into() });
+        let any: ThreatArg = "L2:inf".parse().unwrap();
+        assert_eq!(any.message(), v1::Threat { norm: v1::Norm::L2.into(), eps: "inf".into() });
     }
 
     #[test]

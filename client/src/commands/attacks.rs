@@ -22,10 +22,10 @@ pub(crate) async fn run(session: &mut Session, command: &Attacks) -> Result<Verd
         Output::Json => print_json(&json!({ "attacks": attacks.iter().map(as_json).collect::<Vec<_>>() }))?,
         Output::Human if command.attack.is_some() => attacks.iter().try_for_each(print_one)?,
         Output::Human => {
-            let mut rows = table(&["attack", "norms", "needs gradient", "what it does"], &[]);
+            let mut rows = table(&["attack", "norms", "needs gradient", "needs eps", "what it does"], &[]);
             for a in &attacks {
-                let gradient = if a.needs_gradient { "yes" } else { "no" };
-                rows.add_row([&a.name, &norms(a), gradient, &a.summary]);
+                let [gradient, eps] = [a.needs_gradient, a.needs_eps].map(|needs| if needs { "yes" } else { "no" });
+                rows.add_row([&a.name, &norms(a), gradient, eps, &a.summary]);
             }
             print(&rows)?;
         }
@@ -61,6 +61,7 @@ fn as_json(a: &AttackDescription) -> serde_json::Value {
         "source": a.source,
         "norms": norms(a),
         "needs_gradient": a.needs_gradient,
+        "needs_eps": a.needs_eps,
         "parameters": a.parameters.iter().map(|p| json!({
             "name": p.name, "kind": p.kind, "default": p.default, "range": p.range, "doc": p.doc,
         })).collect::<Vec<_>>(),

@@ -64,6 +64,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     source: SOURCE,
     norms: &Norm::ALL,
     needs_gradient: true,
+    needs_eps: true,
     parameters: vec![STEPS.param(), RESTARTS.param(), RANDOM_START.param(), LOSS.param()],
 });
 
@@ -73,6 +74,7 @@ static TARGETED: LazyLock<Description> = LazyLock::new(|| Description {
     source: SOURCE,
     norms: &Norm::ALL,
     needs_gradient: true,
+    needs_eps: true,
     parameters: vec![STEPS.param(), TARGETS.param(), TARGETED_LOSS.param()],
 });
 

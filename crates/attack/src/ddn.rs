@@ -35,6 +35,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     source: "Rony, Hafemann, Oliveira, Ben Ayed, Sabourin, Granger: Decoupling Direction and Norm for Efficient Gradient-based L2 Adversarial Attacks and Defenses, CVPR 2019",
     norms: &[Norm::L2],
     needs_gradient: true,
+    needs_eps: false,
     parameters: vec![STEPS.param(), KEEP_NEAREST.param()],
 });
 

@@ -7,41 +7,61 @@ use std::str::FromStr;
 use num_rational::Ratio;
 use serde::{Deserialize, Serialize};
 
-/// An exact non-negative radius, in units of the model's input.
+/// An exact non-negative radius, in units of the model's input, or `inf`: any valid input is within it.
 ///
 /// It is read from a decimal (`0.1`, `1e-2`, `0`) or a fraction (`8/255`), prints as it was written, and compares as the
-/// number it stands for: `0.5` equals `1/2`.
+/// number it stands for: `0.5` equals `1/2`, and `inf` is larger than all others.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Eps {
     written: String,
-    exact: Ratio<u128>,
+    exact: Exact,
     down: f32,
     limit: f64,
+}
+
+/// In this order, the order of variants is that of the radii.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Exact {
+    Finite(Ratio<u128>),
+    Infinite,
 }
 
 /// A text that is not a radius.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "eps \"{0}\" is not a radius: expected a decimal or a fraction that is not negative, such as 0.1, 1e-2 or 8/255, of at most 18 digits"
+    "eps \"{0}\" is not a radius: expected a decimal or a fraction that is not negative, such as 0.1, 1e-2 or 8/255, of at most 18 digits, or inf"
 )]
 pub struct EpsError(String);
 
 /// Largest numerator and denominator: they leave room for the exact comparison with a binary64.
 const LARGEST: u128 = 10u128.pow(18);
 
+/// How a radius without end is written.
+const INFINITE: &str = "inf";
+
 impl Eps {
-    /// The largest binary32 that is not above the radius.
+    /// Whether there is a radius; if not, the adversary may choose any valid input.
+    #[must_use]
+    pub fn is_finite(&self) -> bool {
+        self.exact != Exact::Infinite
+    }
+
+    /// The largest binary32 that is not above the radius; infinity for `inf`.
     #[must_use]
     pub fn down(&self) -> f32 {
         self.down
     }
 
     /// The largest binary64 that is not above the radius: a distance in binary64 is within the radius if and only if it is
-    /// at most this.
+    /// at most this. Infinity for `inf`.
     #[must_use]
     pub fn limit(&self) -> f64 {
         self.limit
+    }
+
+    fn infinite() -> Self {
+        Self { written: INFINITE.to_owned(), exact: Exact::Infinite, down: f32::INFINITY, limit: f64::INFINITY }
     }
 
     fn new(written: &str, exact: Ratio<u128>) -> Self {
@@ -56,7 +76,7 @@ impl Eps {
         if f64::from(down) > limit {
             down = down.next_down();
         }
-        Self { written: written.to_owned(), exact, down, limit }
+        Self { written: written.to_owned(), exact: Exact::Finite(exact), down, limit }
     }
 }
 
@@ -65,6 +85,9 @@ impl FromStr for Eps {
 
     fn from_str(text: &str) -> Result<Self, EpsError> {
         let written = text.trim();
+        if written == INFINITE {
+            return Ok(Self::infinite());
+        }
         let exact = match written.split_once('/') {
             None => decimal(written),
             Some((above, below)) => decimal(above).zip(decimal(below)).and_then(|(a, b)| quotient(a, b)),
@@ -188,15 +211,15 @@ mod tests {
             ("1E2", 100, 1),
             (" 0.031 ", 31, 1000),
         ] {
-            assert_eq!(eps(text).exact, Ratio::new(numerator, denominator), "{text}");
+            assert_eq!(eps(text).exact, Exact::Finite(Ratio::new(numerator, denominator)), "{text}");
         }
     }
 
     #[test]
     fn refuses_what_is_not_a_radius() {
         for text in [
-            "", "-1", "+1", "-0.1", "nan", "inf", "1/0", "1/", "/2", "1/2/3", "0x1", "1e", "1e99", "1e-99", ".", "1 2",
-            "0,1",
+            "", "-1", "+1", "-0.1", "nan", "-inf", "inf/2", "infinity", "1/0", "1/", "/2", "1/2/3", "0x1", "1e",
+            "1e99", "1e-99", ".", "1 2", "0,1",
         ] {
             let error = text.parse::<Eps>().unwrap_err().to_string();
             assert!(error.contains(&format!("\"{text}\"")) && error.contains("8/255"), "{error}");
@@ -211,6 +234,15 @@ mod tests {
         assert!(eps("8/255") > eps("0.031"));
         assert_eq!(serde_json::to_string(&eps("8/255")).unwrap(), "\"8/255\"");
         assert_eq!(serde_json::from_str::<Eps>("\"8/255\"").unwrap(), eps("8/255"));
+    }
+
+    #[test]
+    fn any_valid_input_is_larger_than_every_radius() {
+        let any = eps(" inf ");
+        assert!(!any.is_finite() && any.limit() == f64::INFINITY && any.down() == f32::INFINITY);
+        assert!(eps("1e18").is_finite() && any > eps("1e18") && any == eps("inf"));
+        assert_eq!(serde_json::to_string(&any).unwrap(), "\"inf\"");
+        assert_eq!(serde_json::from_str::<Eps>("\"inf\"").unwrap(), any);
     }
 
     #[test]

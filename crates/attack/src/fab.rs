@@ -51,6 +51,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     source: "Croce, Hein: Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack, ICML 2020",
     norms: &Norm::ALL,
     needs_gradient: true,
+    needs_eps: false,
     parameters: vec![STEPS.param(), TARGETS.param(), KEEP.param()],
 });
 

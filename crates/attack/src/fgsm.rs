@@ -18,6 +18,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     source: "Goodfellow, Shlens, Szegedy: Explaining and Harnessing Adversarial Examples, ICLR 2015",
     norms: &Norm::ALL,
     needs_gradient: true,
+    needs_eps: true,
     parameters: Vec::new(),
 });
 

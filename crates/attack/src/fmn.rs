@@ -35,6 +35,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     source: "Pintor, Roli, Brendel, Biggio: Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints, NeurIPS 2021",
     norms: &Norm::ALL,
     needs_gradient: true,
+    needs_eps: false,
     parameters: vec![STEPS.param(), KEEP_NEAREST.param()],
 });
 

@@ -34,6 +34,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     source: "Andriushchenko, Croce, Flammarion, Hein: Square Attack: a Query-efficient Black-box Adversarial Attack via Random Search, ECCV 2020",
     norms: &Norm::ALL,
     needs_gradient: false,
+    needs_eps: true,
     parameters: vec![QUERIES.param()],
 });
 

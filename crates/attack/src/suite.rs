@@ -19,6 +19,7 @@ static AUTOATTACK_STANDARD: LazyLock<Description> = LazyLock::new(|| Description
     source: "Croce, Hein: Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks, ICML 2020",
     norms: &Norm::ALL,
     needs_gradient: true,
+    needs_eps: true,
     parameters: Vec::new(),
 });
 

@@ -59,15 +59,21 @@ impl Bounds {
 pub struct Threat {
     /// Norm of the perturbation.
     pub norm: Norm,
-    /// Its largest length.
+    /// Its largest length. With `inf` the adversary may choose any valid input.
     pub eps: Eps,
     /// Range of valid inputs.
     pub bounds: Bounds,
 }
 
 impl Threat {
-    /// Writes a random point around `x` to `point`: drawn uniformly from the ball, then projected.
+    /// Writes a random point around `x` to `point`: drawn uniformly from the ball, then projected; without a radius, uniformly from
+    /// the valid inputs.
     pub fn start(&self, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) {
+        if !self.eps.is_finite() {
+            let (low, high) = (f64::from(self.bounds.low), f64::from(self.bounds.high));
+            point.fill_with(|| (low + (high - low) * rng.uniform()) as f32);
+            return;
+        }
         match self.norm {
             Norm::Linf => linf::start(x, self.eps.limit(), rng, point),
             Norm::L2 => l2::start(x, self.eps.limit(), rng, point),

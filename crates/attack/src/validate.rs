@@ -18,12 +18,7 @@ pub(crate) fn validate(job: &Job<'_>) -> Result<(), AttackError> {
 
 fn attack(job: &Job<'_>) -> Result<(), AttackError> {
     let (description, spec) = (job.attack.description(), job.classifier.spec());
-    if !description.norms.contains(&job.threat.norm) {
-        let norms: Vec<_> = description.norms.iter().map(|n| n.name()).collect();
-        let text =
-            format!("attack \"{}\" works in {}, not in {}", description.name, norms.join(" and "), job.threat.norm);
-        return Err(AttackError::Invalid(text));
-    }
+    description.check(job.threat.norm, &job.threat.eps).map_err(AttackError::Invalid)?;
     if spec.classes < job.attack.min_classes() {
         let least = job.attack.min_classes();
         let text = format!(

@@ -278,7 +278,7 @@ fn minimum_norm_attacks_come_within_a_twentieth_of_the_closed_form() {
                 attacks.push(&ddn);
             }
             for attack in attacks {
-                let attacked = samples.attack(&net, attack, &threat(norm, "20"));
+                let attacked = samples.attack(&net, attack, &threat(norm, "inf"));
                 let ratios: Vec<f64> = attacked
                     .outcomes
                     .iter()

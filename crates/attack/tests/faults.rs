@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use assay_attack::{
     Attack, AttackError, Attacked, Budget, Cancel, Description, Fgsm, Halt, Job, Norm, Outcome, Pgd, Reason, SampleId,
-    Start, StepSize, Threat, attacks, run,
+    Start, StepSize, Threat, attacks, parse, run,
 };
 use assay_graph::Loss;
 use assay_runtime::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, RunError};
@@ -297,6 +297,21 @@ fn jobs_that_are_not_valid_are_refused_with_the_place() {
         &Job { classifier: &two, attack: &dlr, labels: &labels, ..good },
         "needs at least 3 classes, the model has 2",
     );
+}
+
+#[test]
+fn attacks_that_need_a_radius_say_so() {
+    let (net, samples, _) = net_and_samples();
+    let any = threat(Norm::Linf, "inf");
+    refused(
+        &samples.job(&net, &Fgsm, &any),
+        "attack \"fgsm\" needs a finite eps: expected a radius such as 8/255, got inf, which allows any valid input",
+    );
+    for name in ["ddn", "fab-t", "fmn"] {
+        let attack = parse(name, &[("steps".to_owned(), "60".to_owned())]).unwrap();
+        let any = threat(attack.description().norms[0], "inf");
+        assert_eq!(samples.attack(&net, &*attack, &any).count(Outcome::Broken), 20, "{name}: nothing is out of reach");
+    }
 }
 
 struct NoGradient(ClassifierSpec);

@@ -4,7 +4,7 @@
 use assay_attack::{Bounds, Distance, Norm, SampleId, SampleRng, Threat};
 use proptest::prelude::*;
 
-const RADII: [&str; 8] = ["0", "1e-9", "0.001", "8/255", "0.1", "1/3", "1", "7.5"];
+const RADII: [&str; 9] = ["0", "1e-9", "0.001", "8/255", "0.1", "1/3", "1", "7.5", "inf"];
 
 fn bounds(low: f32, high: f32) -> Bounds {
     Bounds::new(low, high).unwrap()
@@ -182,6 +182,23 @@ fn random_starts_fill_the_ball() {
         // Half of the volume is within this radius; five standard errors.
         assert!((4750..5250).contains(&inner), "{norm}: {inner}");
         assert!(mean.abs() < 0.008, "{norm}: {mean}");
+    }
+}
+
+#[test]
+fn without_a_radius_random_starts_fill_the_box() {
+    let (x, mut rng) = ([0.0; 2], SampleRng::new(1, SampleId(2), "geometry", 3));
+    for norm in Norm::ALL {
+        let threat = threat(norm, "inf", -1.0, 3.0);
+        let mut quarters = [0; 4];
+        for _ in 0..10_000 {
+            let mut point = [0.0; 2];
+            threat.start(&x, &mut rng, &mut point);
+            assert!(threat.allows(&x, &point));
+            quarters[usize::from(point[0] > 1.0) + 2 * usize::from(point[1] > 1.0)] += 1;
+        }
+        // Five standard errors.
+        assert!(quarters.iter().all(|n| (2280..2720).contains(n)), "{norm}: {quarters:?}");
     }
 }
 

@@ -51,7 +51,7 @@ pub struct ModelRef {
 pub struct Evaluation {
     /// `Linf` or `L2`.
     pub norm: Norm,
-    /// Radius as an exact decimal or fraction, in units of the model's input: `"8/255"`, `"0.1"`.
+    /// Radius as an exact decimal or fraction, in units of the model's input: `"8/255"`, `"0.1"`; `"inf"`: any valid input.
     pub eps: Eps,
     /// At least one; each attacks what the ones before it left.
     pub attacks: Vec<AttackSpec>,
@@ -161,12 +161,7 @@ impl Plan {
             let given: Vec<_> = spec.parameters.clone().into_iter().collect();
             let field = format!("evaluations[{i}].attacks[{j}]");
             let attack = assay_attack::parse(&spec.name, &given).map_err(|e| wrong(field.clone(), e.to_string()))?;
-            if !attack.description().norms.contains(&evaluation.norm) {
-                return Err(wrong(
-                    field,
-                    format!("attack \"{}\" does not work in the norm {}", spec.name, evaluation.norm),
-                ));
-            }
+            attack.description().check(evaluation.norm, &evaluation.eps).map_err(|e| wrong(field, e))?;
             Ok(attack)
         };
         evaluation.attacks.iter().enumerate().map(make).collect()
@@ -253,6 +248,7 @@ mod tests {
                 "evaluations[0].attacks[0]: unknown attack \"pdg\"",
             ),
             (refusal(&format!("{one}{}", EVALUATION.replace("8/255", "-1"))), "eps \"-1\" is not a radius"),
+            (refusal(&format!("{one}{}", EVALUATION.replace("8/255", "inf"))), "attack \"pgd\" needs a finite eps"),
             (refusal(&format!("{one}{}", EVALUATION.replace("Linf", "L7"))), "unknown variant `L7`"),
             (with("{ min_robust_accuracy = nan }"), "gates[0].min_robust_accuracy: is NaN; expected a proportion"),
             (with("{ min_clean_accuracy = 50 }"), "gates[0].min_clean_accuracy: is 50; expected a proportion"),

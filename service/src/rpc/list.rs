@@ -49,6 +49,7 @@ fn described(attack: &Description) -> AttackDescription {
         norms: attack.norms.iter().map(norm).collect(),
         needs_gradient: attack.needs_gradient,
         parameters: attack.parameters.iter().map(parameter).collect(),
+        needs_eps: attack.needs_eps,
     }
 }
 
