@@ -48,7 +48,7 @@ pub use param::{Param, ParamError, ParamKind};
 pub use pgd::{Pgd, StepSize};
 pub use registry::{Description, attacks, parse};
 pub use rng::SampleRng;
-pub use samples::{Answer, Keep, Samples, Start, Step, predicted};
+pub use samples::{Answer, Keep, Probe, Reading, Samples, Spot, Start, Step, predicted};
 pub use square::Square;
 pub use suite::Suite;
 pub use threat::{Bounds, BoundsError, Threat};

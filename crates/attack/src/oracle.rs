@@ -120,9 +120,14 @@ impl<'a> Oracle<'a> {
         self.spent[sample]
     }
 
+    /// How often a sample may be evaluated forward again.
+    pub(crate) fn queries_left(&self, sample: usize) -> u64 {
+        self.budget.queries.map_or(u64::MAX, |most| most.saturating_sub(self.spent[sample].queries))
+    }
+
     /// Why a sample may not be evaluated forward again, if it may not.
     pub(crate) fn no_query(&self, sample: usize) -> Option<Reason> {
-        self.budget.queries.is_some_and(|most| self.spent[sample].queries >= most).then_some(Reason::Queries)
+        (self.queries_left(sample) == 0).then_some(Reason::Queries)
     }
 
     /// Why a sample may not be evaluated with its gradient again, if it may not.

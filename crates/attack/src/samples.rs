@@ -1,11 +1,14 @@
 //! The samples of a job while they are attacked.
 
+mod probe;
+
 use std::borrow::Cow;
 
 use assay_graph::Loss;
-use assay_runtime::Class;
-use ndarray::{Array2, ArrayView1, s};
+use assay_runtime::{Class, RunError};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 
+pub use self::probe::{Probe, Reading};
 use crate::oracle::Oracle;
 use crate::{Attack, Cancel, Halt, Job, Progress, Reason, SampleId, SampleRng, Threat};
 
@@ -82,6 +85,19 @@ impl Step<'_> {
     }
 }
 
+/// One sample between two evaluations.
+#[derive(Debug)]
+pub struct Spot<'a> {
+    /// Its position in the job.
+    pub sample: usize,
+    /// The clean sample.
+    pub x: &'a [f32],
+    /// Its point; an attack moves it.
+    pub point: &'a mut [f32],
+    /// The sample's random stream.
+    pub rng: &'a mut SampleRng,
+}
+
 /// The samples of a job: their points, what was found, and who is still under attack.
 ///
 /// Every evaluation decides about success by the logits it returns. A sample leaves the attack when an adversarial point of
@@ -111,8 +127,8 @@ pub struct Samples<'a> {
     images: Cow<'a, [f32]>,
     points: Vec<f32>,
     found: Vec<f32>,
-    /// `[batch, features]`: where rows are gathered for a call.
-    gathered: Array2<f32>,
+    /// `[rows, features]`, flat: the points of the call that is being made, or was made last.
+    gathered: Vec<f32>,
 }
 
 /// What is known of a sample.
@@ -130,7 +146,16 @@ pub(crate) struct State {
     pub(crate) error: Option<String>,
     pub(crate) zero_gradients: u64,
     evaluations: u64,
+    /// Evaluations at which it rests.
+    allotted: u64,
     rng: SampleRng,
+}
+
+impl State {
+    /// Whether the part of the attack that is under way goes on with the sample.
+    fn is_open(&self) -> bool {
+        self.active && !self.resting && self.evaluations < self.allotted
+    }
 }
 
 /// Which points of samples are evaluated.
@@ -156,6 +181,7 @@ impl<'a> Samples<'a> {
             error: None,
             zero_gradients: 0,
             evaluations: 0,
+            allotted: u64::MAX,
             rng: SampleRng::new(job.seed, *id, attack, 0),
         };
         let samples = job.ids.len();
@@ -182,7 +208,7 @@ impl<'a> Samples<'a> {
             roams: false,
             points: images.to_vec(),
             found: images.to_vec(),
-            gathered: Array2::zeros((job.batch.get().min(samples), job.images.ncols())),
+            gathered: Vec::new(),
             images,
         }
     }
@@ -214,7 +240,7 @@ impl<'a> Samples<'a> {
     /// Whether no sample is under attack any more, or all that are rest.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        !self.states.iter().any(|state| state.active && !state.resting)
+        !self.states.iter().any(State::is_open)
     }
 
     /// Number of classes that are not a sample's label.
@@ -236,6 +262,14 @@ impl<'a> Samples<'a> {
         self.part = part.description().name;
         self.keep = Keep::First;
         self.roams = false;
+        self.states.iter_mut().for_each(|state| state.allotted = u64::MAX);
+    }
+
+    /// Gives every sample so many evaluations from here on: who has none left rests.
+    pub fn allot(&mut self, evaluations: u32) {
+        for state in &mut self.states {
+            state.allotted = state.evaluations + u64::from(evaluations);
+        }
     }
 
     /// Says which adversarial sample is kept; [`Keep::First`] if nothing is said.
@@ -276,6 +310,15 @@ impl<'a> Samples<'a> {
         }
     }
 
+    /// Hands the samples under attack to `step`, which moves their points without an evaluation.
+    pub fn each(&mut self, mut step: impl FnMut(Spot<'_>)) {
+        for i in self.open() {
+            let row = self.row(i);
+            let (x, point) = (&self.images[row.clone()], &mut self.points[row]);
+            step(Spot { sample: i, x, point, rng: &mut self.states[i].rng });
+        }
+    }
+
     /// Evaluates the points of all samples under attack with the gradient of `loss`, and hands those that stay under attack
     /// to `step`.
     ///
@@ -306,13 +349,13 @@ impl<'a> Samples<'a> {
             aims.clear();
             aims.extend(targets.iter().flat_map(|targets| who.iter().map(|&i| targets[i])));
             self.gather(Points::Current, who);
-            let batch = self.gathered.slice(s![..who.len(), ..]);
+            let batch = matrix(&self.gathered, self.features)?;
             let evaluated = self.oracle.gradient(&batch, loss, &labels, targets.map(|_| &*aims), who)?;
             let (mut gradients, offset) = evaluated.gradient.into_raw_vec_and_offset();
             let rows = gradients[offset.unwrap_or(0)..].chunks_exact_mut(self.features);
             let answers = evaluated.logits.rows().into_iter().zip(evaluated.loss);
-            for ((&i, (logits, loss)), gradient) in who.iter().zip(answers).zip(rows) {
-                let Some(margin) = self.judge(i, &logits) else { continue };
+            for (slot, ((&i, (logits, loss)), gradient)) in who.iter().zip(answers).zip(rows).enumerate() {
+                let Some(margin) = self.judge(i, slot, &logits) else { continue };
                 if gradient.iter().any(|g| !g.is_finite()) {
                     self.fail(i, "the gradient of the model is not finite");
                     continue;
@@ -346,8 +389,8 @@ impl<'a> Samples<'a> {
     pub fn query_each(&mut self, mut next: impl FnMut(Answer<'_>)) -> Result<(), Halt> {
         for who in self.affordable(Oracle::no_query).chunks(self.batch) {
             let logits = self.logits(Points::Current, who)?;
-            for (&i, logits) in who.iter().zip(logits.rows()) {
-                let Some(margin) = self.judge(i, &logits) else { continue };
+            for (slot, (&i, logits)) in who.iter().zip(logits.rows()).enumerate() {
+                let Some(margin) = self.judge(i, slot, &logits) else { continue };
                 let row = self.row(i);
                 let (x, point) = (&self.images[row.clone()], &mut self.points[row]);
                 next(Answer { sample: i, x, point, margin, rng: &mut self.states[i].rng });
@@ -360,7 +403,12 @@ impl<'a> Samples<'a> {
     /// Logits of points of the samples `who`, at most a batch of them.
     pub(crate) fn logits(&mut self, points: Points, who: &[usize]) -> Result<Array2<f32>, Halt> {
         self.gather(points, who);
-        self.oracle.logits(&self.gathered.slice(s![..who.len(), ..]), who)
+        self.evaluate(who)
+    }
+
+    /// Logits of the gathered rows, which are evaluations of the samples `who`.
+    fn evaluate(&mut self, who: &[usize]) -> Result<Array2<f32>, Halt> {
+        self.oracle.logits(&matrix(&self.gathered, self.features)?, who)
     }
 
     /// Ends a sample's attack.
@@ -388,6 +436,11 @@ impl<'a> Samples<'a> {
         (0..self.states.len()).filter(|&i| self.states[i].active).collect()
     }
 
+    /// The samples with which the part of the attack that is under way goes on.
+    fn open(&self) -> Vec<usize> {
+        (0..self.states.len()).filter(|&i| self.states[i].is_open()).collect()
+    }
+
     /// A clean sample and the adversarial one that is kept for it.
     pub(crate) fn pair(&self, i: usize) -> (&[f32], &[f32]) {
         (&self.images[self.row(i)], &self.found[self.row(i)])
@@ -395,9 +448,8 @@ impl<'a> Samples<'a> {
 
     /// The samples that are still under attack and may be evaluated once more; the others are retired.
     fn affordable(&mut self, refusal: impl Fn(&Oracle<'a>, usize) -> Option<Reason>) -> Vec<usize> {
-        let mut active = self.active();
-        active.retain(|&i| !self.states[i].resting);
-        active.retain(|&i| {
+        let mut open = self.open();
+        open.retain(|&i| {
             let refused = refusal(&self.oracle, i);
             if refused.is_some() {
                 self.stopped = refused;
@@ -405,12 +457,12 @@ impl<'a> Samples<'a> {
             }
             refused.is_none()
         });
-        active
+        open
     }
 
-    /// Takes note of the logits at a sample's point. By how much the label's logit exceeds the largest other one, negative iff the
-    /// point is misclassified; nothing if the sample does not stay under attack.
-    fn judge(&mut self, i: usize, logits: &ArrayView1<'_, f32>) -> Option<f32> {
+    /// Takes note of the logits at a point of a sample, the gathered row `slot`. By how much the label's logit exceeds the largest
+    /// other one, negative iff the point is misclassified; nothing if the sample does not stay under attack.
+    fn judge(&mut self, i: usize, slot: usize, logits: &ArrayView1<'_, f32>) -> Option<f32> {
         self.states[i].evaluations += 1;
         self.progress.steps_done += 1;
         let Some(predicted) = predicted(logits) else {
@@ -423,22 +475,24 @@ impl<'a> Samples<'a> {
             let rival = others.fold(f32::NEG_INFINITY, |largest, (_, logit)| largest.max(*logit));
             return Some(logits[label.index()] - rival);
         }
-        let (excess, row) = (logits[predicted.index()] - logits[label.index()], self.row(i));
+        let excess = logits[predicted.index()] - logits[label.index()];
         // Equal logits may be misclassified too, by the order of the classes.
         let margin = -excess.max(f32::MIN_POSITIVE);
-        if self.roams && !self.threat.allows(&self.images[row.clone()], &self.points[row.clone()]) {
+        let (row, point) = (self.row(i), self.row(slot));
+        let (x, point) = (&self.images[row.clone()], &self.gathered[point]);
+        if self.roams && !self.threat.allows(x, point) {
             return Some(margin);
         }
         let merit = match self.keep {
             Keep::First | Keep::Best => f64::from(excess),
-            Keep::Nearest => -self.threat.distance(&self.images[row.clone()], &self.points[row.clone()]),
+            Keep::Nearest => -self.threat.distance(x, point),
         };
         let before = self.states[i].found;
         if before.is_none_or(|(_, best)| merit > best) {
             self.progress.broken += u64::from(before.is_none());
             self.states[i].found = Some((predicted, merit));
             self.states[i].found_by = Some(self.part);
-            self.found[row.clone()].copy_from_slice(&self.points[row]);
+            self.found[row].copy_from_slice(point);
         }
         if self.keep == Keep::First {
             self.retire(i);
@@ -447,20 +501,26 @@ impl<'a> Samples<'a> {
     }
 
     fn gather(&mut self, points: Points, who: &[usize]) {
-        let features = self.features;
         let from: &[f32] = match points {
             Points::Clean => &self.images,
             Points::Current => &self.points,
             Points::Found => &self.found,
         };
-        for (mut row, &i) in self.gathered.rows_mut().into_iter().zip(who) {
-            row.assign(&ArrayView1::from(&from[i * features..(i + 1) * features]));
+        self.gathered.clear();
+        for &i in who {
+            self.gathered.extend_from_slice(&from[i * self.features..(i + 1) * self.features]);
         }
     }
 
     fn row(&self, i: usize) -> std::ops::Range<usize> {
         i * self.features..(i + 1) * self.features
     }
+}
+
+/// Rows that lie one behind the other.
+fn matrix(rows: &[f32], features: usize) -> Result<ArrayView2<'_, f32>, RunError> {
+    let shape = (rows.len() / features.max(1), features);
+    ArrayView2::from_shape(shape, rows).map_err(|error| RunError::Invalid(error.to_string()))
 }
 
 /// Why a sample with such logits cannot be measured.
