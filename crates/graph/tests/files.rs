@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use assay_graph::{
-    Attribute, DataType, Defect, Dimension, Graph, Limits, LoadError, Model, Node, Tensor, Value, ValueInfo,
+    Attribute, Canonical, DataType, Defect, Dimension, Graph, Limits, LoadError, Model, Node, Tensor, Value, ValueInfo,
 };
 use bytes::Bytes;
 
@@ -95,6 +95,21 @@ fn reference_models_survive_a_round_trip() {
         let model = material.model(&format!("{folder}/{name}.onnx"));
         assert_eq!(load(model.to_bytes()).unwrap(), model, "{name}");
     }
+}
+
+/// PyTorch names the tensors of constants where a model has more than 2 GB.
+#[test]
+fn a_constant_that_has_a_name_of_its_own_becomes_an_initializer_with_that_of_its_value() {
+    let tensor = [int(2, 7), field(8, b"its own"), field(9, &3i64.to_le_bytes())].concat();
+    let attribute = [field(1, b"value"), int(20, 4), field(5, &tensor)].concat();
+    let node = [field(2, b"c"), field(4, b"Constant"), field(5, &attribute)].concat();
+    let model = load(file(&[field(1, &node), field(12, &field(1, b"c"))])).unwrap();
+    assert_eq!(load(model.to_bytes()).unwrap(), model, "as an attribute it keeps its name");
+    assert!(model.to_bytes().windows(7).any(|bytes| bytes == b"its own"));
+
+    let canonical = Canonical::new(model).unwrap();
+    let read = load(canonical.model().to_bytes()).unwrap();
+    assert_eq!(read.graph.initializers.keys().collect::<Vec<_>>(), [&Value::from("c")]);
 }
 
 #[test]

@@ -35,6 +35,9 @@ pub(crate) struct Rest {
     parts: BTreeMap<String, Rest>,
 }
 
+/// The part of a tensor's rest that holds its own name, where it is an attribute: an initializer has that of its value.
+const OWN_NAME: &str = "own name";
+
 impl Rest {
     fn new(fields: Vec<u8>) -> Self {
         Self { fields: fields.into(), parts: BTreeMap::new() }

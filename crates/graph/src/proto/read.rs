@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use prost::Message;
 
 use super::{
-    AttributeProto, DimensionProto, EXTERNAL, FunctionProto, GraphProto, Kept, ModelProto, NodeProto,
+    AttributeProto, DimensionProto, EXTERNAL, FunctionProto, GraphProto, Kept, ModelProto, NodeProto, OWN_NAME,
     OperatorSetIdProto, Rest, StringStringEntryProto, TensorProto, TypeProto, ValueInfoProto, kind,
 };
 use crate::external::Folder;
@@ -204,8 +204,9 @@ impl<'l> Reader<'l> {
         let wrong = |problem: String| LoadError::tensor(name, problem);
         let mut rest = Rest::new(rest);
         if let Some(own) = message.name.clone().filter(|n| !n.is_empty()) {
-            // The tensor of an attribute: its name says nothing, but is kept.
-            rest.push(|buf| TensorProto { name: Some(own.clone()), ..TensorProto::default() }.encode_raw(buf));
+            // The tensor of an attribute: its name says nothing, but is kept as long as it is one.
+            let name = TensorProto { name: Some(own), ..TensorProto::default() };
+            rest.keep(OWN_NAME, Rest::new(name.encode_to_vec()));
         }
         let dims = message
             .dims

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::{
-    AttributeProto, DimensionProto, EXTERNAL, FunctionProto, GraphProto, Kept, ModelProto, NodeProto,
+    AttributeProto, DimensionProto, EXTERNAL, FunctionProto, GraphProto, Kept, ModelProto, NodeProto, OWN_NAME,
     OperatorSetIdProto, Rest, StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto,
     ValueInfoProto, kind,
 };
@@ -168,7 +168,11 @@ fn tensor(tensor: &Tensor, name: Option<&Value>) -> Kept<TensorProto> {
         string_data: tensor.strings().map(<[_]>::to_vec).unwrap_or_default(),
         ..TensorProto::default()
     };
-    kept(message, &tensor.rest)
+    let mut written = kept(message, &tensor.rest);
+    if name.is_none() {
+        written.rest.extend(tensor.rest.part(OWN_NAME).bytes());
+    }
+    written
 }
 
 fn properties(properties: &IndexMap<String, String>, rest: &Rest) -> Vec<Kept<StringStringEntryProto>> {
