@@ -93,7 +93,7 @@ impl Attack for Fab {
         let threat = samples.threat();
         samples.keep(self.keep);
         samples.roam();
-        let mut ways = Ways::new(samples.sample_shape().iter().product());
+        let mut ways = Ways::new(samples.features());
         for target in 0..self.targets.min(samples.rivals()) {
             samples.start(target, Start::Image);
             let targets = samples.targets(target);

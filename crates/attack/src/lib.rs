@@ -4,10 +4,14 @@
 //! became of every sample. An attack is one file that reads like the algorithm of its paper: the [`Threat`] knows the
 //! geometry, and [`Samples`] the points, what was found, who is still under attack, and what every evaluation costs.
 
+mod adam;
 mod apgd;
 mod attack;
+mod bim;
+mod cw;
 mod ddn;
 mod decay;
+mod deepfool;
 mod engine;
 mod eps;
 mod error;
@@ -17,6 +21,7 @@ mod fmn;
 mod image;
 mod l2;
 mod linf;
+mod mi_fgsm;
 mod norm;
 mod oracle;
 mod outcome;
@@ -25,6 +30,7 @@ mod pgd;
 mod plane;
 mod registry;
 mod rng;
+mod rows;
 mod samples;
 mod shared;
 mod square;
@@ -34,13 +40,17 @@ mod validate;
 
 pub use apgd::{Apgd, ApgdTargeted};
 pub use attack::Attack;
+pub use bim::Bim;
+pub use cw::CarliniWagner;
 pub use ddn::Ddn;
+pub use deepfool::DeepFool;
 pub use engine::{Job, run};
 pub use eps::{Eps, EpsError};
 pub use error::AttackError;
 pub use fab::Fab;
 pub use fgsm::Fgsm;
 pub use fmn::Fmn;
+pub use mi_fgsm::MiFgsm;
 pub use norm::Norm;
 pub use oracle::{Budget, Halt, Reason};
 pub use outcome::{Attacked, Cost, Distance, Outcome, Progress, SampleId, SampleOutcome};

@@ -141,6 +141,32 @@ impl Integer {
     }
 }
 
+/// A decimal number from `min` to `max`.
+pub(crate) struct Decimal {
+    pub(crate) name: &'static str,
+    pub(crate) default: f32,
+    pub(crate) min: f32,
+    pub(crate) max: f32,
+    pub(crate) doc: &'static str,
+}
+
+impl Decimal {
+    pub(crate) fn param(&self) -> Param {
+        Param {
+            name: self.name,
+            kind: ParamKind::Number,
+            default: self.default.to_string(),
+            range: format!("a number from {} to {}", self.min, self.max),
+            doc: self.doc,
+        }
+    }
+
+    pub(crate) fn read(&self, arguments: &Arguments<'_>) -> Result<f32, ParamError> {
+        let parse = |text: &str| text.parse().ok().filter(|v| (self.min..=self.max).contains(v));
+        Ok(arguments.read(&self.param(), parse)?.unwrap_or(self.default))
+    }
+}
+
 /// A value with a notation of its own, or a rule that computes one from the threat.
 pub(crate) struct Notation<T> {
     pub(crate) name: &'static str,

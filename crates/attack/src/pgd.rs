@@ -31,7 +31,7 @@ pub struct Pgd {
 /// Length of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum StepSize {
-    /// `2.5 * eps / steps`: from any point of the ball, every other one is in reach, with room to turn.
+    /// The attack's own rule.
     Auto,
     /// This many units of the model's input, in the threat's norm.
     Fixed(f32),
@@ -44,13 +44,34 @@ const LONGEST: f32 = 1e6;
 
 impl StepSize {
     /// `auto`, `0.01` or `0.1*eps`.
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let positive = |number: &str| number.parse().ok().filter(|v: &f32| *v > 0.0 && *v <= LONGEST);
         match (text, text.strip_suffix("*eps")) {
             ("auto", _) => Some(Self::Auto),
             (_, Some(factor)) => positive(factor).map(Self::Relative),
             (number, None) => positive(number).map(Self::Fixed),
         }
+    }
+
+    /// The length under a threat, where the attack's own rule is this many times eps.
+    pub(crate) fn length(self, threat: &Threat, auto: f64) -> f32 {
+        let relative = |factor: f64| (factor * threat.eps.limit()).min(f64::from(LONGEST)) as f32;
+        match self {
+            Self::Auto => relative(auto),
+            Self::Fixed(step) => step,
+            Self::Relative(factor) => relative(factor.into()),
+        }
+    }
+}
+
+/// The parameter, with an attack's own rule.
+pub(crate) const fn step(rule: &'static str) -> Notation<StepSize> {
+    Notation {
+        name: "step",
+        rule,
+        range: "a number above 0, at most 1000000; such a number times eps, as in 0.1*eps; or auto",
+        doc: "Length of a step in the threat's norm, in units of the model's input.",
+        parse: StepSize::parse,
     }
 }
 
@@ -66,13 +87,8 @@ impl fmt::Display for StepSize {
 
 const STEPS: Integer =
     Integer { name: "steps", default: 40, min: 1, max: 10_000, doc: "Steps of each restart, one gradient each." };
-const STEP: Notation<StepSize> = Notation {
-    name: "step",
-    rule: "2.5 * eps / steps",
-    range: "a number above 0, at most 1000000; such a number times eps, as in 0.1*eps; or auto",
-    doc: "Length of a step in the threat's norm, in units of the model's input.",
-    parse: StepSize::parse,
-};
+/// From any point of the ball, every other one is in reach, with room to turn.
+const STEP: Notation<StepSize> = step("2.5 * eps / steps");
 const KEEP: Choice<Keep> = Choice {
     name: "keep",
     default: Keep::First,
@@ -109,12 +125,8 @@ impl Pgd {
         },
     };
 
-    fn step(&self, threat: &Threat) -> f32 {
-        match self.step {
-            StepSize::Auto => (2.5 * threat.eps.limit() / f64::from(self.steps)) as f32,
-            StepSize::Fixed(step) => step,
-            StepSize::Relative(factor) => (f64::from(factor) * threat.eps.limit()).min(f64::from(LONGEST)) as f32,
-        }
+    fn length(&self, threat: &Threat) -> f32 {
+        self.step.length(threat, 2.5 / f64::from(self.steps))
     }
 }
 
@@ -156,22 +168,27 @@ impl Attack for Pgd {
     }
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
-        let threat = samples.threat();
-        let step_size = self.step(threat);
+        let length = self.length(samples.threat());
         samples.keep(self.keep);
         for restart in 0..self.restarts {
             samples.start(restart, self.start);
-            for _ in 0..self.steps {
-                samples.gradient(self.loss, |mut step| {
-                    threat.steepest(step.gradient);
-                    step.advance(step_size);
-                    threat.project(step.x, step.point);
-                })?;
-            }
-            samples.query()?;
+            ascend(samples, self.steps, length, self.loss)?;
         }
         Ok(())
     }
+}
+
+/// Steps of every sample under attack, from where its point is, and a look at the last point.
+pub(crate) fn ascend(samples: &mut Samples<'_>, steps: u32, length: f32, loss: Loss) -> Result<(), Halt> {
+    let threat = samples.threat();
+    for _ in 0..steps {
+        samples.gradient(loss, |mut step| {
+            threat.steepest(step.gradient);
+            step.advance(length);
+            threat.project(step.x, step.point);
+        })?;
+    }
+    samples.query()
 }
 
 #[cfg(test)]
@@ -186,7 +203,7 @@ mod tests {
         let step = |text: &str, eps: &str| {
             let step = StepSize::parse(text).unwrap();
             assert_eq!(step.to_string(), text);
-            Pgd { step, steps: 50, ..Pgd::default() }.step(&threat(eps))
+            Pgd { step, steps: 50, ..Pgd::default() }.length(&threat(eps))
         };
         assert_eq!(step("0.25", "1/2"), 0.25);
         assert_eq!(step("0.25*eps", "1/2"), 0.125);

@@ -3,7 +3,10 @@
 use std::sync::LazyLock;
 
 use crate::param::Arguments;
-use crate::{Apgd, ApgdTargeted, Attack, Ddn, Eps, Fab, Fgsm, Fmn, Norm, Param, ParamError, Pgd, Square, Suite};
+use crate::{
+    Apgd, ApgdTargeted, Attack, Bim, CarliniWagner, Ddn, DeepFool, Eps, Fab, Fgsm, Fmn, MiFgsm, Norm, Param,
+    ParamError, Pgd, Square, Suite,
+};
 
 /// What an attack is and what it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,14 +54,18 @@ pub(crate) struct Entry {
 }
 
 /// In order of name.
-static ENTRIES: [Entry; 9] = [
+static ENTRIES: [Entry; 13] = [
     Apgd::ENTRY,
     ApgdTargeted::ENTRY,
     Suite::AUTOATTACK_STANDARD,
+    Bim::ENTRY,
+    CarliniWagner::ENTRY,
     Ddn::ENTRY,
+    DeepFool::ENTRY,
     Fab::ENTRY,
     Fgsm::ENTRY,
     Fmn::ENTRY,
+    MiFgsm::ENTRY,
     Pgd::ENTRY,
     Square::ENTRY,
 ];
@@ -133,7 +140,7 @@ mod tests {
     fn errors_say_what_is_valid() {
         assert_eq!(
             message("pdg", &[]),
-            "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are apgd, apgd-t, autoattack-standard, ddn, fab-t, fgsm, fmn, pgd, square"
+            "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are apgd, apgd-t, autoattack-standard, bim, cw, ddn, deepfool, fab-t, fgsm, fmn, mi-fgsm, pgd, square"
         );
         assert_eq!(message("fgsm", &[("steps", "3")]), "attack \"fgsm\" has no parameter \"steps\": it takes none");
         assert!(

@@ -70,7 +70,7 @@ pub struct Answer<'a> {
     pub x: &'a [f32],
     /// The point that was evaluated; an attack moves it.
     pub point: &'a mut [f32],
-    /// By how much the label's logit exceeds the largest other one; at least 0.
+    /// By how much the label's logit exceeds the largest other one. Negative: the point is adversarial, and the attack goes on all the same.
     pub margin: f32,
     /// The sample's random stream.
     pub rng: &'a mut SampleRng,
@@ -123,6 +123,8 @@ pub struct Samples<'a> {
     keep: Keep,
     /// Whether points may leave the threat: there they are no finds.
     roams: bool,
+    /// By how much a logit must exceed the label's for a find.
+    demanded: f32,
     /// `[n, features]`, flat: clean samples, current points, and adversarial points where one was found.
     images: Cow<'a, [f32]>,
     points: Vec<f32>,
@@ -206,6 +208,7 @@ impl<'a> Samples<'a> {
             observer,
             keep: Keep::First,
             roams: false,
+            demanded: 0.0,
             points: images.to_vec(),
             found: images.to_vec(),
             gathered: Vec::new(),
@@ -223,6 +226,12 @@ impl<'a> Samples<'a> {
     #[must_use]
     pub fn sample_shape(&self) -> &'a [usize] {
         self.oracle.sample_shape()
+    }
+
+    /// Number of elements of one sample.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.features
     }
 
     /// Number of samples of the job.
@@ -262,6 +271,7 @@ impl<'a> Samples<'a> {
         self.part = part.description().name;
         self.keep = Keep::First;
         self.roams = false;
+        self.demanded = 0.0;
         self.states.iter_mut().for_each(|state| state.allotted = u64::MAX);
     }
 
@@ -280,6 +290,11 @@ impl<'a> Samples<'a> {
     /// Lets points leave the threat, for attacks that look for the nearest adversarial point: outside they are no finds.
     pub fn roam(&mut self) {
         self.roams = true;
+    }
+
+    /// Demands that the logit of another class exceeds the label's by at least `excess`: points where it does by less are no finds.
+    pub fn demand(&mut self, excess: f32) {
+        self.demanded = excess;
     }
 
     /// Leaves a sample out until the next [`Samples::start`]: this part of the attack is done with it.
@@ -480,7 +495,7 @@ impl<'a> Samples<'a> {
         let margin = -excess.max(f32::MIN_POSITIVE);
         let (row, point) = (self.row(i), self.row(slot));
         let (x, point) = (&self.images[row.clone()], &self.gathered[point]);
-        if self.roams && !self.threat.allows(x, point) {
+        if excess < self.demanded || (self.roams && !self.threat.allows(x, point)) {
             return Some(margin);
         }
         let merit = match self.keep {

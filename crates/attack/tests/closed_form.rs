@@ -3,7 +3,13 @@
 
 mod common;
 
-use assay_attack::{Attack, Attacked, Ddn, Fab, Fgsm, Fmn, Keep, Norm, Outcome, Pgd, StepSize, Threat};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use assay_attack::{
+    Attack, Attacked, Bim, Bounds, CarliniWagner, Ddn, DeepFool, Fab, Fgsm, Fmn, Keep, MiFgsm, Norm, Outcome, Pgd,
+    Start, StepSize, Threat,
+};
 use assay_graph::Loss;
 use common::{Altered, Net, Samples, exact_margin, threat};
 
@@ -101,6 +107,26 @@ fn pgd_with_restarts_is_nearly_exact_for_more_classes_in_the_euclidean_norm() {
 #[test]
 fn fgsm_is_exact_for_two_classes_in_the_maximum_norm() {
     assert_eq!(against_linear_nets(&Fgsm, 2, RADII[0]).missed, 0);
+}
+
+#[test]
+fn bim_and_mi_fgsm_are_exact_for_two_classes_in_the_maximum_norm() {
+    for attack in [&Bim::default() as &dyn Attack, &MiFgsm::default()] {
+        assert_eq!(against_linear_nets(attack, 2, RADII[0]).missed, 0);
+    }
+}
+
+#[test]
+fn bim_is_pgd_from_the_image_with_steps_of_a_quarter_of_eps() {
+    let net = common::toy::mlp();
+    let samples = common::toy::samples(&net);
+    let pgd = Pgd { steps: 10, step: StepSize::Relative(0.25), start: Start::Image, ..Pgd::default() };
+    for threat in [threat(Norm::Linf, "0.01"), threat(Norm::L2, "0.1")] {
+        let [bim, pgd] = [&Bim::default() as &dyn Attack, &pgd].map(|attack| samples.attack(&net, attack, &threat));
+        assert_eq!(bim.adversarial, pgd.adversarial);
+        assert_eq!(bim.cost, pgd.cost);
+        assert!((5..60).contains(&bim.count(Outcome::Broken)));
+    }
 }
 
 #[test]
@@ -264,6 +290,88 @@ fn exact_distance(net: &Net, norm: Norm, x: &ndarray::ArrayView1<'_, f32>, label
     outside
 }
 
+/// Two steps by hand: a gradient counts by its direction, not its size, and half of the momentum is left after a step.
+#[test]
+fn mi_fgsm_follows_the_gradients_so_far() {
+    let net = Net::linear(&[2], ndarray::Array2::zeros((2, 2)), vec![1.0, 0.0]);
+    let samples = Samples::labelled(&net, ndarray::array![[0.5_f32, 0.5]]);
+    let (calls, last) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let mut altered = Altered::new(&net);
+    altered.gradient = Box::new(|_, mut e| {
+        let gradient = [[1.0, -3.0], [-80.0, 20.0]][calls.fetch_add(1, Ordering::Relaxed)];
+        e.gradient.row_mut(0).assign(&ndarray::arr1(&gradient));
+        Ok(e)
+    });
+    altered.logits = Box::new(|x, z| {
+        *last.lock().unwrap() = x.row(0).to_vec();
+        Ok(z)
+    });
+    let mi_fgsm = MiFgsm { steps: 2, step: StepSize::Fixed(0.1), decay: 0.5 };
+    samples.attack(&altered, &mi_fgsm, &threat(Norm::L2, "1"));
+    // Momenta (0.25, -0.75) and (0.125 - 0.8, -0.375 + 0.2).
+    let [first, second] = [(0.25_f32, -0.75_f32), (-0.675, -0.175)].map(|(a, b)| (a / a.hypot(b), b / a.hypot(b)));
+    let expected = [0.5 + 0.1 * (first.0 + second.0), 0.5 + 0.1 * (first.1 + second.1)];
+    let last = last.lock().unwrap();
+    assert!(last.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{last:?} {expected:?}");
+}
+
+/// Far from the box the boundary of a linear net is reached in one step; the second gradient sees that it is crossed.
+#[test]
+fn deepfool_crosses_a_plane_in_one_step() {
+    let net = Net::random_linear(&[4, 5], 2, 1);
+    let images = Samples::random(&net, 40, 1).images.mapv(|v| 0.45 + 0.1 * v);
+    let samples = Samples::labelled(&net, images);
+    for norm in [Norm::Linf, Norm::L2] {
+        let attacked = samples.attack(&net, &DeepFool::default(), &threat(norm, "20"));
+        for (outcome, x) in attacked.outcomes.iter().zip(samples.images.rows()) {
+            assert_eq!((outcome.outcome, outcome.cost.gradients), (Outcome::Broken, 2));
+            let found = if norm == Norm::Linf { outcome.distance.linf } else { outcome.distance.l2 };
+            let ratio = found / exact_distance(&net, norm, &x, outcome.label);
+            assert!((1.0199..1.0201).contains(&ratio), "{norm}: {ratio}, not the overshoot");
+        }
+    }
+}
+
+#[test]
+fn carlini_and_wagner_demand_the_confidence_that_was_asked_for() {
+    let net = Net::random_linear(&[3, 5, 4], 3, 3);
+    let samples = Samples::random(&net, 20, 3);
+    let threat = threat(Norm::L2, "20");
+    let cw = CarliniWagner { searches: 6, steps: 300, weight: 0.1, ..CarliniWagner::default() };
+    let [near, sure, never] = [0.0, 2.0, 1e6].map(|kappa| {
+        let cw = CarliniWagner { kappa, ..cw };
+        samples.attack(&net, &cw, &threat)
+    });
+    assert_eq!((near.count(Outcome::Broken), sure.count(Outcome::Broken), never.count(Outcome::Robust)), (20, 20, 20));
+    let excess = |row: ndarray::ArrayView1<'_, f32>, label: assay_runtime::Class| {
+        let z = net.row(row);
+        let others = z.iter().enumerate().filter(|(class, _)| *class != label.index());
+        others.fold(f64::NEG_INFINITY, |largest, (_, z)| largest.max(*z)) - z[label.index()]
+    };
+    for (i, label) in samples.labels.iter().enumerate() {
+        let [near_excess, sure_excess] = [&near, &sure].map(|a| excess(a.adversarial.row(i), *label));
+        assert!(near_excess < 0.5 && (1.9999..2.5).contains(&sure_excess), "{near_excess} {sure_excess}");
+        assert!(sure.outcomes[i].distance.l2 > near.outcomes[i].distance.l2);
+    }
+}
+
+/// A weight means the same in any range of inputs.
+#[test]
+fn carlini_and_wagner_find_the_same_in_bytes() {
+    let net = Net::random_linear(&[3, 5, 4], 3, 3);
+    let samples = Samples::random(&net, 10, 3);
+    let bytes = Net::linear(&[3, 5, 4], &net.weights / 255.0, net.bias.clone());
+    let scaled = Samples { images: &samples.images * 255.0, labels: samples.labels.clone(), ids: samples.ids.clone() };
+    let cw = CarliniWagner { searches: 6, steps: 300, weight: 0.1, ..CarliniWagner::default() };
+    let found = samples.attack(&net, &cw, &threat(Norm::L2, "20"));
+    let wide = Threat { bounds: Bounds::new(0.0, 255.0).unwrap(), ..threat(Norm::L2, "5100") };
+    let found_scaled = scaled.attack(&bytes, &cw, &wide);
+    for (a, b) in found.outcomes.iter().zip(&found_scaled.outcomes) {
+        assert_eq!((a.outcome, b.outcome), (Outcome::Broken, Outcome::Broken));
+        assert!((b.distance.l2 / a.distance.l2 / 255.0 - 1.0).abs() < 0.01, "{:?} {:?}", a.distance, b.distance);
+    }
+}
+
 #[test]
 fn minimum_norm_attacks_come_within_a_twentieth_of_the_closed_form() {
     for (shape, classes, seed) in [(&[3, 5, 7][..], 10, 1), (&[40], 2, 2), (&[1, 6, 4], 3, 3), (&[2, 4, 4], 4, 4)] {
@@ -273,9 +381,12 @@ fn minimum_norm_attacks_come_within_a_twentieth_of_the_closed_form() {
             let fmn = Fmn { steps: 500, ..Fmn::default() };
             let fab = Fab { keep: Keep::Nearest, ..Fab::default() };
             let ddn = Ddn { steps: 500, ..Ddn::default() };
-            let mut attacks: Vec<&dyn Attack> = vec![&fmn, &fab];
+            let deepfool = DeepFool::default();
+            // Pixels at the end of their range are slow to leave it.
+            let cw = CarliniWagner { searches: 7, weight: 0.01, abort_early: false, ..CarliniWagner::default() };
+            let mut attacks: Vec<&dyn Attack> = vec![&fmn, &fab, &deepfool];
             if norm == Norm::L2 {
-                attacks.push(&ddn);
+                attacks.extend([&ddn as &dyn Attack, &cw]);
             }
             for attack in attacks {
                 let attacked = samples.attack(&net, attack, &threat(norm, "inf"));

@@ -122,7 +122,7 @@ async fn attack_refuses() {
         (
             "unknown attack",
             with(|r| r.attack.as_mut().unwrap().name = "pgdd".to_owned()),
-            not_found(&["attack `pgdd`", "fgsm, fmn, pgd, square", "did you mean `pgd`?"]),
+            not_found(&["attack `pgdd`", "fgsm, fmn", "did you mean `pgd`?"]),
         ),
         (
             "parameter out of range",

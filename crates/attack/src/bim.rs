@@ -1,0 +1,68 @@
+//! The basic iterative method.
+
+use std::sync::LazyLock;
+
+use assay_graph::Loss;
+
+use crate::param::{Integer, Notation};
+use crate::pgd::{ascend, step};
+use crate::registry::{Description, Entry};
+use crate::{Attack, Halt, Norm, Samples, Start, StepSize};
+
+/// The basic iterative method (Kurakin et al., 2017): what [`Pgd`](crate::Pgd) does, from the image itself and in a few longer steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bim {
+    /// Steps, one gradient each.
+    pub steps: u32,
+    /// Length of a step; by rule `eps / 4`.
+    pub step: StepSize,
+}
+
+const STEPS: Integer = Integer { name: "steps", default: 10, min: 1, max: 10_000, doc: "Steps, one gradient each." };
+const STEP: Notation<StepSize> = step("eps / 4");
+
+static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
+    name: "bim",
+    summary: "Basic iterative method: a few steps along the gradient, from the image.",
+    source: "Kurakin, Goodfellow, Bengio: Adversarial Examples in the Physical World, ICLR 2017 (workshop)",
+    norms: &Norm::ALL,
+    needs_gradient: true,
+    needs_eps: true,
+    parameters: vec![STEPS.param(), STEP.param()],
+});
+
+impl Bim {
+    pub(crate) const ENTRY: Entry = Entry {
+        description: &DESCRIPTION,
+        parse: |arguments| {
+            let step = STEP.read(arguments)?.unwrap_or(StepSize::Auto);
+            Ok(Box::new(Self { steps: STEPS.read(arguments)?, step }))
+        },
+    };
+}
+
+impl Default for Bim {
+    fn default() -> Self {
+        Self { steps: STEPS.default, step: StepSize::Auto }
+    }
+}
+
+impl Attack for Bim {
+    fn description(&self) -> &'static Description {
+        &DESCRIPTION
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![(STEPS.name, self.steps.to_string()), (STEP.name, self.step.to_string())]
+    }
+
+    fn evaluations(&self) -> u64 {
+        u64::from(self.steps) + 1
+    }
+
+    fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
+        let length = self.step.length(samples.threat(), 0.25);
+        samples.start(0, Start::Image);
+        ascend(samples, self.steps, length, Loss::CrossEntropy)
+    }
+}
