@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use crate::param::Arguments;
 use crate::{
     Apgd, ApgdTargeted, Attack, Bim, CarliniWagner, Ddn, DeepFool, Eps, Fab, Fgsm, Fmn, MiFgsm, Nes, Norm, Param,
-    ParamError, Pgd, Spsa, Square, Suite,
+    ParamError, Pgd, Simba, Spsa, Square, Suite,
 };
 
 /// What an attack is and what it takes.
@@ -54,7 +54,7 @@ pub(crate) struct Entry {
 }
 
 /// In order of name.
-static ENTRIES: [Entry; 15] = [
+static ENTRIES: [Entry; 16] = [
     Apgd::ENTRY,
     ApgdTargeted::ENTRY,
     Suite::AUTOATTACK_STANDARD,
@@ -68,6 +68,7 @@ static ENTRIES: [Entry; 15] = [
     MiFgsm::ENTRY,
     Nes::ENTRY,
     Pgd::ENTRY,
+    Simba::ENTRY,
     Spsa::ENTRY,
     Square::ENTRY,
 ];
@@ -142,7 +143,7 @@ mod tests {
     fn errors_say_what_is_valid() {
         assert_eq!(
             message("pdg", &[]),
-            "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are apgd, apgd-t, autoattack-standard, bim, cw, ddn, deepfool, fab-t, fgsm, fmn, mi-fgsm, nes, pgd, spsa, square"
+            "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are apgd, apgd-t, autoattack-standard, bim, cw, ddn, deepfool, fab-t, fgsm, fmn, mi-fgsm, nes, pgd, simba, spsa, square"
         );
         assert_eq!(message("fgsm", &[("steps", "3")]), "attack \"fgsm\" has no parameter \"steps\": it takes none");
         assert!(
