@@ -22,6 +22,14 @@ pub trait Attack: Send + Sync + fmt::Debug {
         2
     }
 
+    /// Whether it can change samples of this shape; if not, why, and what was expected.
+    ///
+    /// # Errors
+    /// The samples are nothing that it can change.
+    fn fits(&self, _sample_shape: &[usize]) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Attacks the samples.
     ///
     /// # Errors

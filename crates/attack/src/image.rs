@@ -25,6 +25,20 @@ impl Image {
         }
     }
 
+    /// [`Image::of`] a shape that is one of a picture.
+    ///
+    /// # Errors
+    /// It has another number of dimensions than two or three.
+    pub(crate) fn pictured(shape: &[usize]) -> Result<Self, String> {
+        match shape.len() {
+            2 | 3 => Ok(Self::of(shape)),
+            _ => Err(format!(
+                "it changes pictures, but the model takes samples of shape {shape:?}: expected [channels, height, width], \
+                 [height, width, channels] or [height, width]"
+            )),
+        }
+    }
+
     pub(crate) fn pixels(&self) -> usize {
         self.height * self.width
     }

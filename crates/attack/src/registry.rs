@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use crate::param::Arguments;
 use crate::{
-    Apgd, ApgdTargeted, Attack, Bim, CarliniWagner, Ddn, DeepFool, Eps, Fab, Fgsm, Fmn, MiFgsm, Nes, Norm, Param,
-    ParamError, Pgd, Simba, Spsa, Square, Suite,
+    Apgd, ApgdTargeted, Attack, Bim, CarliniWagner, Corruption, Ddn, DeepFool, Eps, Fab, Fgsm, Fmn, MiFgsm, Norm,
+    Param, ParamError, Pgd, Square, Suite,
 };
 
 /// What an attack is and what it takes.
@@ -54,11 +54,12 @@ pub(crate) struct Entry {
 }
 
 /// In order of name.
-static ENTRIES: [Entry; 16] = [
+static ENTRIES: [Entry; 14] = [
     Apgd::ENTRY,
     ApgdTargeted::ENTRY,
     Suite::AUTOATTACK_STANDARD,
     Bim::ENTRY,
+    Corruption::ENTRY,
     CarliniWagner::ENTRY,
     Ddn::ENTRY,
     DeepFool::ENTRY,
@@ -66,10 +67,7 @@ static ENTRIES: [Entry; 16] = [
     Fgsm::ENTRY,
     Fmn::ENTRY,
     MiFgsm::ENTRY,
-    Nes::ENTRY,
     Pgd::ENTRY,
-    Simba::ENTRY,
-    Spsa::ENTRY,
     Square::ENTRY,
 ];
 
@@ -143,7 +141,7 @@ mod tests {
     fn errors_say_what_is_valid() {
         assert_eq!(
             message("pdg", &[]),
-            "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are apgd, apgd-t, autoattack-standard, bim, cw, ddn, deepfool, fab-t, fgsm, fmn, mi-fgsm, nes, pgd, simba, spsa, square"
+            "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are apgd, apgd-t, autoattack-standard, bim, corruption, cw, ddn, deepfool, fab-t, fgsm, fmn, mi-fgsm, pgd, square"
         );
         assert_eq!(message("fgsm", &[("steps", "3")]), "attack \"fgsm\" has no parameter \"steps\": it takes none");
         assert!(

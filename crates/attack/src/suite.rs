@@ -17,7 +17,7 @@ static AUTOATTACK_STANDARD: LazyLock<Description> = LazyLock::new(|| Description
     name: "autoattack-standard",
     summary: "AutoAttack, version standard: apgd (cross-entropy), apgd-t (9 classes), fab-t (9 classes), square (5,000 queries).",
     source: "Croce, Hein: Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks, ICML 2020",
-    norms: &[Norm::Linf, Norm::L2],
+    norms: &Norm::ALL,
     needs_gradient: true,
     needs_eps: true,
     parameters: Vec::new(),
@@ -63,6 +63,10 @@ impl Attack for Suite {
 
     fn min_classes(&self) -> usize {
         self.parts.iter().map(|part| part.min_classes()).max().unwrap_or(2)
+    }
+
+    fn fits(&self, sample_shape: &[usize]) -> Result<(), String> {
+        self.parts.iter().try_for_each(|part| part.fits(sample_shape))
     }
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {

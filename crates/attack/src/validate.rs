@@ -27,6 +27,9 @@ fn attack(job: &Job<'_>) -> Result<(), AttackError> {
         );
         return Err(AttackError::Invalid(text));
     }
+    job.attack
+        .fits(&spec.sample_shape)
+        .map_err(|why| AttackError::Invalid(format!("attack \"{}\": {why}", description.name)))?;
     match &spec.gradients {
         Gradients::Unavailable(reason) if description.needs_gradient => {
             Err(AttackError::NoGradient { attack: description.name, reason: reason.clone() })

@@ -3,8 +3,9 @@
 #![allow(dead_code, unreachable_pub, clippy::needless_pass_by_value)]
 
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 
-use assay_attack::{Attack, Attacked, Bounds, Budget, Cancel, Job, Norm, SampleId, SampleRng, Threat, run};
+use assay_attack::{Attack, Attacked, Bounds, Budget, Cancel, Job, Norm, Outcome, SampleId, SampleRng, Threat, run};
 use assay_graph::Loss;
 use assay_runtime::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, RunError};
 use ndarray::{Array2, ArrayView1, ArrayView2};
@@ -257,6 +258,32 @@ impl Samples {
     }
 }
 
+/// What an attack proposes for images of a shape whose classes nothing changes: for each evaluation a row for each image. Images
+/// have the ids 0, 1, 2, ...
+pub fn proposals(
+    attack: &dyn Attack,
+    shape: &[usize],
+    images: &Array2<f32>,
+    bounds: Bounds,
+    seed: u64,
+) -> Vec<Array2<f32>> {
+    let net = Net::linear(shape, Array2::zeros((2, images.ncols())), vec![1.0, 0.0]);
+    let samples = Samples::labelled(&net, images.clone());
+    let seen = Mutex::new(Vec::new());
+    let mut recording = Altered::new(&net);
+    recording.logits = Box::new(|x, z| {
+        seen.lock().unwrap().push(x.to_owned());
+        Ok(z)
+    });
+    let threat = Threat { norm: Norm::Linf, eps: "inf".parse().unwrap(), bounds };
+    let batch = NonZeroUsize::new(images.nrows()).unwrap();
+    let job = Job { batch, seed, ..samples.job(&recording, attack, &threat) };
+    let attacked = run(&job, &mut |_| {}, &Cancel::default()).unwrap();
+    assert_eq!(attacked.count(Outcome::Robust), images.nrows());
+    drop(recording);
+    seen.into_inner().unwrap().split_off(1)
+}
+
 pub fn threat(norm: Norm, eps: &str) -> Threat {
     Threat { norm, eps: eps.parse().unwrap(), bounds: Bounds::new(0.0, 1.0).unwrap() }
 }
@@ -274,9 +301,7 @@ fn deviates(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
 /// The largest margin `z_k - z_y` of any other class that a linear net can be given in the threat: negative iff robust.
 ///
 /// Maximum norm: every element for itself goes to one end. Euclidean norm: by the Karush-Kuhn-Tucker conditions the offset is
-/// `clip(t v)` to the box for the difference `v` of the weights, with the largest `t` whose length is at most eps. Sum of absolute changes:
-/// elements go to the end of their room, those with the largest `|v|` first, until eps is spent. Number of elements: the most that so many
-/// elements achieve at the end of their room.
+/// `clip(t v)` to the box for the difference `v` of the weights, with the largest `t` whose length is at most eps.
 pub fn exact_margin(net: &Net, threat: &Threat, x: ArrayView1<'_, f32>, label: Class) -> f64 {
     let eps = threat.eps.limit();
     let (low, high) = (f64::from(threat.bounds.low()), f64::from(threat.bounds.high()));
@@ -288,7 +313,6 @@ pub fn exact_margin(net: &Net, threat: &Threat, x: ArrayView1<'_, f32>, label: C
             let v: Vec<f64> = (0..x.len()).map(|i| net.weights[[k, i]] - net.weights[[label.index(), i]]).collect();
             let offsets =
                 |t: f64| -> Vec<f64> { v.iter().zip(&x).map(|(v, x)| (t * v).clamp(low - x, high - x)).collect() };
-            let ends: Vec<f64> = v.iter().zip(&x).map(|(v, x)| if *v > 0.0 { high - x } else { low - x }).collect();
             let best = match threat.norm {
                 Norm::Linf => v.iter().zip(&x).map(|(v, x)| (eps * v.signum()).clamp(low - x, high - x)).collect(),
                 Norm::L2 => {
@@ -300,42 +324,10 @@ pub fn exact_margin(net: &Net, threat: &Threat, x: ArrayView1<'_, f32>, label: C
                     }
                     offsets(inside)
                 }
-                Norm::L1 => {
-                    let mut left = eps;
-                    in_turn(
-                        &ends,
-                        |i| v[i].abs(),
-                        |end| {
-                            let length = end.abs().min(left);
-                            left -= length;
-                            length.copysign(end)
-                        },
-                    )
-                }
-                Norm::L0 => {
-                    let mut left = eps.floor();
-                    in_turn(
-                        &ends,
-                        |i| (v[i] * ends[i]).abs(),
-                        |end| {
-                            left -= 1.0;
-                            if left >= 0.0 { end } else { 0.0 }
-                        },
-                    )
-                }
             };
             z[k] - z[label.index()] + v.iter().zip(&best).map(|(v, d)| v * d).sum::<f64>()
         })
         .fold(f64::NEG_INFINITY, f64::max)
-}
-
-/// What each element goes of the way to its end, asked in the order of their gains.
-fn in_turn(ends: &[f64], gain: impl Fn(usize) -> f64, mut go: impl FnMut(f64) -> f64) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..ends.len()).collect();
-    order.sort_by(|a, b| gain(*b).total_cmp(&gain(*a)));
-    let mut gone = vec![0.0; ends.len()];
-    order.into_iter().for_each(|i| gone[i] = go(ends[i]));
-    gone
 }
 
 /// Nets and images whose numbers are a formula, on which the original AutoAttack was run.

@@ -1,7 +1,5 @@
 //! One audit as events, for the tests of the renderers.
 
-use assay_attack::Distance;
-
 use crate::event::{
     AttackFacts, Attacked, Clean, Cost, DataFacts, Environment, Event, Example, Fate, Finding, FindingKind,
     GradientFacts, ModelFacts, ModelId, Pictures, Setup, ThreatFacts, ThreatId,
@@ -102,7 +100,8 @@ fn measured(
                 label,
                 clean_prediction: label,
                 adversarial_prediction: 1 - label,
-                distance: Distance { linf: 0.031_37, l2: 0.1255, l1: 0.502, l0: 16 },
+                linf: 0.031_37,
+                l2: 0.1255,
                 pictures: Some(pictures()),
             })));
         }

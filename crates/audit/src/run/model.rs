@@ -234,7 +234,8 @@ impl<'a> Model<'a> {
             label: outcome.label.0,
             clean_prediction: class(outcome.clean_prediction),
             adversarial_prediction: class(outcome.adversarial_prediction),
-            distance: outcome.distance,
+            linf: outcome.distance.linf,
+            l2: outcome.distance.l2,
             pictures: self.pictures(clean, adversarial),
         }
     }
