@@ -158,7 +158,7 @@ pub(crate) struct Attack {
     #[command(flatten)]
     pub(crate) data: Data,
 
-    /// What the adversary may do: NORM:EPS, for example Linf:8/255 or L2:0.5; EPS inf: any valid input
+    /// What the adversary may do: NORM:EPS, for example Linf:8/255, L2:0.5, L1:12 or L0:20; EPS inf: any valid input
     #[arg(long, value_name = "NORM:EPS")]
     pub(crate) threat: ThreatArg,
 

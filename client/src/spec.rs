@@ -24,6 +24,8 @@ impl ThreatArg {
         let norm = match self.norm {
             Norm::Linf => v1::Norm::Linf,
             Norm::L2 => v1::Norm::L2,
+            Norm::L1 => v1::Norm::L1,
+            Norm::L0 => v1::Norm::L0,
         };
         v1::Threat { norm: norm.into(), eps: self.eps.to_string() }
     }

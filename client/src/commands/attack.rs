@@ -152,10 +152,12 @@ impl Attacked {
         }
         if !broken.is_empty() {
             print(&format!(
-                "median distance of the {} adversarial samples: Linf {:.4}, L2 {:.4}",
+                "median distance of the {} adversarial samples: Linf {:.4}, L2 {:.4}, L1 {:.4}, elements that differ {}",
                 broken.len(),
                 median(broken.iter().map(|o| o.distance_linf)),
                 median(broken.iter().map(|o| o.distance_l2)),
+                median(broken.iter().map(|o| o.distance_l1)),
+                median(broken.iter().map(|o| o.distance_l0 as f64)),
             ))?;
         }
         print(&format!("{} queries, {} gradients, {:.1} s", self.cost.queries, self.cost.gradients, self.seconds))
@@ -183,6 +185,8 @@ impl Attacked {
                 "broken_by": (!o.broken_by.is_empty()).then_some(&o.broken_by),
                 "distance_linf": o.distance_linf,
                 "distance_l2": o.distance_l2,
+                "distance_l1": o.distance_l1,
+                "distance_l0": o.distance_l0,
                 "queries": o.cost.unwrap_or_default().queries,
                 "gradients": o.cost.unwrap_or_default().gradients,
                 "error": (!o.error.is_empty()).then_some(&o.error),

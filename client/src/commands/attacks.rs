@@ -48,6 +48,8 @@ fn norms(a: &AttackDescription) -> String {
         .map(|norm| match norm {
             assay_proto::v1::Norm::Linf => "Linf",
             assay_proto::v1::Norm::L2 => "L2",
+            assay_proto::v1::Norm::L1 => "L1",
+            assay_proto::v1::Norm::L0 => "L0",
             assay_proto::v1::Norm::Unspecified => "?",
         })
         .collect();

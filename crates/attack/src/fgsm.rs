@@ -16,7 +16,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "fgsm",
     summary: "Fast gradient sign method: one step of length eps along the gradient.",
     source: "Goodfellow, Shlens, Szegedy: Explaining and Harnessing Adversarial Examples, ICLR 2015",
-    norms: &Norm::ALL,
+    norms: &[Norm::Linf, Norm::L2],
     needs_gradient: true,
     needs_eps: true,
     parameters: Vec::new(),

@@ -33,7 +33,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "fmn",
     summary: "Fast minimum-norm attack: the nearest adversarial point, by a ball that shrinks and grows around the sample.",
     source: "Pintor, Roli, Brendel, Biggio: Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints, NeurIPS 2021",
-    norms: &Norm::ALL,
+    norms: &[Norm::Linf, Norm::L2],
     needs_gradient: true,
     needs_eps: false,
     parameters: vec![STEPS.param(), KEEP_NEAREST.param()],

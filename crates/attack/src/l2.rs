@@ -1,6 +1,6 @@
 //! The Euclidean norm.
 
-use crate::{Bounds, SampleRng};
+use crate::{Bounds, SampleRng, round};
 
 /// Uniform in the ball: a direction from normal deviates, and a radius whose `n`-th power is uniform.
 pub(crate) fn start(x: &[f32], eps: f64, rng: &mut SampleRng, point: &mut [f32]) {
@@ -60,31 +60,7 @@ pub(crate) fn project(x: &[f32], eps: f64, bounds: Bounds, point: &mut [f32]) {
         scale = ((eps * eps - fixed).max(0.0) / free).sqrt().min(1.0);
     }
 
-    // Elements are rounded towards `x`, so that the length exceeds `eps` at most by the rounding of sums in binary64; then
-    // the scale shrinks until it does not.
-    let mut shrink = 1.0;
-    let rounded = |x: f32, p: f32, shrink: f64| {
-        let wanted = shrink * clip(x, scale * offset(x, p));
-        towards(x, wanted)
-    };
-    while norm(x.iter().zip(&*point).map(|(&x, &p)| f64::from(rounded(x, p, shrink)) - f64::from(x))) > eps {
-        shrink *= 1.0 - f64::from(f32::EPSILON) * 1e-3;
-    }
-    for (p, &x) in point.iter_mut().zip(x) {
-        *p = rounded(x, *p, shrink);
-    }
-}
-
-/// `x + offset`, rounded towards `x`.
-fn towards(x: f32, offset: f64) -> f32 {
-    let value = (f64::from(x) + offset) as f32;
-    if (f64::from(value) - f64::from(x)).abs() <= offset.abs() {
-        value
-    } else if value > x {
-        value.next_down()
-    } else {
-        value.next_up()
-    }
+    round::inside(x, point, eps, |x, p| clip(x, scale * offset(x, p)), distance);
 }
 
 pub(crate) fn distance(x: &[f32], point: &[f32]) -> f64 {

@@ -35,7 +35,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "mi-fgsm",
     summary: "Momentum iterative FGSM: a few steps from the image, along the gradients so far; what it finds often misleads other models too.",
     source: "Dong, Liao, Pang, Su, Zhu, Hu, Li: Boosting Adversarial Attacks with Momentum, CVPR 2018",
-    norms: &Norm::ALL,
+    norms: &[Norm::Linf, Norm::L2],
     needs_gradient: true,
     needs_eps: true,
     parameters: vec![STEPS.param(), STEP.param(), DECAY.param()],

@@ -1,4 +1,4 @@
-//! Norms and what an attack asks of them.
+//! Norms by name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,11 +12,15 @@ pub enum Norm {
     Linf,
     /// Euclidean norm.
     L2,
+    /// Sum of the absolute changes.
+    L1,
+    /// Number of elements that change, by however much. Each channel of a pixel is an element.
+    L0,
 }
 
 impl Norm {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Linf, Self::L2];
+    pub const ALL: [Self; 4] = [Self::Linf, Self::L2, Self::L1, Self::L0];
 
     /// The name users write.
     #[must_use]
@@ -24,6 +28,8 @@ impl Norm {
         match self {
             Self::Linf => "Linf",
             Self::L2 => "L2",
+            Self::L1 => "L1",
+            Self::L0 => "L0",
         }
     }
 }

@@ -60,6 +60,10 @@ pub struct Distance {
     pub linf: f64,
     /// In the Euclidean norm.
     pub l2: f64,
+    /// Sum of the absolute changes.
+    pub l1: f64,
+    /// Number of elements that differ.
+    pub l0: u64,
 }
 
 /// What became of one sample.

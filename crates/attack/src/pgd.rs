@@ -102,7 +102,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "pgd",
     summary: "Projected gradient descent: many small steps along the gradient, from random points of the ball.",
     source: "Madry, Makelov, Schmidt, Tsipras, Vladu: Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018",
-    norms: &Norm::ALL,
+    norms: &[Norm::Linf, Norm::L2],
     needs_gradient: true,
     needs_eps: true,
     parameters: vec![STEPS.param(), STEP.param(), RESTARTS.param(), RANDOM_START.param(), LOSS.param(), KEEP.param()],

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use crate::param::Arguments;
 use crate::{
-    Apgd, ApgdTargeted, Attack, Bim, CarliniWagner, Corruption, Ddn, DeepFool, Eps, Fab, Fgsm, Fmn, MiFgsm, Norm,
-    Param, ParamError, Pgd, Square, Suite,
+    Apgd, ApgdTargeted, Attack, Bim, CarliniWagner, Corruption, Ddn, DeepFool, Eps, Fab, Fgsm, Fmn, MiFgsm, Nes, Norm,
+    Param, ParamError, Pgd, Simba, Spsa, Square, Suite,
 };
 
 /// What an attack is and what it takes.
@@ -54,7 +54,7 @@ pub(crate) struct Entry {
 }
 
 /// In order of name.
-static ENTRIES: [Entry; 14] = [
+static ENTRIES: [Entry; 17] = [
     Apgd::ENTRY,
     ApgdTargeted::ENTRY,
     Suite::AUTOATTACK_STANDARD,
@@ -67,7 +67,10 @@ static ENTRIES: [Entry; 14] = [
     Fgsm::ENTRY,
     Fmn::ENTRY,
     MiFgsm::ENTRY,
+    Nes::ENTRY,
     Pgd::ENTRY,
+    Simba::ENTRY,
+    Spsa::ENTRY,
     Square::ENTRY,
 ];
 
@@ -141,7 +144,7 @@ mod tests {
     fn errors_say_what_is_valid() {
         assert_eq!(
             message("pdg", &[]),
-            "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are apgd, apgd-t, autoattack-standard, bim, corruption, cw, ddn, deepfool, fab-t, fgsm, fmn, mi-fgsm, pgd, square"
+            "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are apgd, apgd-t, autoattack-standard, bim, corruption, cw, ddn, deepfool, fab-t, fgsm, fmn, mi-fgsm, nes, pgd, simba, spsa, square"
         );
         assert_eq!(message("fgsm", &[("steps", "3")]), "attack \"fgsm\" has no parameter \"steps\": it takes none");
         assert!(

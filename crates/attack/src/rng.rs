@@ -41,11 +41,16 @@ impl SampleRng {
         if self.0.next_u64() & 1 == 0 { 1.0 } else { -1.0 }
     }
 
+    /// A standard exponential deviate.
+    pub fn exponential(&mut self) -> f64 {
+        // 1 - u is never zero, so that the logarithm is finite.
+        -(1.0 - self.uniform()).ln()
+    }
+
     /// Fills with independent standard normal deviates (Box and Muller, 1958).
     pub fn fill_normal(&mut self, values: &mut [f32]) {
         for pair in values.chunks_mut(2) {
-            // 1 - u is never zero, so that the logarithm is finite.
-            let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+            let radius = (2.0 * self.exponential()).sqrt();
             let (sin, cos) = (TAU * self.uniform()).sin_cos();
             for (value, part) in pair.iter_mut().zip([cos, sin]) {
                 *value = (radius * part) as f32;
@@ -80,5 +85,14 @@ mod tests {
         let moment = |k: i32| values.iter().map(|v| f64::from(*v).powi(k)).sum::<f64>() / values.len() as f64;
         // Five standard errors of each.
         assert!(moment(1).abs() < 0.016 && (moment(2) - 1.0).abs() < 0.023 && (moment(4) - 3.0).abs() < 0.16);
+    }
+
+    #[test]
+    fn exponential_deviates_have_their_moments() {
+        let mut rng = SampleRng::new(0, SampleId(0), "test", 0);
+        let values: Vec<f64> = (0..100_000).map(|_| rng.exponential()).collect();
+        let moment = |k: i32| values.iter().map(|v| v.powi(k)).sum::<f64>() / values.len() as f64;
+        // Five standard errors of each.
+        assert!((moment(1) - 1.0).abs() < 0.016 && (moment(2) - 2.0).abs() < 0.071);
     }
 }

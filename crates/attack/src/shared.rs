@@ -28,6 +28,13 @@ pub(crate) const LOSS: Choice<Loss> = Choice {
     kind: ParamKind::Choice,
     doc: "Loss that is maximised.",
 };
+pub(crate) const QUERIES: Integer = Integer {
+    name: "queries",
+    default: 5_000,
+    min: 1,
+    max: 1_000_000,
+    doc: "Forward evaluations of each sample, at most.",
+};
 pub(crate) const TARGETS: Integer = Integer {
     name: "targets",
     default: 9,

@@ -32,7 +32,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "square",
     summary: "Square: random search with squares of falling size; asks for logits only.",
     source: "Andriushchenko, Croce, Flammarion, Hein: Square Attack: a Query-efficient Black-box Adversarial Attack via Random Search, ECCV 2020",
-    norms: &Norm::ALL,
+    norms: &[Norm::Linf, Norm::L2],
     needs_gradient: false,
     needs_eps: true,
     parameters: vec![QUERIES.param()],
@@ -102,7 +102,7 @@ impl Search<'_> {
     fn start(&self, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) {
         match self.threat.norm {
             Norm::Linf => self.stripes(x, rng, point),
-            Norm::L2 => self.tiles(x, rng, point),
+            _ => self.tiles(x, rng, point),
         }
         self.threat.project(x, point);
     }
@@ -110,7 +110,7 @@ impl Search<'_> {
     fn change(&self, query: u32, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) {
         match self.threat.norm {
             Norm::Linf => self.recolour(query, x, rng, point),
-            Norm::L2 => self.move_mass(query, x, rng, point),
+            _ => self.move_mass(query, x, rng, point),
         }
         self.threat.project(x, point);
     }

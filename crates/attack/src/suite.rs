@@ -17,7 +17,7 @@ static AUTOATTACK_STANDARD: LazyLock<Description> = LazyLock::new(|| Description
     name: "autoattack-standard",
     summary: "AutoAttack, version standard: apgd (cross-entropy), apgd-t (9 classes), fab-t (9 classes), square (5,000 queries).",
     source: "Croce, Hein: Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks, ICML 2020",
-    norms: &Norm::ALL,
+    norms: &[Norm::Linf, Norm::L2],
     needs_gradient: true,
     needs_eps: true,
     parameters: Vec::new(),

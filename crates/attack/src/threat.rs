@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Distance, Eps, Norm, SampleRng, l2, linf, plane};
+use crate::{Distance, Eps, Norm, SampleRng, l0, l1, l2, linf, plane};
 
 /// The range of valid inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,15 +77,19 @@ impl Threat {
         match self.norm {
             Norm::Linf => linf::start(x, self.eps.limit(), rng, point),
             Norm::L2 => l2::start(x, self.eps.limit(), rng, point),
+            Norm::L1 => l1::start(x, self.eps.limit(), rng, point),
+            Norm::L0 => l0::start(x, self.eps.limit(), self.bounds, rng, point),
         }
         self.project(x, point);
     }
 
-    /// Turns a finite gradient into the direction of length one along which the loss rises fastest; zero stays zero.
+    /// Turns a finite gradient into the direction of length one along which the loss rises fastest; zero stays zero. In L0, where any
+    /// change of one element has length one, it changes by one unit.
     pub fn steepest(&self, gradient: &mut [f32]) {
         match self.norm {
             Norm::Linf => linf::steepest(gradient),
             Norm::L2 => l2::steepest(gradient),
+            Norm::L1 | Norm::L0 => l1::steepest(gradient),
         }
     }
 
@@ -102,6 +106,8 @@ impl Threat {
         match self.norm {
             Norm::Linf => linf::project(x, radius, self.bounds, point),
             Norm::L2 => l2::project(x, radius, self.bounds, point),
+            Norm::L1 => l1::project(x, radius, self.bounds, point),
+            Norm::L0 => l0::project(x, radius, self.bounds, point),
         }
     }
 
@@ -111,6 +117,8 @@ impl Threat {
         match self.norm {
             Norm::Linf => linf::distance(x, point),
             Norm::L2 => l2::distance(x, point),
+            Norm::L1 => l1::distance(x, point),
+            Norm::L0 => l0::distance(x, point) as f64,
         }
     }
 
@@ -120,6 +128,8 @@ impl Threat {
         match self.norm {
             Norm::Linf => linf::length(offset),
             Norm::L2 => l2::length(offset),
+            Norm::L1 => l1::length(offset),
+            Norm::L0 => l0::length(offset) as f64,
         }
     }
 
@@ -127,8 +137,9 @@ impl Threat {
     #[must_use]
     pub fn dual_length(&self, gradient: &[f32]) -> f64 {
         match self.norm {
-            Norm::Linf => gradient.iter().map(|v| f64::from(v.abs())).sum(),
+            Norm::Linf => l1::length(gradient),
             Norm::L2 => l2::length(gradient),
+            Norm::L1 | Norm::L0 => linf::length(gradient),
         }
     }
 
@@ -138,6 +149,8 @@ impl Threat {
         match self.norm {
             Norm::Linf => plane::approach(point, w, gap, self.bounds, |_| 1.0, offset),
             Norm::L2 => plane::approach(point, w, gap, self.bounds, |w| w, offset),
+            Norm::L1 => plane::approach_by_turns(point, w, gap, self.bounds, |w, _| w, offset),
+            Norm::L0 => plane::approach_by_turns(point, w, gap, self.bounds, |w, room| w * room, offset),
         }
     }
 
@@ -152,7 +165,23 @@ impl Distance {
     /// Between two flat samples of the same length.
     #[must_use]
     pub fn between(x: &[f32], point: &[f32]) -> Self {
-        Self { linf: linf::distance(x, point), l2: l2::distance(x, point) }
+        Self {
+            linf: linf::distance(x, point),
+            l2: l2::distance(x, point),
+            l1: l1::distance(x, point),
+            l0: l0::distance(x, point) as u64,
+        }
+    }
+
+    /// The distance in one of the norms.
+    #[must_use]
+    pub fn of(&self, norm: Norm) -> f64 {
+        match norm {
+            Norm::Linf => self.linf,
+            Norm::L2 => self.l2,
+            Norm::L1 => self.l1,
+            Norm::L0 => self.l0 as f64,
+        }
     }
 }
 

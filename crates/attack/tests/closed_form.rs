@@ -46,8 +46,7 @@ fn assert_inside(samples: &Samples, threat: &Threat, attacked: &Attacked) {
         assert!(threat.allows(x, point), "sample {i}");
         match outcome.outcome {
             Outcome::Broken => {
-                let of_norm = if threat.norm == Norm::Linf { outcome.distance.linf } else { outcome.distance.l2 };
-                assert_eq!(of_norm, threat.distance(x, point));
+                assert_eq!(outcome.distance.of(threat.norm), threat.distance(x, point));
                 assert_ne!(outcome.adversarial_prediction, outcome.clean_prediction);
             }
             _ => assert_eq!(x, point),
@@ -384,21 +383,15 @@ fn minimum_norm_attacks_come_within_a_twentieth_of_the_closed_form() {
             let deepfool = DeepFool::default();
             // Pixels at the end of their range are slow to leave it.
             let cw = CarliniWagner { searches: 7, weight: 0.01, abort_early: false, ..CarliniWagner::default() };
-            let mut attacks: Vec<&dyn Attack> = vec![&fmn, &fab, &deepfool];
-            if norm == Norm::L2 {
-                attacks.extend([&ddn as &dyn Attack, &cw]);
-            }
-            for attack in attacks {
+            let attacks = [&fmn as &dyn Attack, &fab, &deepfool, &ddn, &cw];
+            for attack in attacks.into_iter().filter(|a| a.description().norms.contains(&norm)) {
                 let attacked = samples.attack(&net, attack, &threat(norm, "inf"));
                 let ratios: Vec<f64> = attacked
                     .outcomes
                     .iter()
                     .zip(samples.images.rows())
                     .filter(|(outcome, _)| outcome.outcome == Outcome::Broken)
-                    .map(|(outcome, x)| {
-                        let found = if norm == Norm::Linf { outcome.distance.linf } else { outcome.distance.l2 };
-                        found / exact_distance(&net, norm, &x, outcome.label)
-                    })
+                    .map(|(outcome, x)| outcome.distance.of(norm) / exact_distance(&net, norm, &x, outcome.label))
                     .collect();
                 let name = attack.description().name;
                 assert_eq!(ratios.len(), samples.ids.len(), "{name} {norm} {classes}: not all found");

@@ -47,7 +47,7 @@ const BASE: Pgd = Pgd {
 
 /// Every attack that works in `norm`, short where it can be.
 fn short(norm: Norm) -> Vec<Box<dyn Attack>> {
-    let shorter = [("steps", "12"), ("targets", "2"), ("queries", "40"), ("searches", "3")];
+    let shorter = [("steps", "12"), ("targets", "2"), ("queries", "40"), ("searches", "3"), ("pairs", "5")];
     let short = |description: &&Description| {
         let known = |name: &str| description.parameters.iter().any(|p| p.name == name);
         let given: Vec<_> =
@@ -56,13 +56,15 @@ fn short(norm: Norm) -> Vec<Box<dyn Attack>> {
     };
     // The suite consists of the others.
     let all = attacks().iter().copied().filter(|d| d.norms.contains(&norm) && d.name != "autoattack-standard");
-    all.map(|d| short(&d)).chain(PGDS.map(|pgd| Box::new(pgd) as Box<dyn Attack>)).collect()
+    let pgds = PGDS.into_iter().filter(|pgd| pgd.description().norms.contains(&norm));
+    all.map(|d| short(&d)).chain(pgds.map(|pgd| Box::new(pgd) as Box<dyn Attack>)).collect()
 }
 
 #[test]
 fn results_do_not_depend_on_batch_order_or_company() {
     let (net, samples) = net_and_samples();
-    for threat in [threat(Norm::Linf, "0.05"), threat(Norm::L2, "0.3")] {
+    for (norm, eps) in [(Norm::Linf, "0.05"), (Norm::L2, "0.3"), (Norm::L1, "1"), (Norm::L0, "2")] {
+        let threat = threat(norm, eps);
         for attack in short(threat.norm) {
             let attack = &*attack;
             let whole = told(&samples.attack(&net, attack, &threat));

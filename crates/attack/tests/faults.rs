@@ -80,7 +80,7 @@ fn constant_logits_are_the_lowest_class_and_their_zero_gradients_are_counted() {
     let net = Net::linear(&[6], Array2::zeros((3, 6)), vec![0.5; 3]);
     let samples = Samples::random(&net, 5, 1);
     assert!(samples.labels.iter().all(|l| *l == Class(0)));
-    for norm in Norm::ALL {
+    for &norm in Pgd::default().description().norms {
         let threat = threat(norm, "0.1");
         let attacked = samples.attack(&net, &Pgd::default(), &threat);
         assert_eq!(attacked.count(Outcome::Robust), 5);

@@ -4,7 +4,7 @@
 use assay_attack::{Bounds, Distance, Norm, SampleId, SampleRng, Threat};
 use proptest::prelude::*;
 
-const RADII: [&str; 9] = ["0", "1e-9", "0.001", "8/255", "0.1", "1/3", "1", "7.5", "inf"];
+const RADII: [&str; 10] = ["0", "1e-9", "0.001", "8/255", "0.1", "1/3", "1", "3", "7.5", "inf"];
 
 fn bounds(low: f32, high: f32) -> Bounds {
     Bounds::new(low, high).unwrap()
@@ -118,6 +118,89 @@ proptest! {
         }
     }
 
+    /// In L1 every offset shrinks by one amount; it is found here by bisection.
+    #[test]
+    fn the_projection_on_sums_agrees_with_bisection((threat, x, point) in cases()) {
+        let threat = Threat { norm: Norm::L1, ..threat };
+        let mut projected = point.clone();
+        threat.project(&x, &mut projected);
+        let (low, high, eps) = (f64::from(threat.bounds.low()), f64::from(threat.bounds.high()), threat.eps.limit());
+        let at = |amount: f64| -> Vec<f64> {
+            let offset = |(x, p): (&f32, &f32)| {
+                let (x, d) = (f64::from(*x), f64::from(*p) - f64::from(*x));
+                (d.signum() * (d.abs() - amount).max(0.0)).clamp(low - x, high - x)
+            };
+            x.iter().zip(&point).map(offset).collect()
+        };
+        let length = |amount: f64| at(amount).iter().map(|d| d.abs()).sum::<f64>();
+        let (mut outside, mut inside) = (0.0, 1e4);
+        if length(0.0) <= eps {
+            inside = 0.0;
+        }
+        for _ in 0..100 {
+            let middle = 0.5 * (inside + outside);
+            if length(middle) <= eps { inside = middle } else { outside = middle }
+        }
+        for ((x, d), found) in x.iter().zip(at(inside)).zip(&projected) {
+            let spacing = f64::from(x.abs().max(found.abs()).next_up() - x.abs().max(found.abs()));
+            prop_assert!((f64::from(*found) - f64::from(*x) - d).abs() <= 2.0 * spacing + 1e-9 * d.abs() + 1e-12);
+        }
+    }
+
+    /// In L0 an element stays where it is, or at its nearest valid value, or goes back; all subsets are tried.
+    #[test]
+    fn the_projection_on_few_elements_is_the_best_of_all(
+        (threat, x, point) in cases().prop_filter("subsets", |(_, x, _)| x.len() <= 8)
+    ) {
+        let threat = Threat { norm: Norm::L0, ..threat };
+        let mut projected = point.clone();
+        threat.project(&x, &mut projected);
+        let clipped: Vec<f32> = point.iter().map(|p| p.clamp(threat.bounds.low(), threat.bounds.high())).collect();
+        for subset in 0_u32..1 << x.len() {
+            let other: Vec<f32> = (0..x.len()).map(|i| if subset >> i & 1 == 1 { clipped[i] } else { x[i] }).collect();
+            if threat.allows(&x, &other) {
+                prop_assert!(squared(&point, &projected) <= squared(&point, &other) * (1.0 + 1e-12));
+            }
+        }
+    }
+
+    /// The way to a hyperplane ends on it, or in the corner of the box, and of the ways that random points of the box show none is shorter.
+    #[test]
+    fn approaches_are_the_shortest_ways(
+        (threat, x, _) in cases(),
+        seed: u64,
+        share in 0.0f64..1.2,
+    ) {
+        let n = x.len();
+        let mut rng = SampleRng::new(seed, SampleId(0), "geometry", 0);
+        let mut w = vec![0.0; n];
+        rng.fill_normal(&mut w);
+        let (low, high) = (f64::from(threat.bounds.low()), f64::from(threat.bounds.high()));
+        let room = |i: usize| if w[i] > 0.0 { f64::from(x[i]) - low } else { high - f64::from(x[i]) };
+        let reach: f64 = (0..n).map(|i| f64::from(w[i].abs()) * room(i)).sum();
+        let gap = share * reach;
+        let mut offset = vec![0.0; n];
+        threat.approach(&x, &w, gap, &mut offset);
+        let fallen = -w.iter().zip(&offset).map(|(w, d)| f64::from(*w) * f64::from(*d)).sum::<f64>();
+        prop_assert!((fallen - gap.min(reach)).abs() <= 1e-5 * (1.0 + reach));
+        prop_assert!((0..n).all(|i| f64::from(offset[i].abs()) <= room(i) * (1.0 + 1e-6)));
+        if threat.norm == Norm::L0 && gap < reach {
+            // The fewest elements: those that achieve most.
+            let mut gains: Vec<f64> = (0..n).map(|i| f64::from(w[i].abs()) * room(i)).collect();
+            gains.sort_by(|a, b| b.total_cmp(a));
+            let changed = offset.iter().filter(|d| **d != 0.0).count();
+            prop_assert!(gains[..changed.saturating_sub(1)].iter().sum::<f64>() <= gap + 1e-6 * reach);
+        }
+        // As far as the longest way: elsewhere within a length that is a little shorter, the plane is out of reach.
+        let shorter = Threat { eps: format!("{:.9}", 0.99 * threat.length(&offset)).parse().unwrap(), ..threat };
+        let mut other = x.clone();
+        for _ in 0..20 {
+            shorter.start(&x, &mut rng, &mut other);
+            let gain = w.iter().zip(x.iter().zip(&other)).map(|(w, (x, p))| f64::from(*w) * (f64::from(*x) - f64::from(*p))).sum::<f64>();
+            prop_assert!(gain <= gap + 1e-5 * (1.0 + reach));
+        }
+    }
+
     #[test]
     fn steepest_directions_have_length_one_and_rise(gradient in prop::collection::vec(-1e3f32..1e3, 1..50)) {
         let zero = vec![0.0; gradient.len()];
@@ -132,7 +215,9 @@ proptest! {
             let dual = match norm {
                 Norm::Linf => gradient.iter().map(|g| f64::from(g.abs())).sum(),
                 Norm::L2 => threat.distance(&zero, &gradient),
+                Norm::L1 | Norm::L0 => gradient.iter().fold(0.0, |largest, g| f64::from(g.abs()).max(largest)),
             };
+            prop_assert!((dual - threat.dual_length(&gradient)).abs() <= 1e-12 * dual);
             prop_assert!((slope - dual).abs() <= 1e-5 * dual);
         }
     }
@@ -169,8 +254,9 @@ fn the_ball_is_not_left_by_rounding() {
 #[test]
 fn random_starts_fill_the_ball() {
     let x = [0.5; 3];
+    let half = 0.5f64.powf(1.0 / 3.0);
     let mut rng = SampleRng::new(1, SampleId(2), "geometry", 3);
-    for (norm, half) in [(Norm::Linf, 0.5f64.powf(1.0 / 3.0)), (Norm::L2, 0.5f64.powf(1.0 / 3.0))] {
+    for norm in [Norm::Linf, Norm::L2, Norm::L1] {
         let threat = threat(norm, "0.25", 0.0, 1.0);
         let (mut inner, mut mean) = (0, 0.0);
         for _ in 0..10_000 {
@@ -182,6 +268,40 @@ fn random_starts_fill_the_ball() {
         // Half of the volume is within this radius; five standard errors.
         assert!((4750..5250).contains(&inner), "{norm}: {inner}");
         assert!(mean.abs() < 0.008, "{norm}: {mean}");
+    }
+}
+
+/// In L1 the parts of an offset share its length evenly: each is at most a quarter of eps as often as a share of three is.
+#[test]
+fn random_starts_in_sums_are_uniform() {
+    let (x, mut rng) = ([0.0; 3], SampleRng::new(1, SampleId(2), "geometry", 3));
+    let threat = threat(Norm::L1, "1", -2.0, 2.0);
+    let mut small = [0; 3];
+    for _ in 0..10_000 {
+        let mut point = [0.0; 3];
+        threat.start(&x, &mut rng, &mut point);
+        small.iter_mut().zip(point).for_each(|(n, p)| *n += usize::from(p.abs() < 0.25));
+    }
+    // 1 - (1 - 1/4)^3 of the volume; five standard errors.
+    assert!(small.iter().all(|n| (5530..6030).contains(n)), "{small:?}");
+}
+
+#[test]
+fn random_starts_change_as_many_elements_as_they_may() {
+    let (x, mut rng) = ([0.0; 5], SampleRng::new(1, SampleId(2), "geometry", 3));
+    for (eps, most) in [("0", 0), ("0.9", 0), ("2", 2), ("4.5", 4), ("9", 5)] {
+        let threat = threat(Norm::L0, eps, -1.0, 3.0);
+        let (mut changed, mut above) = ([0; 5], 0);
+        for _ in 0..10_000 {
+            let mut point = [7.0; 5];
+            threat.start(&x, &mut rng, &mut point);
+            assert!(threat.allows(&x, &point) && threat.distance(&x, &point) == f64::from(most));
+            changed.iter_mut().zip(point).for_each(|(n, p)| *n += i32::from(p != 0.0));
+            above += point.iter().filter(|p| **p > 1.0).count();
+        }
+        // Each as often as the others, and half of them in the upper half of the bounds; five standard errors.
+        assert!(changed.iter().all(|n| (n - 2000 * most).abs() <= 250), "{eps}: {changed:?}");
+        assert!(above.abs_diff(5000 * most as usize) <= 600, "{eps}: {above}");
     }
 }
 
@@ -203,9 +323,13 @@ fn without_a_radius_random_starts_fill_the_box() {
 }
 
 #[test]
-fn both_distances_are_told() {
-    let distance = Distance::between(&[0.0, 1.0, 0.5], &[0.3, 0.6, 0.5]);
-    assert!((distance.linf - 0.4).abs() < 1e-7 && (distance.l2 - 0.5).abs() < 1e-7);
+fn the_distance_in_each_norm_is_told() {
+    let (x, point) = ([0.0, 1.0, 0.5], [0.3, 0.6, 0.5]);
+    let distance = Distance::between(&x, &point);
+    for (norm, expected) in [(Norm::Linf, 0.4), (Norm::L2, 0.5), (Norm::L1, 0.7), (Norm::L0, 2.0)] {
+        assert!((distance.of(norm) - expected).abs() < 1e-7, "{norm}");
+        assert_eq!(distance.of(norm), threat(norm, "1", 0.0, 1.0).distance(&x, &point));
+    }
 }
 
 #[test]

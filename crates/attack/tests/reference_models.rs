@@ -113,9 +113,10 @@ const FASHION: [&str; 4] = ["fashion-dense", "fashion-pruned", "fashion-robust",
 
 /// PGD-40 as the reference ran it: one random start and steps of eps / 10 for the maximum norm, from the image for the other.
 fn reference_pgd(norm: Norm) -> Pgd {
-    match norm {
-        Norm::Linf => Pgd { step: StepSize::Fixed(0.01), ..Pgd::default() },
-        Norm::L2 => Pgd { step: StepSize::Fixed(0.1), start: Start::Image, ..Pgd::default() },
+    if norm == Norm::Linf {
+        Pgd { step: StepSize::Fixed(0.01), ..Pgd::default() }
+    } else {
+        Pgd { step: StepSize::Fixed(0.1), start: Start::Image, ..Pgd::default() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use assay_attack::{Eps, Norm};
+use assay_attack::{Distance, Eps, Norm};
 use assay_runtime::Gradients;
 use serde::{Deserialize, Serialize};
 
@@ -298,10 +298,9 @@ pub struct Example {
     pub clean_prediction: u32,
     /// Class predicted for the adversarial sample.
     pub adversarial_prediction: u32,
-    /// Maximum norm of the perturbation.
-    pub linf: f64,
-    /// Euclidean norm of the perturbation.
-    pub l2: f64,
+    /// Distance from the original.
+    #[serde(flatten)]
+    pub distance: Distance,
     /// Pictures, if samples are images.
     pub pictures: Option<Pictures>,
 }

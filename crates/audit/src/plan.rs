@@ -49,7 +49,7 @@ pub struct ModelRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
-    /// `Linf` or `L2`.
+    /// `Linf`, `L2`, `L1` or `L0`.
     pub norm: Norm,
     /// Radius as an exact decimal or fraction, in units of the model's input: `"8/255"`, `"0.1"`; `"inf"`: any valid input.
     pub eps: Eps,

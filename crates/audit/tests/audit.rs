@@ -165,7 +165,9 @@ fn numbers_are_those_of_the_hyperplane() {
     assert_eq!(report.verdict, Verdict::Pass);
     assert_eq!(report.examples.len(), 4);
     assert!(report.findings.is_empty());
-    assert!(report.examples.iter().all(|e| e.linf <= 0.1 && e.pictures.is_some() && e.label == e.clean_prediction));
+    assert!(
+        report.examples.iter().all(|e| e.distance.linf <= 0.1 && e.pictures.is_some() && e.label == e.clean_prediction)
+    );
 }
 
 #[test]

@@ -165,6 +165,8 @@ fn wire_outcome(outcome: &SampleOutcome) -> v1::SampleOutcome {
         adversarial_prediction: outcome.adversarial_prediction.map_or(clean_prediction, |class| class.0),
         distance_linf: outcome.distance.linf,
         distance_l2: outcome.distance.l2,
+        distance_l1: outcome.distance.l1,
+        distance_l0: outcome.distance.l0,
         cost: Some(wire_cost(outcome.cost)),
         error: outcome.error.clone().unwrap_or_default(),
         broken_by: outcome.broken_by.clone().unwrap_or_default(),

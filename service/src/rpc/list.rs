@@ -41,6 +41,8 @@ fn described(attack: &Description) -> AttackDescription {
     let norm = |norm: &Norm| match norm {
         Norm::Linf => v1::Norm::Linf.into(),
         Norm::L2 => v1::Norm::L2.into(),
+        Norm::L1 => v1::Norm::L1.into(),
+        Norm::L0 => v1::Norm::L0.into(),
     };
     AttackDescription {
         name: attack.name.to_owned(),

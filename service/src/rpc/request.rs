@@ -62,10 +62,12 @@ pub(super) fn norm_and_eps(field: &str, threat: Option<&v1::Threat>) -> Result<(
     let norm = match threat.norm() {
         v1::Norm::Linf => Norm::Linf,
         v1::Norm::L2 => Norm::L2,
+        v1::Norm::L1 => Norm::L1,
+        v1::Norm::L0 => Norm::L0,
         v1::Norm::Unspecified => {
             return Err(CallError::field(
                 format!("{field}.norm"),
-                format!("expected NORM_LINF or NORM_L2, got {}", threat.norm),
+                format!("expected NORM_LINF, NORM_L2, NORM_L1 or NORM_L0, got {}", threat.norm),
             ));
         }
     };

@@ -114,7 +114,7 @@ async fn attack_refuses() {
         (
             "no norm",
             with(|r| r.threat = Some(Threat { norm: Norm::Unspecified.into(), eps: "0.1".to_owned() })),
-            invalid("threat.norm", &["NORM_LINF or NORM_L2"]),
+            invalid("threat.norm", &["NORM_LINF, NORM_L2, NORM_L1 or NORM_L0"]),
         ),
         ("negative eps", with(|r| r.threat = Some(linf("-0.1"))), invalid("threat.eps", &["\"-0.1\"", "8/255"])),
         ("eps in words", with(|r| r.threat = Some(linf("small"))), invalid("threat.eps", &["\"small\""])),

@@ -301,7 +301,9 @@ fn deviates(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
 /// The largest margin `z_k - z_y` of any other class that a linear net can be given in the threat: negative iff robust.
 ///
 /// Maximum norm: every element for itself goes to one end. Euclidean norm: by the Karush-Kuhn-Tucker conditions the offset is
-/// `clip(t v)` to the box for the difference `v` of the weights, with the largest `t` whose length is at most eps.
+/// `clip(t v)` to the box for the difference `v` of the weights, with the largest `t` whose length is at most eps. Sum of absolute changes:
+/// elements go to the end of their room, those with the largest `|v|` first, until eps is spent. Number of elements: the most that so many
+/// elements achieve at the end of their room.
 pub fn exact_margin(net: &Net, threat: &Threat, x: ArrayView1<'_, f32>, label: Class) -> f64 {
     let eps = threat.eps.limit();
     let (low, high) = (f64::from(threat.bounds.low()), f64::from(threat.bounds.high()));
@@ -313,6 +315,7 @@ pub fn exact_margin(net: &Net, threat: &Threat, x: ArrayView1<'_, f32>, label: C
             let v: Vec<f64> = (0..x.len()).map(|i| net.weights[[k, i]] - net.weights[[label.index(), i]]).collect();
             let offsets =
                 |t: f64| -> Vec<f64> { v.iter().zip(&x).map(|(v, x)| (t * v).clamp(low - x, high - x)).collect() };
+            let ends: Vec<f64> = v.iter().zip(&x).map(|(v, x)| if *v > 0.0 { high - x } else { low - x }).collect();
             let best = match threat.norm {
                 Norm::Linf => v.iter().zip(&x).map(|(v, x)| (eps * v.signum()).clamp(low - x, high - x)).collect(),
                 Norm::L2 => {
@@ -324,10 +327,42 @@ pub fn exact_margin(net: &Net, threat: &Threat, x: ArrayView1<'_, f32>, label: C
                     }
                     offsets(inside)
                 }
+                Norm::L1 => {
+                    let mut left = eps;
+                    in_turn(
+                        &ends,
+                        |i| v[i].abs(),
+                        |end| {
+                            let length = end.abs().min(left);
+                            left -= length;
+                            length.copysign(end)
+                        },
+                    )
+                }
+                Norm::L0 => {
+                    let mut left = eps.floor();
+                    in_turn(
+                        &ends,
+                        |i| (v[i] * ends[i]).abs(),
+                        |end| {
+                            left -= 1.0;
+                            if left >= 0.0 { end } else { 0.0 }
+                        },
+                    )
+                }
             };
             z[k] - z[label.index()] + v.iter().zip(&best).map(|(v, d)| v * d).sum::<f64>()
         })
         .fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// What each element goes of the way to its end, asked in the order of their gains.
+fn in_turn(ends: &[f64], gain: impl Fn(usize) -> f64, mut go: impl FnMut(f64) -> f64) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..ends.len()).collect();
+    order.sort_by(|a, b| gain(*b).total_cmp(&gain(*a)));
+    let mut gone = vec![0.0; ends.len()];
+    order.into_iter().for_each(|i| gone[i] = go(ends[i]));
+    gone
 }
 
 /// Nets and images whose numbers are a formula, on which the original AutoAttack was run.

@@ -1,5 +1,7 @@
 //! One audit as events, for the tests of the renderers.
 
+use assay_attack::Distance;
+
 use crate::event::{
     AttackFacts, Attacked, Clean, Cost, DataFacts, Environment, Event, Example, Fate, Finding, FindingKind,
     GradientFacts, ModelFacts, ModelId, Pictures, Setup, ThreatFacts, ThreatId,
@@ -100,8 +102,7 @@ fn measured(
                 label,
                 clean_prediction: label,
                 adversarial_prediction: 1 - label,
-                linf: 0.031_37,
-                l2: 0.1255,
+                distance: Distance { linf: 0.031_37, l2: 0.1255, l1: 0.502, l0: 16 },
                 pictures: Some(pictures()),
             })));
         }

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use assay_attack::Distance;
+
 use super::text::{Attack, Count, Fraction, Interval, Percent, outcome};
 use super::{ModelResult, Render, Report};
 use crate::event::{Example, Pictures};
@@ -247,12 +249,12 @@ fn figure(report: &Report, example: &Example, pictures: &Pictures, out: &mut dyn
              {caption} <b>{value}</b></span>"
         )?;
     }
-    let Example { linf, l2, .. } = example;
+    let Distance { linf, l2, l1, l0 } = example.distance;
     let (model, threat) = (Text(report.model_title(example.model)), report.threat_title(example.threat));
     let attack = Text(report.attack_name(example.threat, example.attack));
     writeln!(
         out,
-        "</div><figcaption>Sample {sample}, {model}, {attack} {}: distance {linf:.4} in Linf, {l2:.3} in L2</figcaption></figure></li>",
+        "</div><figcaption>Sample {sample}, {model}, {attack} {}: distance {linf:.4} in Linf, {l2:.3} in L2, {l1:.3} in L1, elements that differ {l0}</figcaption></figure></li>",
         Text(&threat)
     )
 }

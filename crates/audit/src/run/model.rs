@@ -234,8 +234,7 @@ impl<'a> Model<'a> {
             label: outcome.label.0,
             clean_prediction: class(outcome.clean_prediction),
             adversarial_prediction: class(outcome.adversarial_prediction),
-            linf: outcome.distance.linf,
-            l2: outcome.distance.l2,
+            distance: outcome.distance,
             pictures: self.pictures(clean, adversarial),
         }
     }
