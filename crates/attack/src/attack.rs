@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::suite::Contents;
 use crate::{Description, Halt, Samples};
 
 /// A procedure that looks for adversarial samples.
@@ -28,6 +29,11 @@ pub trait Attack: Send + Sync + fmt::Debug {
     /// The samples are nothing that it can change.
     fn fits(&self, _sample_shape: &[usize]) -> Result<(), String> {
         Ok(())
+    }
+
+    /// What it consists of, if it is a suite.
+    fn contents(&self) -> Option<&'static Contents> {
+        None
     }
 
     /// Attacks the samples.

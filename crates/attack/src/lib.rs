@@ -19,6 +19,7 @@ mod error;
 mod estimate;
 mod fab;
 mod fgsm;
+mod flag;
 mod fmn;
 mod hsv;
 mod image;
@@ -59,6 +60,7 @@ pub use eps::{Eps, EpsError};
 pub use error::AttackError;
 pub use fab::Fab;
 pub use fgsm::Fgsm;
+pub use flag::{Flag, FlagKind};
 pub use fmn::Fmn;
 pub use mi_fgsm::MiFgsm;
 pub use nes::Nes;
@@ -73,7 +75,7 @@ pub use samples::{Answer, Keep, Probe, Reading, Samples, Spot, Start, Step, pred
 pub use simba::{Basis, Simba};
 pub use spsa::{Optimizer, Spsa};
 pub use square::Square;
-pub use suite::Suite;
+pub use suite::{Contents, Part, Suite};
 pub use threat::{Bounds, BoundsError, Threat};
 
 pub use assay_runtime::Cancel;

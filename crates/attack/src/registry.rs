@@ -48,16 +48,21 @@ impl Description {
 }
 
 /// A row of the table.
+pub(crate) struct Row {
+    pub(crate) description: &'static Description,
+    pub(crate) parse: fn(&Arguments<'_>) -> Result<Box<dyn Attack>, ParamError>,
+}
+
+/// A row that an attack's file gives.
 pub(crate) struct Entry {
     pub(crate) description: &'static LazyLock<Description>,
     pub(crate) parse: fn(&Arguments<'_>) -> Result<Box<dyn Attack>, ParamError>,
 }
 
-/// In order of name.
-static ENTRIES: [Entry; 17] = [
+/// Those that are no suites.
+static ENTRIES: &[Entry] = &[
     Apgd::ENTRY,
     ApgdTargeted::ENTRY,
-    Suite::AUTOATTACK_STANDARD,
     Bim::ENTRY,
     Corruption::ENTRY,
     CarliniWagner::ENTRY,
@@ -74,7 +79,15 @@ static ENTRIES: [Entry; 17] = [
     Square::ENTRY,
 ];
 
-static DESCRIPTIONS: LazyLock<Vec<&Description>> = LazyLock::new(|| ENTRIES.iter().map(|e| &**e.description).collect());
+/// All, in order of name.
+static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    let attacks = ENTRIES.iter().map(|entry| Row { description: entry.description, parse: entry.parse });
+    let mut rows: Vec<Row> = attacks.chain(Suite::rows()).collect();
+    rows.sort_by_key(|row| row.description.name);
+    rows
+});
+
+static DESCRIPTIONS: LazyLock<Vec<&Description>> = LazyLock::new(|| ROWS.iter().map(|row| row.description).collect());
 
 /// All attacks, in order of name.
 #[must_use]
@@ -88,12 +101,8 @@ pub fn attacks() -> &'static [&'static Description] {
 /// The attack or a parameter is unknown, a parameter is given twice, or a value is out of range. The message names the
 /// attack, the parameter, the value and what is valid.
 pub fn parse(name: &str, parameters: &[(String, String)]) -> Result<Box<dyn Attack>, ParamError> {
-    let found = attacks().iter().zip(&ENTRIES).find(|(description, _)| description.name == name);
-    let (description, entry) = found.ok_or_else(|| {
-        let names: Vec<_> = attacks().iter().map(|d| d.name).collect();
-        let nearest = nearest(name, &names);
-        ParamError::UnknownAttack { name: name.to_owned(), nearest, known: names.join(", ") }
-    })?;
+    let row = ROWS.iter().find(|row| row.description.name == name).ok_or_else(|| unknown(name))?;
+    let description = row.description;
     let known: Vec<_> = description.parameters.iter().map(|p| p.name).collect();
     for (i, (parameter, _)) in parameters.iter().enumerate() {
         if !known.contains(&parameter.as_str()) {
@@ -109,7 +118,13 @@ pub fn parse(name: &str, parameters: &[(String, String)]) -> Result<Box<dyn Atta
             return Err(ParamError::Repeated { attack: description.name, name: parameter.clone() });
         }
     }
-    (entry.parse)(&Arguments { attack: description.name, given: parameters })
+    (row.parse)(&Arguments { attack: description.name, given: parameters })
+}
+
+/// The error of a name that no attack has.
+pub(crate) fn unknown(name: &str) -> ParamError {
+    let names: Vec<_> = attacks().iter().map(|d| d.name).collect();
+    ParamError::UnknownAttack { name: name.to_owned(), nearest: nearest(name, &names), known: names.join(", ") }
 }
 
 /// The known name with the fewest edits; empty if there is none.
@@ -142,10 +157,9 @@ mod tests {
 
     #[test]
     fn errors_say_what_is_valid() {
-        assert_eq!(
-            message("pdg", &[]),
-            "unknown attack \"pdg\": did you mean \"pgd\"? The attacks are apgd, apgd-t, autoattack-standard, bim, corruption, cw, ddn, deepfool, fab-t, fgsm, fmn, mi-fgsm, nes, pgd, simba, spsa, square"
-        );
+        let names: Vec<_> = attacks().iter().map(|d| d.name).collect();
+        let known = format!("The attacks are {}", names.join(", "));
+        assert_eq!(message("pdg", &[]), format!("unknown attack \"pdg\": did you mean \"pgd\"? {known}"));
         assert_eq!(message("fgsm", &[("steps", "3")]), "attack \"fgsm\" has no parameter \"steps\": it takes none");
         assert!(
             message("pgd", &[("setps", "3")])

@@ -57,7 +57,7 @@ fn the_linear_net_loses_exactly_what_it_can_lose() {
 fn the_standard_suite_leaves(counts: &[(Norm, &str, usize)]) {
     let net = mlp();
     for &(norm, eps, expected) in counts {
-        assert_eq!(robust(&net, &Suite::autoattack_standard(), norm, eps), expected, "{norm} {eps}");
+        assert_eq!(robust(&net, &Suite::named("autoattack-standard").unwrap(), norm, eps), expected, "{norm} {eps}");
     }
 }
 
@@ -78,7 +78,8 @@ fn each_find_is_inside_the_threat_and_says_which_attack_made_it() {
     let samples = samples(&net);
     for (norm, eps) in [(Norm::Linf, "0.02"), (Norm::L2, "0.2")] {
         let threat = threat(norm, eps);
-        let Attacked { outcomes, adversarial, .. } = samples.attack(&net, &Suite::autoattack_standard(), &threat);
+        let Attacked { outcomes, adversarial, .. } =
+            samples.attack(&net, &Suite::named("autoattack-standard").unwrap(), &threat);
         let mut makers = BTreeSet::new();
         for (outcome, (x, found)) in outcomes.iter().zip(samples.images.rows().into_iter().zip(adversarial.rows())) {
             assert_ne!(outcome.outcome, Outcome::Error, "{:?}", outcome.error);

@@ -54,8 +54,11 @@ fn short(norm: Norm) -> Vec<Box<dyn Attack>> {
             shorter.iter().filter(|(name, _)| known(name)).map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         parse(description.name, &given).unwrap()
     };
-    // The suite consists of the others.
-    let all = attacks().iter().copied().filter(|d| d.norms.contains(&norm) && d.name != "autoattack-standard");
+    // Suites consist of the others.
+    let all = attacks()
+        .iter()
+        .copied()
+        .filter(|d| d.norms.contains(&norm) && parse(d.name, &[]).unwrap().contents().is_none());
     let pgds = PGDS.into_iter().filter(|pgd| pgd.description().norms.contains(&norm));
     all.map(|d| short(&d)).chain(pgds.map(|pgd| Box::new(pgd) as Box<dyn Attack>)).collect()
 }

@@ -225,7 +225,7 @@ fn slow_autoattack_leaves_the_fashion_samples_that_the_original_leaves() {
         let model = OnnxClassifier::load(&runtime, &file, &ClassifierOptions::default()).unwrap();
         let flags = reference[name]["autoattack_standard_linf_0.1_first200"]["flags"].as_str().unwrap();
         let there: Vec<bool> = flags.bytes().take(100).map(|flag| flag == b'1').collect();
-        let attacked = data.attack(&model, &Suite::autoattack_standard(), Norm::Linf, "0.1");
+        let attacked = data.attack(&model, &Suite::named("autoattack-standard").unwrap(), Norm::Linf, "0.1");
         compare_robust_sets(name, &attacked, &there);
     }
 }
@@ -240,7 +240,7 @@ fn slow_autoattack_leaves_the_cifar_samples_that_the_original_leaves() {
             let run = &reference["runs"][format!("{name}|eps{eps}|n100")]["autoattack"];
             let there: Vec<bool> =
                 run["flags"].as_array().unwrap().iter().map(|flag| flag.as_u64() == Some(1)).collect();
-            let attacked = data.attack(&model, &Suite::autoattack_standard(), Norm::Linf, eps);
+            let attacked = data.attack(&model, &Suite::named("autoattack-standard").unwrap(), Norm::Linf, eps);
             compare_robust_sets(&format!("{name} {eps}"), &attacked, &there);
         }
     }
