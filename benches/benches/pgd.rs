@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 
-use assay_attack::{Bounds, Budget, Cancel, Job, Norm, SampleId, Threat};
+use assay_attack::{Bounds, Budget, Cancel, Goal, Job, Norm, SampleId, Threat};
 use assay_benches::{classifier, images};
 use assay_graph::Loss;
 use assay_runtime::Classifier;
@@ -25,6 +25,7 @@ fn pgd(c: &mut Criterion) {
         classifier: &model,
         attack: &*attack,
         threat: &threat,
+        goal: &Goal::Untargeted,
         images: data.samples().view(),
         labels: data.labels(),
         ids: &ids,

@@ -7,7 +7,7 @@ use assay_runtime::Class;
 
 use crate::param::{Choice, Integer, ParamKind};
 use crate::registry::{Description, Entry};
-use crate::shared::{LOSS, RANDOM_START, RESTARTS, TARGETS, starts_differ};
+use crate::shared::{LOSS, RANDOM_START, RESTARTS, TARGETS, aims, starts_differ};
 use crate::{Attack, Halt, Norm, Samples, Start, Step, Threat};
 
 /// Share of the steps since the last checkpoint that must have raised the loss, for the step to keep its length.
@@ -141,6 +141,10 @@ impl Attack for Apgd {
         self.loss.min_classes()
     }
 
+    fn aims(&self) -> Result<(), String> {
+        aims(self.loss)
+    }
+
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
         for restart in 0..self.restarts {
             samples.start(restart, self.start);
@@ -169,6 +173,10 @@ impl Attack for ApgdTargeted {
 
     fn min_classes(&self) -> usize {
         self.loss.min_classes()
+    }
+
+    fn aims(&self) -> Result<(), String> {
+        aims(self.loss)
     }
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {

@@ -23,6 +23,14 @@ pub trait Attack: Send + Sync + fmt::Debug {
         2
     }
 
+    /// Whether it can be aimed at a class, as a [`Goal`](crate::Goal) may demand; if not, why, and what was expected.
+    ///
+    /// # Errors
+    /// It is for untargeted goals only.
+    fn aims(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Whether it can change samples of this shape; if not, why, and what was expected.
     ///
     /// # Errors

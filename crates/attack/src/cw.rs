@@ -183,7 +183,7 @@ impl Attack for CarliniWagner {
                             *w = range.variable(*x);
                         }
                     }
-                    search.found |= step.misclassified && step.loss >= self.kappa;
+                    search.found |= step.adversarial && step.loss >= self.kappa;
                     let objective = range.objective(&mut step, search.weight, self.kappa);
                     if look && search.stalls(objective) {
                         stalled.push(step.sample);

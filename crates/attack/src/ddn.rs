@@ -75,7 +75,7 @@ impl Attack for Ddn {
             let length = cosine(STEP.0, STEP.1, taken, self.steps);
             samples.gradient(Loss::CrossEntropy, |mut step| {
                 let radius = &mut radii[step.sample];
-                *radius *= if step.misclassified { 1.0 - CHANGE } else { 1.0 + CHANGE };
+                *radius *= if step.adversarial { 1.0 - CHANGE } else { 1.0 + CHANGE };
                 threat.steepest(step.gradient);
                 step.advance(length as f32);
                 let scale = *radius / threat.distance(step.x, step.point).max(1e-12);

@@ -112,7 +112,7 @@ impl Attack for DeepFool {
             for (targets, seen) in classes.iter().zip(1..) {
                 let mut crossed = Vec::new();
                 samples.gradient_towards(Loss::MarginTargeted, targets, |mut step| {
-                    if step.misclassified {
+                    if step.adversarial {
                         crossed.push(step.sample);
                         return;
                     }

@@ -8,8 +8,8 @@ use ndarray::{Array2, ArrayView1, ArrayView2};
 use crate::samples::{NOT_FINITE, Points, predicted};
 use crate::validate::validate;
 use crate::{
-    Attack, AttackError, Attacked, Budget, Cancel, Cost, Distance, Halt, Outcome, Progress, Reason, SampleId,
-    SampleOutcome, Samples, Threat,
+    Attack, AttackError, Attacked, Budget, Cancel, Cost, Distance, Goal, Halt, Outcome, Progress, Reason, SampleId,
+    SampleOutcome, SampleRng, Samples, Threat,
 };
 
 /// An attack on samples.
@@ -21,6 +21,8 @@ pub struct Job<'a> {
     pub attack: &'a dyn Attack,
     /// What the adversary may do.
     pub threat: &'a Threat,
+    /// What counts as success.
+    pub goal: &'a Goal,
     /// Clean samples, `[n, features]`: finite and inside the threat's bounds.
     pub images: ArrayView2<'a, f32>,
     /// True class of each sample.
@@ -70,8 +72,12 @@ fn predict(job: &Job<'_>, samples: &mut Samples<'_>) -> Result<(), Halt> {
         let logits = samples.logits(Points::Clean, who)?;
         for (&i, logits) in who.iter().zip(logits.rows()) {
             let clean = predicted(&logits);
-            samples.states[i].clean = clean;
-            samples.states[i].rivals = rivals(&logits, job.labels[i]);
+            let rivals = rivals(&logits, job.labels[i]);
+            let mut rng = SampleRng::new(job.seed, job.ids[i], "target", 0);
+            let state = &mut samples.states[i];
+            state.clean = clean;
+            state.target = job.goal.target(i, &rivals, &mut rng);
+            state.rivals = rivals;
             match clean {
                 None => samples.fail(i, NOT_FINITE),
                 Some(class) if class != job.labels[i] => {
@@ -166,6 +172,7 @@ fn conclude_one(job: &Job<'_>, samples: &Samples<'_>, i: usize, verified: Option
     SampleOutcome {
         id: job.ids[i],
         label,
+        target: state.target,
         clean_prediction: state.clean,
         outcome,
         adversarial_prediction,

@@ -104,7 +104,7 @@ impl Attack for Fab {
                     let progress = &mut progress[step.sample];
                     if progress.steps == self.steps {
                         ended.push(step.sample);
-                    } else if step.misclassified && !progress.went_back {
+                    } else if step.adversarial && !progress.went_back {
                         for (p, x) in step.point.iter_mut().zip(step.x) {
                             *p = x + BACK * (*p - x);
                         }

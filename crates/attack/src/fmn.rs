@@ -99,7 +99,7 @@ impl Ball {
     /// The radius for the next point. Before the first adversarial one it is the distance of the boundary, if that were a plane.
     fn next(&mut self, step: &Step<'_>, threat: &Threat, change: f64) -> f64 {
         let distance = threat.distance(step.x, step.point);
-        self.radius = match (step.misclassified, self.nearest) {
+        self.radius = match (step.adversarial, self.nearest) {
             (true, before) => {
                 let nearest = before.map_or(distance, |before| before.min(distance));
                 self.nearest = Some(nearest);

@@ -26,7 +26,8 @@ impl fmt::Display for SampleId {
 pub enum Outcome {
     /// Misclassified without any attack; not attacked.
     Misclassified,
-    /// Correct, and the attack ended, or spent its budget, without an adversarial sample.
+    /// Correct, and the attack ended, or spent its budget, without an adversarial sample: one that is misclassified, or predicted
+    /// as its target where the goal has one.
     Robust,
     /// A verified adversarial sample was found.
     Broken,
@@ -73,6 +74,9 @@ pub struct SampleOutcome {
     pub id: SampleId,
     /// Its true class.
     pub label: Class,
+    /// The class that its prediction was to become, where the goal has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Class>,
     /// Class predicted for the clean sample (ties: the lowest); absent if the model failed on it.
     pub clean_prediction: Option<Class>,
     /// What became of it.
@@ -124,6 +128,6 @@ pub struct Progress {
     pub samples: u64,
     /// Samples that are not attacked any more.
     pub finished: u64,
-    /// Samples that are misclassified, or for which an adversarial sample was found (it is verified at the end).
+    /// Samples that are misclassified from the start, or for which an adversarial sample was found (it is verified at the end).
     pub broken: u64,
 }

@@ -7,7 +7,7 @@ use assay_graph::Loss;
 
 use crate::param::{Choice, Integer, Notation, ParamKind};
 use crate::registry::{Description, Entry};
-use crate::shared::{LOSS, RANDOM_START, RESTARTS, starts_differ};
+use crate::shared::{LOSS, RANDOM_START, RESTARTS, aims, starts_differ};
 use crate::{Attack, Halt, Keep, Norm, Samples, Start, Threat};
 
 /// Steps along the steepest ascent of a loss, projected back on the threat after each: `x' = P(x' + step * steepest(dL/dx'))`
@@ -165,6 +165,10 @@ impl Attack for Pgd {
 
     fn min_classes(&self) -> usize {
         self.loss.min_classes()
+    }
+
+    fn aims(&self) -> Result<(), String> {
+        aims(self.loss)
     }
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {

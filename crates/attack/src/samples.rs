@@ -10,7 +10,7 @@ use ndarray::{Array2, ArrayView1, ArrayView2};
 
 pub use self::probe::{Probe, Reading};
 use crate::oracle::Oracle;
-use crate::{Attack, Cancel, Halt, Job, Progress, Reason, SampleId, SampleRng, Threat};
+use crate::{Attack, Cancel, Goal, Halt, Job, Progress, Reason, SampleId, SampleRng, Threat};
 
 /// Where a restart begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ pub enum Start {
 pub enum Keep {
     /// The first: the sample is not attacked any further.
     First,
-    /// The one whose logits exceed the label's most; the attack goes on to its end.
+    /// The one that exceeds what the goal demands of its logits most; the attack goes on to its end.
     Best,
     /// The one nearest to the clean sample, in the threat's norm; the attack goes on to its end.
     Nearest,
@@ -57,8 +57,8 @@ pub struct Step<'a> {
     pub loss: f32,
     /// Gradient of the loss. It is finite and not all zero: where the model's was zero, it is a random direction.
     pub gradient: &'a mut [f32],
-    /// Whether the model misclassifies the point, and the attack goes on all the same.
-    pub misclassified: bool,
+    /// Whether the point is adversarial, and the attack goes on all the same.
+    pub adversarial: bool,
 }
 
 /// One sample in one step of an attack without gradients.
@@ -70,7 +70,8 @@ pub struct Answer<'a> {
     pub x: &'a [f32],
     /// The point that was evaluated; an attack moves it.
     pub point: &'a mut [f32],
-    /// By how much the label's logit exceeds the largest other one. Negative: the point is adversarial, and the attack goes on all the same.
+    /// By how much the label's logit exceeds the largest other one; with a target, by how much its logit is exceeded by the largest
+    /// other one. Negative: the point is adversarial, and the attack goes on all the same.
     pub margin: f32,
     /// The sample's random stream.
     pub rng: &'a mut SampleRng,
@@ -110,6 +111,7 @@ pub struct Samples<'a> {
     /// The attack that is under way: `attack`, or a part of it.
     part: &'static str,
     labels: &'a [Class],
+    goal: &'a Goal,
     ids: &'a [SampleId],
     seed: u64,
     batch: usize,
@@ -138,6 +140,8 @@ pub(crate) struct State {
     pub(crate) clean: Option<Class>,
     /// The classes other than the label by their logits for the clean sample, the largest first.
     pub(crate) rivals: Vec<Class>,
+    /// The class that its prediction is to become, where the goal has one.
+    pub(crate) target: Option<Class>,
     pub(crate) active: bool,
     /// Left out until the next start.
     resting: bool,
@@ -176,6 +180,7 @@ impl<'a> Samples<'a> {
         let state = |id: &_| State {
             clean: None,
             rivals: Vec::new(),
+            target: None,
             active: true,
             resting: false,
             found: None,
@@ -197,6 +202,7 @@ impl<'a> Samples<'a> {
             attack: job.attack,
             part: attack,
             labels: job.labels,
+            goal: job.goal,
             ids: job.ids,
             seed: job.seed,
             batch: job.batch.get(),
@@ -252,17 +258,22 @@ impl<'a> Samples<'a> {
         !self.states.iter().any(State::is_open)
     }
 
-    /// Number of classes that are not a sample's label.
+    /// Number of classes that a sample's prediction may become: all but its label, or its target only.
     #[must_use]
     pub fn rivals(&self) -> u32 {
+        if *self.goal != Goal::Untargeted {
+            return 1;
+        }
         u32::try_from(self.oracle.classes().saturating_sub(1)).unwrap_or(u32::MAX)
     }
 
     /// For each sample of the job the class with the `rank`-th largest logit for the clean sample, from 0, among those that are
-    /// not its label.
+    /// not its label; with a target, that.
     #[must_use]
     pub fn targets(&self, rank: u32) -> Vec<Class> {
-        let rival = |(state, label): (&State, &Class)| state.rivals.get(rank as usize).copied().unwrap_or(*label);
+        let rival = |(state, label): (&State, &Class)| {
+            state.target.or_else(|| state.rivals.get(rank as usize).copied()).unwrap_or(*label)
+        };
         self.states.iter().zip(self.labels).map(rival).collect()
     }
 
@@ -292,7 +303,8 @@ impl<'a> Samples<'a> {
         self.roams = true;
     }
 
-    /// Demands that the logit of another class exceeds the label's by at least `excess`: points where it does by less are no finds.
+    /// Demands that the logit of another class exceeds the label's by at least `excess`, or that of the target all others: points where
+    /// it does by less are no finds.
     pub fn demand(&mut self, excess: f32) {
         self.demanded = excess;
     }
@@ -337,13 +349,18 @@ impl<'a> Samples<'a> {
     /// Evaluates the points of all samples under attack with the gradient of `loss`, and hands those that stay under attack
     /// to `step`.
     ///
+    /// With a target, what is handed over is the negated loss at the target: it rises as the target becomes likelier.
+    ///
     /// # Errors
     /// The run is stopped, or the model failed.
     pub fn gradient(&mut self, loss: Loss, step: impl FnMut(Step<'_>)) -> Result<(), Halt> {
         self.differentiate(loss, None, step)
     }
 
-    /// [`Samples::gradient`] of a loss towards a target class for each sample of the job.
+    /// [`Samples::gradient`] of a loss towards a class for each sample of the job, as [`Samples::targets`] gives them.
+    ///
+    /// With a target, the class that it must pass is not the label but whichever has the largest logit: the loss is that of
+    /// [`Samples::gradient`].
     ///
     /// # Errors
     /// As [`Samples::gradient`].
@@ -357,10 +374,13 @@ impl<'a> Samples<'a> {
         targets: Option<&[Class]>,
         mut step: impl FnMut(Step<'_>),
     ) -> Result<(), Halt> {
+        // The loss at the target falls as the target becomes likelier.
+        let targeted = *self.goal != Goal::Untargeted;
+        let (loss, targets) = if targeted { (loss.of_label(), None) } else { (loss, targets) };
         let (mut labels, mut aims) = (Vec::new(), Vec::new());
         for who in self.affordable(Oracle::no_gradient).chunks(self.batch) {
             labels.clear();
-            labels.extend(who.iter().map(|&i| self.labels[i]));
+            labels.extend(who.iter().map(|&i| self.states[i].target.unwrap_or(self.labels[i])));
             aims.clear();
             aims.extend(targets.iter().flat_map(|targets| who.iter().map(|&i| targets[i])));
             self.gather(Points::Current, who);
@@ -375,6 +395,10 @@ impl<'a> Samples<'a> {
                     self.fail(i, "the gradient of the model is not finite");
                     continue;
                 }
+                let loss = if targeted { -loss } else { loss };
+                if targeted {
+                    gradient.iter_mut().for_each(|g| *g = -*g);
+                }
                 let state = &mut self.states[i];
                 if gradient.iter().all(|g| *g == 0.0) {
                     state.zero_gradients += 1;
@@ -382,7 +406,7 @@ impl<'a> Samples<'a> {
                 }
                 let row = self.row(i);
                 let (x, point) = (&self.images[row.clone()], &mut self.points[row]);
-                step(Step { sample: i, x, point, loss, gradient, misclassified: margin < 0.0 });
+                step(Step { sample: i, x, point, loss, gradient, adversarial: margin < 0.0 });
             }
             self.report();
         }
@@ -475,8 +499,8 @@ impl<'a> Samples<'a> {
         open
     }
 
-    /// Takes note of the logits at a point of a sample, the gathered row `slot`. By how much the label's logit exceeds the largest
-    /// other one, negative iff the point is misclassified; nothing if the sample does not stay under attack.
+    /// Takes note of the logits at a point of a sample, the gathered row `slot`. The margin of [`Answer`], negative iff the point is
+    /// adversarial; nothing if the sample does not stay under attack.
     fn judge(&mut self, i: usize, slot: usize, logits: &ArrayView1<'_, f32>) -> Option<f32> {
         self.states[i].evaluations += 1;
         self.progress.steps_done += 1;
@@ -484,14 +508,15 @@ impl<'a> Samples<'a> {
             self.fail(i, NOT_FINITE);
             return None;
         };
-        let label = self.labels[i];
-        if predicted == label {
-            let others = logits.iter().enumerate().filter(|(class, _)| *class != label.index());
-            let rival = others.fold(f32::NEG_INFINITY, |largest, (_, logit)| largest.max(*logit));
-            return Some(logits[label.index()] - rival);
+        let (reached, margin) = match self.states[i].target {
+            None => (predicted != self.labels[i], lead(logits, self.labels[i])),
+            Some(target) => (predicted == target, -lead(logits, target)),
+        };
+        if !reached {
+            return Some(margin);
         }
-        let excess = logits[predicted.index()] - logits[label.index()];
-        // Equal logits may be misclassified too, by the order of the classes.
+        let excess = -margin;
+        // Equal logits may be adversarial too, by the order of the classes.
         let margin = -excess.max(f32::MIN_POSITIVE);
         let (row, point) = (self.row(i), self.row(slot));
         let (x, point) = (&self.images[row.clone()], &self.gathered[point]);
@@ -536,6 +561,12 @@ impl<'a> Samples<'a> {
 fn matrix(rows: &[f32], features: usize) -> Result<ArrayView2<'_, f32>, RunError> {
     let shape = (rows.len() / features.max(1), features);
     ArrayView2::from_shape(shape, rows).map_err(|error| RunError::Invalid(error.to_string()))
+}
+
+/// By how much the logit of a class exceeds the largest other one.
+fn lead(logits: &ArrayView1<'_, f32>, class: Class) -> f32 {
+    let others = logits.iter().enumerate().filter(|(other, _)| *other != class.index());
+    logits[class.index()] - others.fold(f32::NEG_INFINITY, |largest, (_, logit)| largest.max(*logit))
 }
 
 /// Why a sample with such logits cannot be measured.

@@ -53,6 +53,16 @@ pub(crate) const KEEP_NEAREST: Choice<Keep> = Choice {
     doc: "The adversarial sample that is kept: of all the nearest, or the first inside the threat, which ends the sample's attack.",
 };
 
+/// Whether an attack with this loss can be aimed at a class.
+pub(crate) fn aims(loss: Loss) -> Result<(), String> {
+    if loss.of_label() == Loss::Dlr {
+        return Err(format!(
+            "the loss \"{loss}\" does not change where the target has the third largest logit; expected a margin or the cross-entropy, for example apgd:loss=margin"
+        ));
+    }
+    Ok(())
+}
+
 /// Refuses restarts that would all be the same.
 pub(crate) fn starts_differ(arguments: &Arguments<'_>, start: Start, restarts: u32) -> Result<(), ParamError> {
     if start == Start::Random || restarts == 1 {

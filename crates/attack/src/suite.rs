@@ -265,6 +265,10 @@ impl Attack for Suite {
         self.parts.iter().try_for_each(|(_, part)| part.fits(sample_shape))
     }
 
+    fn aims(&self) -> Result<(), String> {
+        self.parts.iter().try_for_each(|(_, part)| part.aims())
+    }
+
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
         let norm = samples.threat().norm;
         for (_, part) in self.parts.iter().filter(|(norms, _)| norms.contains(&norm)) {

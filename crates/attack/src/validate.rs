@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use assay_runtime::Gradients;
 
-use crate::{AttackError, Job};
+use crate::{AttackError, Goal, Job, Target};
 
 /// Checks a job against its model, threat and attack. Messages name the sample and say what was expected.
 pub(crate) fn validate(job: &Job<'_>) -> Result<(), AttackError> {
     attack(job)?;
     shapes(job)
         .and_then(|()| labels(job))
+        .and_then(|()| goal(job))
         .and_then(|()| ids(job))
         .and_then(|()| values(job))
         .map_err(AttackError::Invalid)
@@ -67,6 +68,40 @@ fn labels(job: &Job<'_>) -> Result<(), String> {
         }
         None => Ok(()),
     }
+}
+
+fn goal(job: &Job<'_>) -> Result<(), String> {
+    let classes = job.classifier.spec().classes;
+    let Goal::Targeted(target) = &job.goal else { return Ok(()) };
+    job.attack
+        .aims()
+        .map_err(|why| format!("attack \"{}\" cannot be aimed at a class: {why}", job.attack.description().name))?;
+    let targets = match target {
+        Target::Classes(targets) => targets,
+        Target::Rank(rank) if *rank == 0 || *rank as usize >= classes => {
+            return Err(format!(
+                "there is no class of rank {rank} beside the label: expected 1 to {}, the model has {classes} classes",
+                classes.saturating_sub(1)
+            ));
+        }
+        Target::LeastLikely | Target::Random | Target::Rank(_) => return Ok(()),
+    };
+    if targets.len() != job.labels.len() {
+        return Err(format!("there are {} targets for {} samples; give one for each", targets.len(), job.labels.len()));
+    }
+    for (i, (target, label)) in targets.iter().zip(job.labels).enumerate() {
+        if target.index() >= classes {
+            return Err(format!(
+                "target {target} of sample {i} is out of range: the model has {classes} classes, counted from 0"
+            ));
+        }
+        if target == label {
+            return Err(format!(
+                "the target of sample {i} is its label, {label}: choose another one, or leave the sample out"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn ids(job: &Job<'_>) -> Result<(), String> {

@@ -8,7 +8,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use assay_attack::{
-    Attack, Attacked, Bounds, Budget, Cancel, Job, Norm, Outcome, Pgd, SampleId, Start, StepSize, Suite, Threat, run,
+    Attack, Attacked, Bounds, Budget, Cancel, Goal, Job, Norm, Outcome, Pgd, SampleId, Start, StepSize, Suite, Threat,
+    run,
 };
 use assay_graph::{Canonical, Normalization, preprocess};
 use assay_reference::{Material, material, skip};
@@ -33,6 +34,7 @@ impl Data {
             classifier,
             attack,
             threat: &threat,
+            goal: &Goal::Untargeted,
             images: self.images.view(),
             labels: &self.labels,
             ids: &ids,

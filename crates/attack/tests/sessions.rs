@@ -5,7 +5,9 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use assay_attack::{Attacked, Bounds, Budget, Cancel, Job, Norm, Outcome, Pgd, SampleId, SampleOutcome, Threat, run};
+use assay_attack::{
+    Attacked, Bounds, Budget, Cancel, Goal, Job, Norm, Outcome, Pgd, SampleId, SampleOutcome, Threat, run,
+};
 use assay_reference::skip;
 use assay_runtime::{Class, ClassifierOptions, EngineOptions, Library, OnnxClassifier, OnnxRuntime};
 use flate2::read::GzDecoder;
@@ -32,6 +34,7 @@ fn attacked(model: &OnnxClassifier, pgd: &Pgd, threat: &Threat, n: usize, batch:
         classifier: model,
         attack: pgd,
         threat,
+        goal: &Goal::Untargeted,
         images: images.view(),
         labels: &labels,
         ids: &ids,

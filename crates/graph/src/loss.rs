@@ -49,6 +49,16 @@ impl Loss {
         }
     }
 
+    /// The loss of its kind that needs no target: it compares the label with whichever other class has the largest logit.
+    #[must_use]
+    pub fn of_label(self) -> Self {
+        match self {
+            Self::MarginTargeted => Self::Margin,
+            Self::DlrTargeted => Self::Dlr,
+            other => other,
+        }
+    }
+
     /// Whether it needs a target class for each sample.
     #[must_use]
     pub fn needs_target(self) -> bool {

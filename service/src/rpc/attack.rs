@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
-use assay_attack::{Attack, AttackError, Attacked, Budget, Cancel, Job, Outcome, SampleId, SampleOutcome, Threat};
+use assay_attack::{
+    Attack, AttackError, Attacked, Budget, Cancel, Goal, Job, Outcome, SampleId, SampleOutcome, Threat,
+};
 use assay_proto::v1::{self, AttackProgress, AttackRequest, AttackResponse, AttackResult, attack_response::Event};
 use assay_runtime::{Class, Classifier};
 use ndarray::Array2;
@@ -11,7 +13,7 @@ use tonic::Request;
 use super::{
     metered::Metered,
     model::gradients,
-    request::{attack as parse_attack, check_steps, expected, labels, no_gradient, threat},
+    request::{attack as parse_attack, check_steps, expected, goal, labels, no_gradient, threat},
 };
 use crate::{
     call::Call,
@@ -36,6 +38,7 @@ pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Ev
         labels: labels("labels", &request.labels, n, hosted.spec().classes)?,
         ids: sample_ids(&request.sample_ids, n)?,
         threat: threat("threat", request.threat.as_ref(), &hosted)?,
+        goal: goal("target", request.target.as_ref(), n, hosted.spec().classes)?,
         seed: request.seed,
         batch: core.job_batch(),
         return_adversarial: request.return_adversarial,
@@ -55,6 +58,7 @@ struct Work {
     version: String,
     attack: Box<dyn Attack>,
     threat: Threat,
+    goal: Goal,
     images: Array2<f32>,
     labels: Vec<Class>,
     ids: Vec<SampleId>,
@@ -74,6 +78,7 @@ impl Work {
             classifier: &self.classifier,
             attack: self.attack.as_ref(),
             threat: &self.threat,
+            goal: &self.goal,
             images: self.images.view(),
             labels: &self.labels,
             ids: &self.ids,
@@ -161,6 +166,7 @@ fn wire_outcome(outcome: &SampleOutcome) -> v1::SampleOutcome {
         }
         .into(),
         label: outcome.label.0,
+        target: outcome.target.map(|class| class.0),
         clean_prediction,
         adversarial_prediction: outcome.adversarial_prediction.map_or(clean_prediction, |class| class.0),
         distance_linf: outcome.distance.linf,

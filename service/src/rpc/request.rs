@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use assay_attack::{Attack, Bounds, Eps, Norm, ParamError, Threat};
-use assay_proto::v1;
+use assay_attack::{Attack, Bounds, Eps, Goal, Norm, ParamError, Target, Threat};
+use assay_proto::v1::{self, TargetChoice};
 use assay_runtime::{Class, ClassifierSpec};
 
 use crate::{config::Limits, repository::Hosted, status::CallError, tensor::Expected};
@@ -44,7 +44,10 @@ pub(super) fn bounds(hosted: &Hosted) -> Result<Bounds, CallError> {
 /// One label for each of `n` samples, each a class of the model.
 pub(super) fn labels(field: &str, labels: &[u32], n: usize, classes: usize) -> Result<Vec<Class>, CallError> {
     if labels.len() != n {
-        return Err(CallError::field(field, format!("expected {n} labels, one for each sample, got {}", labels.len())));
+        return Err(CallError::field(
+            field,
+            format!("expected {n} classes, one for each sample, got {}", labels.len()),
+        ));
     }
     let labels: Vec<Class> = labels.iter().copied().map(Class).collect();
     match labels.iter().position(|label| label.index() >= classes) {
@@ -82,6 +85,34 @@ pub(super) fn norm_and_eps(field: &str, threat: Option<&v1::Threat>) -> Result<(
 pub(super) fn threat(field: &str, threat: Option<&v1::Threat>, hosted: &Hosted) -> Result<Threat, CallError> {
     let (norm, eps) = norm_and_eps(field, threat)?;
     Ok(Threat { norm, eps, bounds: bounds(hosted)? })
+}
+
+/// What counts as success: the target in `field`, if there is one.
+pub(super) fn goal(field: &str, target: Option<&v1::Target>, n: usize, classes: usize) -> Result<Goal, CallError> {
+    let Some(target) = target else { return Ok(Goal::Untargeted) };
+    let choice = target.choice();
+    for (part, given, read_with) in
+        [("classes", !target.classes.is_empty(), TargetChoice::Classes), ("rank", target.rank != 0, TargetChoice::Rank)]
+    {
+        if given && choice != read_with {
+            let text =
+                format!("is read with {} only, got {}; leave it out", read_with.as_str_name(), choice.as_str_name());
+            return Err(CallError::field(format!("{field}.{part}"), text));
+        }
+    }
+    Ok(Goal::Targeted(match choice {
+        TargetChoice::Classes => Target::Classes(labels(&format!("{field}.classes"), &target.classes, n, classes)?),
+        TargetChoice::LeastLikely => Target::LeastLikely,
+        TargetChoice::Random => Target::Random,
+        TargetChoice::Rank => Target::Rank(target.rank),
+        TargetChoice::Unspecified => {
+            let known = "TARGET_CHOICE_CLASSES, TARGET_CHOICE_LEAST_LIKELY, TARGET_CHOICE_RANDOM or TARGET_CHOICE_RANK";
+            return Err(CallError::field(
+                format!("{field}.choice"),
+                format!("expected {known}, got {}", target.choice),
+            ));
+        }
+    }))
 }
 
 /// The attack in `field`.

@@ -1,7 +1,9 @@
 //! Attack streams progress and ends with one result.
 
-use crate::harness::{Running, attack_request, floats, images};
-use assay_proto::v1::{AttackProgress, AttackRequest, AttackResult, Outcome, attack_response::Event};
+use crate::harness::{Running, attack_request, floats, images, linf};
+use assay_proto::v1::{
+    AttackProgress, AttackRequest, AttackResult, Outcome, Target, TargetChoice, attack_response::Event,
+};
 
 async fn run(server: &Running, request: AttackRequest) -> (Vec<AttackProgress>, AttackResult) {
     let mut events = server.client().await.attack(request).await.unwrap().into_inner();
@@ -58,6 +60,31 @@ async fn adversarial_samples_stay_within_the_threat_and_change_the_class() {
         }
     }
     assert!(broken > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_is_reached_or_the_sample_is_robust() {
+    let server = Running::start().await;
+    let target = |choice: TargetChoice, classes: Vec<u32>, rank| Some(Target { choice: choice.into(), classes, rank });
+    let (_, labels) = images(32);
+    let next: Vec<u32> = labels.iter().map(|label| (label + 1) % 10).collect();
+    let request = attack_request(32, &[("steps", "20")]);
+    let aim = |target| AttackRequest { threat: Some(linf("0.2")), target, ..request.clone() };
+    let given = run(&server, aim(target(TargetChoice::Classes, next.clone(), 0))).await.1;
+    let mut broken = 0;
+    for (outcome, next) in given.outcomes.iter().zip(next) {
+        assert_eq!(outcome.target, Some(next));
+        if outcome.outcome() == Outcome::Broken {
+            assert_eq!(outcome.adversarial_prediction, next);
+            broken += 1;
+        }
+    }
+    assert!(broken > 0);
+    let last = run(&server, aim(target(TargetChoice::Rank, vec![], 9))).await.1;
+    let least = run(&server, aim(target(TargetChoice::LeastLikely, vec![], 0))).await.1;
+    assert_eq!(last.outcomes, least.outcomes);
+    let untargeted = run(&server, aim(None)).await.1;
+    assert!(untargeted.outcomes.iter().all(|outcome| outcome.target.is_none()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -150,7 +150,7 @@ async fn bad_requests_are_refused_with_the_field() {
     let cases: [(&str, Option<Objective>, &str, &[&str]); 9] = [
         ("no objective", None, "objective", &["missing", "loss", "cotangent"]),
         ("no loss", at(Loss::Unspecified, vec![1, 2], vec![]), "loss.loss", &["LOSS_MARGIN", "got 0"]),
-        ("labels missing", at(Loss::Margin, vec![], vec![]), "loss.labels", &["expected 2 labels", "got 0"]),
+        ("labels missing", at(Loss::Margin, vec![], vec![]), "loss.labels", &["expected 2 classes", "got 0"]),
         ("label", at(Loss::Margin, vec![1, 10], vec![]), "loss.labels[1]", &["0 to 9", "got 10"]),
         ("targets missing", at(Loss::DlrTargeted, vec![1, 2], vec![]), "loss.targets", &["expected 2"]),
         ("targets", at(Loss::Dlr, vec![1, 2], vec![3, 4]), "loss.targets", &["dlr takes none", "got 2"]),

@@ -1,7 +1,9 @@
 //! Bad requests are refused with the field, what was expected, and what to do.
 
 use crate::harness::{MODEL, Running, attack_request, fp32, linf, pgd, predict_request, violated};
-use assay_proto::v1::{AttackRequest, DataType, GetModelRequest, Norm, PredictRequest, Tensor, Threat};
+use assay_proto::v1::{
+    AttackRequest, DataType, GetModelRequest, Norm, PredictRequest, Target, TargetChoice, Tensor, Threat,
+};
 use tonic::{Code, Status};
 
 /// What a refusal must be.
@@ -103,12 +105,15 @@ async fn attack_refuses() {
         change(&mut request);
         request
     }
+    fn target(choice: TargetChoice, classes: &[u32], rank: u32) -> Target {
+        Target { choice: choice.into(), classes: classes.to_vec(), rank }
+    }
     fn spec(parameters: &[(&str, &str)]) -> AttackRequest {
         with(|r| r.attack = Some(pgd(parameters)))
     }
     let cases = [
-        ("labels missing", with(|r| r.labels.clear()), invalid("labels", &["expected 3 labels", "got 0"])),
-        ("too many labels", with(|r| r.labels.push(0)), invalid("labels", &["expected 3 labels", "got 4"])),
+        ("labels missing", with(|r| r.labels.clear()), invalid("labels", &["expected 3 classes", "got 0"])),
+        ("too many labels", with(|r| r.labels.push(0)), invalid("labels", &["expected 3 classes", "got 4"])),
         ("label out of range", with(|r| r.labels[1] = 10), invalid("labels[1]", &["0 to 9", "got 10"])),
         ("no threat", with(|r| r.threat = None), invalid("threat", &["missing"])),
         (
@@ -134,6 +139,31 @@ async fn attack_refuses() {
             "too many steps",
             spec(&[("steps", "10000"), ("restarts", "100")]),
             exhausted(&["limit of 100000", "fewer steps", "limits.max_steps"]),
+        ),
+        (
+            "no choice of a target",
+            with(|r| r.target = Some(Target::default())),
+            invalid("target.choice", &["TARGET_CHOICE_LEAST_LIKELY", "got 0"]),
+        ),
+        (
+            "too few targets",
+            with(|r| r.target = Some(target(TargetChoice::Classes, &[1, 2], 0))),
+            invalid("target.classes", &["expected 3 classes", "got 2"]),
+        ),
+        (
+            "target out of range",
+            with(|r| r.target = Some(target(TargetChoice::Classes, &[1, 2, 10], 0))),
+            invalid("target.classes[2]", &["0 to 9", "got 10"]),
+        ),
+        (
+            "classes that are not read",
+            with(|r| r.target = Some(target(TargetChoice::Random, &[1, 2, 3], 0))),
+            invalid("target.classes", &["TARGET_CHOICE_CLASSES only", "got TARGET_CHOICE_RANDOM"]),
+        ),
+        (
+            "rank that is not read",
+            with(|r| r.target = Some(target(TargetChoice::LeastLikely, &[], 2))),
+            invalid("target.rank", &["leave it out"]),
         ),
         ("sample ids", with(|r| r.sample_ids = vec![1, 2]), invalid("sample_ids", &["expected none, or 3", "got 2"])),
     ];

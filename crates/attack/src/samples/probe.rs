@@ -33,7 +33,7 @@ pub struct Reading<'a> {
     pub point: &'a [f32],
     /// The point that was evaluated.
     pub probe: &'a [f32],
-    /// By how much the label's logit exceeds the largest other one, negative iff the point is misclassified.
+    /// As that of [`Answer`](crate::Answer); negative iff the point is adversarial.
     pub margin: f32,
 }
 

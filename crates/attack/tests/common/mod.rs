@@ -5,7 +5,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
-use assay_attack::{Attack, Attacked, Bounds, Budget, Cancel, Job, Norm, Outcome, SampleId, SampleRng, Threat, run};
+use assay_attack::{
+    Attack, Attacked, Bounds, Budget, Cancel, Goal, Job, Norm, Outcome, SampleId, SampleRng, Threat, run,
+};
 use assay_graph::Loss;
 use assay_runtime::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, RunError};
 use ndarray::{Array2, ArrayView1, ArrayView2};
@@ -244,6 +246,7 @@ impl Samples {
             classifier,
             attack,
             threat,
+            goal: &Goal::Untargeted,
             images: self.images.view(),
             labels: &self.labels,
             ids: &self.ids,
@@ -298,60 +301,73 @@ fn deviates(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
     Array2::from_shape_vec((rows, columns), values).unwrap()
 }
 
-/// The largest margin `z_k - z_y` of any other class that a linear net can be given in the threat: negative iff robust.
+/// The offset inside the threat along which `v` rises most.
 ///
 /// Maximum norm: every element for itself goes to one end. Euclidean norm: by the Karush-Kuhn-Tucker conditions the offset is
-/// `clip(t v)` to the box for the difference `v` of the weights, with the largest `t` whose length is at most eps. Sum of absolute changes:
+/// `clip(t v)` to the box, with the largest `t` whose length is at most eps. Sum of absolute changes:
 /// elements go to the end of their room, those with the largest `|v|` first, until eps is spent. Number of elements: the most that so many
 /// elements achieve at the end of their room.
-pub fn exact_margin(net: &Net, threat: &Threat, x: ArrayView1<'_, f32>, label: Class) -> f64 {
+pub fn furthest(threat: &Threat, x: &[f64], v: &[f64]) -> Vec<f64> {
     let eps = threat.eps.limit();
     let (low, high) = (f64::from(threat.bounds.low()), f64::from(threat.bounds.high()));
+    let offsets = |t: f64| -> Vec<f64> { v.iter().zip(x).map(|(v, x)| (t * v).clamp(low - x, high - x)).collect() };
+    let ends: Vec<f64> = v.iter().zip(x).map(|(v, x)| if *v > 0.0 { high - x } else { low - x }).collect();
+    match threat.norm {
+        Norm::Linf => v.iter().zip(x).map(|(v, x)| (eps * v.signum()).clamp(low - x, high - x)).collect(),
+        Norm::L2 => {
+            let length = |t: f64| offsets(t).iter().map(|d| d * d).sum::<f64>().sqrt();
+            let (mut inside, mut outside) = (0.0, 1e6);
+            for _ in 0..200 {
+                let middle = 0.5 * (inside + outside);
+                if length(middle) <= eps { inside = middle } else { outside = middle }
+            }
+            offsets(inside)
+        }
+        Norm::L1 => {
+            let mut left = eps;
+            in_turn(
+                &ends,
+                |i| v[i].abs(),
+                |end| {
+                    let length = end.abs().min(left);
+                    left -= length;
+                    length.copysign(end)
+                },
+            )
+        }
+        Norm::L0 => {
+            let mut left = eps.floor();
+            in_turn(
+                &ends,
+                |i| (v[i] * ends[i]).abs(),
+                |end| {
+                    left -= 1.0;
+                    if left >= 0.0 { end } else { 0.0 }
+                },
+            )
+        }
+    }
+}
+
+/// Of a linear net, `z_k - z_j` at `x`, and its gradient.
+fn difference(net: &Net, x: &[f64], k: usize, j: usize) -> (f64, Vec<f64>) {
+    let z = affine(&net.weights, &net.bias, x);
+    let v = (0..x.len()).map(|i| net.weights[[k, i]] - net.weights[[j, i]]).collect();
+    (z[k] - z[j], v)
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The largest margin `z_k - z_y` of any other class that a linear net can be given in the threat: negative iff robust.
+pub fn exact_margin(net: &Net, threat: &Threat, x: ArrayView1<'_, f32>, label: Class) -> f64 {
     let x: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
-    let z = affine(&net.weights, &net.bias, &x);
-    let rivals = (0..z.len()).filter(|k| *k != label.index());
+    let rivals = (0..net.weights.nrows()).filter(|k| *k != label.index());
     rivals
         .map(|k| {
-            let v: Vec<f64> = (0..x.len()).map(|i| net.weights[[k, i]] - net.weights[[label.index(), i]]).collect();
-            let offsets =
-                |t: f64| -> Vec<f64> { v.iter().zip(&x).map(|(v, x)| (t * v).clamp(low - x, high - x)).collect() };
-            let ends: Vec<f64> = v.iter().zip(&x).map(|(v, x)| if *v > 0.0 { high - x } else { low - x }).collect();
-            let best = match threat.norm {
-                Norm::Linf => v.iter().zip(&x).map(|(v, x)| (eps * v.signum()).clamp(low - x, high - x)).collect(),
-                Norm::L2 => {
-                    let length = |t: f64| offsets(t).iter().map(|d| d * d).sum::<f64>().sqrt();
-                    let (mut inside, mut outside) = (0.0, 1e6);
-                    for _ in 0..200 {
-                        let middle = 0.5 * (inside + outside);
-                        if length(middle) <= eps { inside = middle } else { outside = middle }
-                    }
-                    offsets(inside)
-                }
-                Norm::L1 => {
-                    let mut left = eps;
-                    in_turn(
-                        &ends,
-                        |i| v[i].abs(),
-                        |end| {
-                            let length = end.abs().min(left);
-                            left -= length;
-                            length.copysign(end)
-                        },
-                    )
-                }
-                Norm::L0 => {
-                    let mut left = eps.floor();
-                    in_turn(
-                        &ends,
-                        |i| (v[i] * ends[i]).abs(),
-                        |end| {
-                            left -= 1.0;
-                            if left >= 0.0 { end } else { 0.0 }
-                        },
-                    )
-                }
-            };
-            z[k] - z[label.index()] + v.iter().zip(&best).map(|(v, d)| v * d).sum::<f64>()
+            let (gap, v) = difference(net, &x, k, label.index());
+            gap + dot(&v, &furthest(threat, &x, &v))
         })
         .fold(f64::NEG_INFINITY, f64::max)
 }
@@ -363,6 +379,46 @@ fn in_turn(ends: &[f64], gain: impl Fn(usize) -> f64, mut go: impl FnMut(f64) ->
     let mut gone = vec![0.0; ends.len()];
     order.into_iter().for_each(|i| gone[i] = go(ends[i]));
     gone
+}
+
+/// Whether a linear net can be made to predict `target` in the threat, a convex one; nothing where that is too close to tell.
+///
+/// That is a game: who chooses the point wants all `z_t - z_j` above zero, who weighs the other classes the weighed mean below. The best
+/// answer to any weights proves that it is not possible, if that does not suffice; the mean of such answers is a point of the threat, and
+/// proves that it is possible, if it does. The weights follow the means of what was answered (Freund and Schapire, 1999).
+pub fn reachable(net: &Net, threat: &Threat, x: ArrayView1<'_, f32>, target: Class) -> Option<bool> {
+    let x: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
+    let others = (0..net.weights.nrows()).filter(|k| *k != target.index());
+    let others: Vec<_> = others.map(|j| difference(net, &x, target.index(), j)).collect();
+    let scale = others.iter().map(|(_, v)| dot(v, &furthest(threat, &x, v))).fold(1e-12, f64::max);
+    let mut gains = vec![0.0; others.len()];
+    let mut mean = vec![0.0; x.len()];
+    for round in 1..=4000 {
+        // Later rounds count more.
+        let share = 2.0 / (f64::from(round) + 1.0);
+        let least = gains.iter().fold(f64::INFINITY, |a: f64, b| a.min(*b));
+        let rate = 2.0 * f64::from(round).sqrt() / scale;
+        let weights: Vec<f64> = gains.iter().map(|gain| (-rate * (gain - least)).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        let mut v = vec![0.0; x.len()];
+        let mut gap = 0.0;
+        for (weight, (z, w)) in weights.iter().zip(&others) {
+            gap += weight / sum * z;
+            v.iter_mut().zip(w).for_each(|(v, w)| *v += weight / sum * w);
+        }
+        let answer = furthest(threat, &x, &v);
+        if gap + dot(&v, &answer) < 0.0 {
+            return Some(false);
+        }
+        mean.iter_mut().zip(&answer).for_each(|(m, a)| *m += share * (a - *m));
+        if others.iter().all(|(z, w)| z + dot(w, &mean) > 0.0) {
+            return Some(true);
+        }
+        for (gain, (z, w)) in gains.iter_mut().zip(&others) {
+            *gain += share * (z + dot(w, &answer) - *gain);
+        }
+    }
+    None
 }
 
 /// Nets and images whose numbers are a formula, on which the original AutoAttack was run.

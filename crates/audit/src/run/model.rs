@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use assay_attack::{Attack, Budget, Cancel, Job, Outcome, SampleId, SampleOutcome, Threat};
+use assay_attack::{Attack, Budget, Cancel, Goal, Job, Outcome, SampleId, SampleOutcome, Threat};
 use assay_runtime::{Class, Gradients};
 use ndarray::{Array2, ArrayView1, Axis, CowArray, Ix2};
 
@@ -175,6 +175,7 @@ impl<'a> Model<'a> {
             classifier: self.subject.classifier,
             attack: stage.attack,
             threat: stage.spec,
+            goal: &Goal::Untargeted,
             images: images.view(),
             labels: &labels,
             ids: &ids,
