@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
-use crate::spec::{AttackArg, ThreatArg};
+use crate::spec::{AttackArg, TargetArg, ThreatArg};
 
 const EXIT_CODES: &str =
     "Exit codes: 0 done, 1 a gate of the audit failed, 2 usage error, 3 could not reach or evaluate.";
@@ -165,6 +165,11 @@ pub(crate) struct Attack {
     /// Attack and parameters, for example pgd:steps=40,restarts=2 (see `assay attacks`)
     #[arg(long, value_name = "NAME[:KEY=VALUE,...]", default_value = "pgd")]
     pub(crate) attack: AttackArg,
+
+    /// The class that each prediction is to become, and no other: a number, least-likely, random, or rank:N for the N-th most
+    /// likely one that is not the label. Samples that are labelled with it are left out
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) target: Option<TargetArg>,
 
     /// Seed of all randomness
     #[arg(long, default_value_t = 0)]

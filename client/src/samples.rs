@@ -66,6 +66,18 @@ impl Samples {
         self.names.get(i).cloned().unwrap_or_else(|| i.to_string())
     }
 
+    /// The samples in these rows only.
+    pub(crate) fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            name: self.name.clone(),
+            names: rows.iter().filter_map(|&i| self.names.get(i).cloned()).collect(),
+            values: self.values.select(Axis(0), rows),
+            shape: self.shape.clone(),
+            labels: rows.iter().filter_map(|&i| self.labels.get(i).copied()).collect(),
+            digest: self.digest.clone(),
+        }
+    }
+
     /// The ranges of samples of one request each, which takes at most `most`.
     pub(crate) fn chunks(&self, most: u64) -> impl Iterator<Item = Range<usize>> + use<> {
         let (len, size) = (self.len(), usize::try_from(most).unwrap_or(usize::MAX).max(1));
@@ -164,6 +176,13 @@ mod tests {
         assert_eq!(tensor.datatype(), DataType::Fp32);
         let expected: Vec<u8> = [-0.5f32, -1.0 + 2.0 * 0.501].iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(tensor.data, expected);
+    }
+
+    #[test]
+    fn selected_rows_keep_their_labels() {
+        let all = Samples { labels: vec![5, 6, 7], ..samples(vec![0.0, 0.1, 0.2, 0.3, 0.4, 0.5]) };
+        let few = all.select(&[2, 0]);
+        assert_eq!((few.len(), few.values.row(0).to_vec(), few.labels), (2, vec![0.4, 0.5], vec![7, 5]));
     }
 
     #[test]

@@ -41,6 +41,48 @@ impl FromStr for ThreatArg {
     }
 }
 
+/// `CLASS`, `least-likely`, `random` or `rank:N`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TargetArg {
+    Class(u32),
+    LeastLikely,
+    Random,
+    Rank(u32),
+}
+
+impl TargetArg {
+    /// For `n` samples.
+    pub(crate) fn message(self, n: usize) -> v1::Target {
+        let (choice, classes, rank) = match self {
+            Self::Class(class) => (v1::TargetChoice::Classes, vec![class; n], 0),
+            Self::LeastLikely => (v1::TargetChoice::LeastLikely, Vec::new(), 0),
+            Self::Random => (v1::TargetChoice::Random, Vec::new(), 0),
+            Self::Rank(rank) => (v1::TargetChoice::Rank, Vec::new(), rank),
+        };
+        v1::Target { choice: choice.into(), classes, rank }
+    }
+
+    /// The class, if it is the same for all samples.
+    pub(crate) fn class(self) -> Option<u32> {
+        if let Self::Class(class) = self { Some(class) } else { None }
+    }
+}
+
+impl FromStr for TargetArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.parse().ok();
+        let target = match (text, text.split_once(':')) {
+            ("least-likely", _) => Some(Self::LeastLikely),
+            ("random", _) => Some(Self::Random),
+            (_, Some(("rank", rank))) => number(rank).filter(|rank| *rank > 0).map(Self::Rank),
+            _ => number(text).map(Self::Class),
+        };
+        target.ok_or_else(|| "expected a class, such as 3, or least-likely, random, or rank:N with N from 1".to_owned())
+    }
+}
+
 /// `NAME` or `NAME:KEY=VALUE,...`. Names and ranges are the server's to check: it knows its attacks.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AttackArg {
@@ -94,6 +136,23 @@ mod tests {
     fn bad_threats_say_what_is_expected() {
         for text in ["Linf", "L7:0.1", "Linf:", "Linf:-1", "Linf:1/0", "L2:x"] {
             assert!(text.parse::<ThreatArg>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_class_or_a_rule() {
+        for (text, choice, classes, rank) in [
+            ("3", v1::TargetChoice::Classes, vec![3, 3], 0),
+            ("least-likely", v1::TargetChoice::LeastLikely, vec![], 0),
+            ("random", v1::TargetChoice::Random, vec![], 0),
+            ("rank:2", v1::TargetChoice::Rank, vec![], 2),
+        ] {
+            let target: TargetArg = text.parse().unwrap();
+            assert_eq!(target.message(2), v1::Target { choice: choice.into(), classes, rank });
+            assert_eq!(target.class(), (text == "3").then_some(3));
+        }
+        for text in ["", "-1", "3.5", "likely", "rank", "rank:", "rank:0", "rank:x", "random:1"] {
+            assert!(text.parse::<TargetArg>().is_err(), "{text}");
         }
     }
 

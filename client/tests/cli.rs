@@ -213,6 +213,42 @@ fn attacks_and_saves_what_it_found() {
 }
 
 #[test]
+fn an_attack_is_aimed_at_a_class_and_leaves_out_its_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("adversarial.npy");
+    let attack = [
+        &["attack", "fashion-dense"],
+        &DATA[..],
+        &["--samples", "40", "--threat", "Linf:0.1", "--attack", "pgd:steps=20", "--seed", "1"],
+    ]
+    .concat();
+    let answer = json(&embedded(&[&attack[..], &["--target", "0", "--save", file.to_str().unwrap()]].concat()));
+    let outcomes = answer["outcomes"].as_array().unwrap();
+    let left_out = answer["left_out"].as_u64().unwrap();
+    assert_eq!((left_out > 0, left_out + outcomes.len() as u64), (true, 40));
+    let mut broken = 0;
+    for outcome in outcomes {
+        assert!(outcome["label"] != 0 && outcome["target"] == 0, "{outcome}");
+        if outcome["outcome"] == "broken" {
+            assert_eq!(outcome["adversarial_prediction"], 0);
+            broken += 1;
+        }
+    }
+    assert!(broken > 5, "{answer}");
+    let kept: Vec<_> = outcomes.iter().map(|outcome| outcome["sample"].as_u64().unwrap()).collect();
+    let saved: ndarray::ArrayD<f32> = ndarray_npy::read_npy(&file).unwrap();
+    assert_eq!(saved.shape(), [40, 1, 28, 28]);
+    assert!(kept.is_sorted() && kept.last() == Some(&39), "samples keep their numbers: {kept:?}");
+
+    let all = json(&embedded(&[&attack[..], &["--target", "least-likely"]].concat()));
+    assert_eq!((all["left_out"].as_u64(), all["samples"].as_u64()), (Some(0), Some(40)));
+    let table = succeeds(&embedded(&[&attack[..], &["--target", "0"]].concat()));
+    assert!(table.contains("samples are labelled with the target and left out"), "{table}");
+    fails(2, "expected a class", &embedded(&[&attack[..], &["--target", "shirt"]].concat()));
+    fails(2, "10 classes", &embedded(&[&attack[..], &["--target", "rank:10"]].concat()));
+}
+
+#[test]
 fn an_audit_writes_its_reports_and_its_exit_code_is_the_verdict() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use assay_proto::v1::attack_response::Event;
 use assay_proto::v1::{AttackRequest, AttackResult, Cost, InputSpec, Outcome, SampleOutcome};
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{ArrayD, Axis, IxDyn};
 use serde_json::json;
 
 use super::Session;
@@ -15,12 +15,14 @@ use crate::error::ClientError;
 use crate::output::{Verdict, must_be_writable, print, print_json, rate, table};
 use crate::progress::Progress;
 use crate::samples::Samples;
-use crate::spec;
+use crate::spec::{self, TargetArg};
 
 /// Everything the server said about the data set, over all requests.
 #[derive(Default)]
 struct Attacked {
     outcomes: Vec<SampleOutcome>,
+    /// Samples that were not sent, because they are labelled with the target.
+    left_out: usize,
     adversarial: Vec<f32>,
     cost: Cost,
     seconds: f64,
@@ -37,9 +39,18 @@ pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdi
     let (info, input) = session.model(&model).await?;
     let mut samples = Samples::open(path, command.data.samples)?;
     samples.fit(&info.name, &input)?;
+    let all = samples;
+    // A sample cannot be turned into what it is. The others keep their numbers: those key the randomness.
+    let class = command.target.and_then(TargetArg::class);
+    let kept: Vec<usize> = (0..all.len()).filter(|&i| class.is_none() || class != all.labels.get(i).copied()).collect();
+    let selected = (kept.len() < all.len()).then(|| all.select(&kept));
+    let samples = selected.as_ref().unwrap_or(&all);
+    if kept.is_empty() {
+        return Err(ClientError::Usage(format!("{}: every sample is labelled with the target", all.name)));
+    }
 
     let mut progress = Progress::new();
-    let mut attacked = Attacked::default();
+    let mut attacked = Attacked { left_out: all.len() - kept.len(), ..Attacked::default() };
     for range in samples.chunks(input.max_batch) {
         let request = AttackRequest {
             model: model.model.clone(),
@@ -49,17 +60,18 @@ pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdi
             threat: Some(command.threat.message()),
             attack: Some(command.attack.message()),
             seed: command.seed,
-            sample_ids: range.clone().map(|id| id as u64).collect(),
+            sample_ids: kept[range.clone()].iter().map(|&id| id as u64).collect(),
             return_adversarial: command.save.is_some(),
+            target: command.target.map(|target| target.message(range.len())),
         };
         let stage = format!("{} {}", command.attack.name(), info.name);
-        let result = one_request(session, request, &range, &samples, &stage, &mut progress, &attacked).await?;
+        let result = one_request(session, request, &range, samples, &stage, &mut progress, &attacked).await?;
         attacked.add(result)?;
     }
     progress.finish();
 
     if let Some(file) = &command.save {
-        save(file, &attacked, &samples, &input)?;
+        save(file, &attacked, &all, &kept, &input)?;
     }
     match session.output {
         Output::Json => print_json(&attacked.as_json(&info.name, &info.version))?,
@@ -141,6 +153,9 @@ impl Attacked {
             rows.add_row([name.to_owned(), rate(self.count(outcome), of)]);
         }
         print(&rows)?;
+        if self.left_out > 0 {
+            print(&format!("{} samples are labelled with the target and left out", self.left_out))?;
+        }
         let broken: Vec<&SampleOutcome> = self.outcomes.iter().filter(|o| o.outcome() == Outcome::Broken).collect();
         let mut makers = BTreeMap::new();
         for outcome in &broken {
@@ -168,6 +183,7 @@ impl Attacked {
             "model": model,
             "version": version,
             "samples": self.outcomes.len(),
+            "left_out": self.left_out,
             "misclassified": self.count(Outcome::Misclassified),
             "broken": self.count(Outcome::Broken),
             "robust": self.count(Outcome::Robust),
@@ -180,6 +196,7 @@ impl Attacked {
                 "sample": o.sample_id,
                 "outcome": o.outcome().as_str_name().trim_start_matches("OUTCOME_").to_lowercase(),
                 "label": o.label,
+                "target": o.target,
                 "clean_prediction": o.clean_prediction,
                 "adversarial_prediction": o.adversarial_prediction,
                 "broken_by": (!o.broken_by.is_empty()).then_some(&o.broken_by),
@@ -205,11 +222,20 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
-fn save(file: &Path, attacked: &Attacked, samples: &Samples, input: &InputSpec) -> Result<(), ClientError> {
-    let mut shape = vec![samples.len()];
-    shape.extend(input.shape.iter().map(|&size| usize::try_from(size).unwrap_or(usize::MAX)));
-    let array = ArrayD::from_shape_vec(IxDyn(&shape), attacked.adversarial.clone())
+/// Writes a row for each sample of the data set: the clean one where it was left out.
+fn save(file: &Path, attacked: &Attacked, all: &Samples, kept: &[usize], input: &InputSpec) -> Result<(), ClientError> {
+    let sample_shape = input.shape.iter().map(|&size| usize::try_from(size).unwrap_or(usize::MAX));
+    let shape = |n: usize| IxDyn(&std::iter::once(n).chain(sample_shape.clone()).collect::<Vec<_>>());
+    let adversarial = ArrayD::from_shape_vec(shape(kept.len()), attacked.adversarial.clone())
         .map_err(|error| ClientError::Protocol(format!("the adversarial batch: {error}")))?;
+    let mut array = all
+        .values
+        .mapv(|value| input.low + (input.high - input.low) * value)
+        .into_shape_with_order(shape(all.len()))
+        .map_err(|error| ClientError::Protocol(format!("the clean batch: {error}")))?;
+    for (row, &i) in adversarial.outer_iter().zip(kept) {
+        array.index_axis_mut(Axis(0), i).assign(&row);
+    }
     ndarray_npy::write_npy(file, &array)
         .map_err(|error| ClientError::Environment(format!("cannot write {}: {error}", file.display())))
 }
