@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use crate::param::Arguments;
 use crate::{
-    Apgd, ApgdTargeted, Attack, Bim, CarliniWagner, Corruption, Ddn, DeepFool, Eps, Fab, Fgsm, Fmn, MiFgsm, Nes, Norm,
-    Param, ParamError, Pgd, Simba, Spsa, Square, Suite,
+    Apgd, ApgdTargeted, Attack, Bim, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Eps, Fab, Fgsm, Fmn, MiFgsm,
+    Negative, Nes, Norm, Occlusion, Param, ParamError, Pgd, Simba, Spatial, Spsa, Square, Suite,
 };
 
 /// What an attack is and what it takes.
@@ -64,6 +64,7 @@ static ENTRIES: &[Entry] = &[
     Apgd::ENTRY,
     ApgdTargeted::ENTRY,
     Bim::ENTRY,
+    Colour::ENTRY,
     Corruption::ENTRY,
     CarliniWagner::ENTRY,
     Ddn::ENTRY,
@@ -72,9 +73,12 @@ static ENTRIES: &[Entry] = &[
     Fgsm::ENTRY,
     Fmn::ENTRY,
     MiFgsm::ENTRY,
+    Negative::ENTRY,
     Nes::ENTRY,
+    Occlusion::ENTRY,
     Pgd::ENTRY,
     Simba::ENTRY,
+    Spatial::ENTRY,
     Spsa::ENTRY,
     Square::ENTRY,
 ];
