@@ -53,7 +53,7 @@ const TARGETED_LOSS: Choice<Loss> = Choice {
     options: &[Loss::DlrTargeted, Loss::MarginTargeted],
     word: Loss::name,
     kind: ParamKind::Choice,
-    doc: "Loss that is maximised; dlr-targeted needs 4 classes.",
+    doc: "Loss that is maximised; for a model with fewer than the 4 classes that dlr-targeted needs, margin-targeted.",
 };
 
 const SOURCE: &str = "Croce, Hein: Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks, ICML 2020";
@@ -111,6 +111,11 @@ impl ApgdTargeted {
             }))
         },
     };
+
+    /// What is maximised for a model with so many classes. The quotient of the DLR loss needs four; its numerator does not.
+    fn loss_for(&self, classes: usize) -> Loss {
+        if classes < self.loss.min_classes() { Loss::MarginTargeted } else { self.loss }
+    }
 }
 
 impl Default for ApgdTargeted {
@@ -171,8 +176,16 @@ impl Attack for ApgdTargeted {
         u64::from(self.targets) * (u64::from(self.steps) + 1)
     }
 
-    fn min_classes(&self) -> usize {
-        self.loss.min_classes()
+    fn substitution(&self, classes: usize) -> Option<String> {
+        let (wanted, used) = (self.loss, self.loss_for(classes));
+        let least = wanted.min_classes();
+        (wanted != used).then(|| {
+            format!(
+                "apgd-t maximises {} for {}, which needs {least} classes: the model has {classes}",
+                used.name(),
+                wanted.name()
+            )
+        })
     }
 
     fn aims(&self) -> Result<(), String> {
@@ -180,10 +193,11 @@ impl Attack for ApgdTargeted {
     }
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
+        let loss = self.loss_for(samples.classes());
         for target in 0..self.targets.min(samples.rivals()) {
             samples.start(target, Start::Random);
             let targets = samples.targets(target);
-            ascend(samples, self.steps, self.loss, Some(&targets))?;
+            ascend(samples, self.steps, loss, Some(&targets))?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::suite::Contents;
-use crate::{Description, Halt, Samples};
+use crate::{Description, Eps, Halt, Norm, Samples};
 
 /// A procedure that looks for adversarial samples.
 ///
@@ -18,6 +18,29 @@ pub trait Attack: Send + Sync + fmt::Debug {
     /// The most evaluations of one sample, forward only or with the gradient.
     fn evaluations(&self) -> u64;
 
+    /// Whether eps must be finite: steps, starts or shapes follow from it.
+    fn needs_eps(&self) -> bool {
+        self.description().needs_eps
+    }
+
+    /// Whether it works in such a threat; if not, why, and what was expected.
+    ///
+    /// # Errors
+    /// It is not defined in the norm, or needs a finite eps.
+    fn check(&self, norm: Norm, eps: &Eps) -> Result<(), String> {
+        let Description { name, norms, .. } = self.description();
+        if !norms.contains(&norm) {
+            let norms: Vec<_> = norms.iter().map(|n| n.name()).collect();
+            return Err(format!("attack \"{name}\" works in {}, not in {norm}", norms.join(" and ")));
+        }
+        if self.needs_eps() && !eps.is_finite() {
+            return Err(format!(
+                "attack \"{name}\" needs a finite eps: expected a radius such as 8/255, got {eps}, which allows any valid input"
+            ));
+        }
+        Ok(())
+    }
+
     /// Fewest classes it is defined for.
     fn min_classes(&self) -> usize {
         2
@@ -29,6 +52,11 @@ pub trait Attack: Send + Sync + fmt::Debug {
     /// It is for untargeted goals only.
     fn aims(&self) -> Result<(), String> {
         Ok(())
+    }
+
+    /// What it does differently from its publication where the model has so few classes, if it does.
+    fn substitution(&self, _classes: usize) -> Option<String> {
+        None
     }
 
     /// Whether it can change samples of this shape; if not, why, and what was expected.

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use assay_runtime::{Class, Classifier};
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
+use crate::inspect;
 use crate::samples::{NOT_FINITE, Points, predicted};
 use crate::validate::validate;
 use crate::{
@@ -35,6 +36,9 @@ pub struct Job<'a> {
     pub batch: NonZeroUsize,
     /// What may be spent.
     pub budget: Budget,
+    /// Whether the model is looked at for what would make the result doubtful, at the cost of some evaluations beside the attack; flags that cost none are
+    /// raised in any case.
+    pub checks: bool,
 }
 
 /// Attacks the samples of `job` that the model classifies correctly.
@@ -48,7 +52,11 @@ pub struct Job<'a> {
 pub fn run(job: &Job<'_>, observer: &mut dyn FnMut(Progress), cancel: &Cancel) -> Result<Attacked, AttackError> {
     validate(job)?;
     let mut samples = Samples::new(job, cancel, observer);
-    let attacked = predict(job, &mut samples).and_then(|()| job.attack.run(&mut samples));
+    let mut flags = Vec::new();
+    let attacked = predict(job, &mut samples).and_then(|clean| {
+        flags = inspect::model(job, &mut samples, &clean)?;
+        job.attack.run(&mut samples)
+    });
     if let Some(reason) = stop(attacked)? {
         samples.stopped = Some(reason);
         for i in samples.active() {
@@ -63,14 +71,23 @@ pub fn run(job: &Job<'_>, observer: &mut dyn FnMut(Progress), cancel: &Cancel) -
         samples.stopped = Some(reason);
     }
     samples.report();
-    Ok(conclude(job, &samples, &verified))
+    let mut attacked = conclude(job, &samples, &verified);
+    flags.extend(inspect::result(job, &samples, &attacked.outcomes));
+    attacked.flags = flags;
+    if job.checks {
+        inspect::unbounded(job, &mut attacked, cancel)?;
+    }
+    attacked.flags.sort_by_key(|flag| flag.kind);
+    Ok(attacked)
 }
 
-/// Clean predictions: the samples that are wrong, or on which the model fails, are not attacked.
-fn predict(job: &Job<'_>, samples: &mut Samples<'_>) -> Result<(), Halt> {
+/// Clean logits, `[n, classes]`: the samples that are wrong, or on which the model fails, are not attacked.
+fn predict(job: &Job<'_>, samples: &mut Samples<'_>) -> Result<Array2<f32>, Halt> {
+    let mut all = Array2::zeros((samples.len(), job.classifier.spec().classes));
     for who in samples.active().chunks(job.batch.get()) {
         let logits = samples.logits(Points::Clean, who)?;
         for (&i, logits) in who.iter().zip(logits.rows()) {
+            all.row_mut(i).assign(&logits);
             let clean = predicted(&logits);
             let rivals = rivals(&logits, job.labels[i]);
             let mut rng = SampleRng::new(job.seed, job.ids[i], "target", 0);
@@ -89,7 +106,7 @@ fn predict(job: &Job<'_>, samples: &mut Samples<'_>) -> Result<(), Halt> {
         }
         samples.report();
     }
-    Ok(())
+    Ok(all)
 }
 
 /// The classes other than the label, those with the largest logits first; of equal ones the lower class.
@@ -142,7 +159,7 @@ fn conclude(job: &Job<'_>, samples: &Samples<'_>, verified: &[Option<Verified>])
         cost += outcome.cost;
         outcomes.push(outcome);
     }
-    Attacked { outcomes, adversarial, cost, stopped: samples.stopped }
+    Attacked { outcomes, adversarial, cost, checks: samples.oracle.checks, flags: Vec::new(), stopped: samples.stopped }
 }
 
 fn conclude_one(job: &Job<'_>, samples: &Samples<'_>, i: usize, verified: Option<Verified>) -> SampleOutcome {

@@ -60,7 +60,8 @@ impl Eps {
         self.limit
     }
 
-    fn infinite() -> Self {
+    /// `inf`.
+    pub(crate) fn infinite() -> Self {
         Self { written: INFINITE.to_owned(), exact: Exact::Infinite, down: f32::INFINITY, limit: f64::INFINITY }
     }
 

@@ -6,6 +6,7 @@
 
 mod adam;
 mod apgd;
+mod ascent;
 mod attack;
 mod bim;
 mod colour;
@@ -25,6 +26,7 @@ mod fmn;
 mod goal;
 mod hsv;
 mod image;
+mod inspect;
 mod l0;
 mod l1;
 mod l2;

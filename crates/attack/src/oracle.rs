@@ -66,11 +66,13 @@ pub(crate) struct Oracle<'a> {
     cancel: &'a Cancel,
     /// By sample of the job.
     spent: Vec<Cost>,
+    /// What was spent on looking at the model.
+    pub(crate) checks: Cost,
 }
 
 impl<'a> Oracle<'a> {
     pub(crate) fn new(classifier: &'a dyn Classifier, budget: Budget, cancel: &'a Cancel, samples: usize) -> Self {
-        Self { classifier, budget, cancel, spent: vec![Cost::default(); samples] }
+        Self { classifier, budget, cancel, spent: vec![Cost::default(); samples], checks: Cost::default() }
     }
 
     pub(crate) fn classes(&self) -> usize {
@@ -87,6 +89,17 @@ impl<'a> Oracle<'a> {
         for &sample in who {
             self.spent[sample].queries += 1;
         }
+        self.call(x)
+    }
+
+    /// Logits of the rows of `x`, evaluations that look at the model.
+    pub(crate) fn look(&mut self, x: &ArrayView2<'_, f32>) -> Result<Array2<f32>, Halt> {
+        self.permit()?;
+        self.checks.queries += x.nrows() as u64;
+        self.call(x)
+    }
+
+    fn call(&self, x: &ArrayView2<'_, f32>) -> Result<Array2<f32>, Halt> {
         let logits = self.classifier.logits(*x)?;
         check("logits", logits.dim(), (x.nrows(), self.classifier.spec().classes))?;
         Ok(logits)

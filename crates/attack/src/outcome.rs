@@ -7,7 +7,7 @@ use assay_runtime::Class;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use crate::Reason;
+use crate::{Flag, Reason};
 
 /// Identity of a sample: keys its random stream, wherever and with whatever others it is attacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -105,6 +105,10 @@ pub struct Attacked {
     pub adversarial: Array2<f32>,
     /// Summed over the samples.
     pub cost: Cost,
+    /// What was spent beside the attack, on looking for flags.
+    pub checks: Cost,
+    /// Signs that the result says less than it seems to, each kind at most once.
+    pub flags: Vec<Flag>,
     /// Why some attack ended early; none: every attack ran to its end.
     pub stopped: Option<Reason>,
 }

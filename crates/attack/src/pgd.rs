@@ -163,6 +163,10 @@ impl Attack for Pgd {
         u64::from(self.restarts) * (u64::from(self.steps) + 1)
     }
 
+    fn needs_eps(&self) -> bool {
+        self.start == Start::Random || !matches!(self.step, StepSize::Fixed(_))
+    }
+
     fn min_classes(&self) -> usize {
         self.loss.min_classes()
     }

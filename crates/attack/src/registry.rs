@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use crate::param::Arguments;
 use crate::{
-    Apgd, ApgdTargeted, Attack, Bim, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Eps, Fab, Fgsm, Fmn, MiFgsm,
+    Apgd, ApgdTargeted, Attack, Bim, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Fab, Fgsm, Fmn, MiFgsm,
     Negative, Nes, Norm, Occlusion, Param, ParamError, Pgd, Simba, Spatial, Spsa, Square, Suite,
 };
 
@@ -21,30 +21,10 @@ pub struct Description {
     pub norms: &'static [Norm],
     /// Whether the model must have a gradient.
     pub needs_gradient: bool,
-    /// Whether eps must be finite: steps, starts or shapes follow from it.
+    /// Whether eps must be finite, with the defaults: steps, starts or shapes follow from it.
     pub needs_eps: bool,
     /// Parameters, all optional.
     pub parameters: Vec<Param>,
-}
-
-impl Description {
-    /// Whether the attack works in such a threat; if not, why, and what was expected.
-    ///
-    /// # Errors
-    /// It is not defined in the norm, or needs a finite eps.
-    pub fn check(&self, norm: Norm, eps: &Eps) -> Result<(), String> {
-        let name = self.name;
-        if !self.norms.contains(&norm) {
-            let norms: Vec<_> = self.norms.iter().map(|n| n.name()).collect();
-            return Err(format!("attack \"{name}\" works in {}, not in {norm}", norms.join(" and ")));
-        }
-        if self.needs_eps && !eps.is_finite() {
-            return Err(format!(
-                "attack \"{name}\" needs a finite eps: expected a radius such as 8/255, got {eps}, which allows any valid input"
-            ));
-        }
-        Ok(())
-    }
 }
 
 /// A row of the table.

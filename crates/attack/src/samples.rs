@@ -9,6 +9,7 @@ use assay_runtime::{Class, RunError};
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
 pub use self::probe::{Probe, Reading};
+use crate::ascent::Ascent;
 use crate::oracle::Oracle;
 use crate::{Attack, Cancel, Goal, Halt, Job, Progress, Reason, SampleId, SampleRng, Threat};
 
@@ -151,6 +152,12 @@ pub(crate) struct State {
     pub(crate) found_by: Option<&'static str>,
     pub(crate) error: Option<String>,
     pub(crate) zero_gradients: u64,
+    /// The losses that ascents have reached.
+    pub(crate) ascent: Ascent,
+    /// Whether some evaluation saw a point that is a find.
+    pub(crate) seen: bool,
+    /// Whether its budget ended its attack.
+    pub(crate) spent: bool,
     evaluations: u64,
     /// Evaluations at which it rests.
     allotted: u64,
@@ -187,6 +194,9 @@ impl<'a> Samples<'a> {
             found_by: None,
             error: None,
             zero_gradients: 0,
+            ascent: Ascent::default(),
+            seen: false,
+            spent: false,
             evaluations: 0,
             allotted: u64::MAX,
             rng: SampleRng::new(job.seed, *id, attack, 0),
@@ -258,6 +268,12 @@ impl<'a> Samples<'a> {
         !self.states.iter().any(State::is_open)
     }
 
+    /// Number of classes of the model.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.oracle.classes()
+    }
+
     /// Number of classes that a sample's prediction may become: all but its label, or its target only.
     #[must_use]
     pub fn rivals(&self) -> u32 {
@@ -325,6 +341,7 @@ impl<'a> Samples<'a> {
                 Start::Image => point.copy_from_slice(x),
             }
             self.states[i].resting = false;
+            self.states[i].ascent.end();
         }
     }
 
@@ -392,7 +409,7 @@ impl<'a> Samples<'a> {
             for (slot, ((&i, (logits, loss)), gradient)) in who.iter().zip(answers).zip(rows).enumerate() {
                 let Some(margin) = self.judge(i, slot, &logits) else { continue };
                 if gradient.iter().any(|g| !g.is_finite()) {
-                    self.fail(i, "the gradient of the model is not finite");
+                    self.fail(i, GRADIENT_NOT_FINITE);
                     continue;
                 }
                 let loss = if targeted { -loss } else { loss };
@@ -400,6 +417,9 @@ impl<'a> Samples<'a> {
                     gradient.iter_mut().for_each(|g| *g = -*g);
                 }
                 let state = &mut self.states[i];
+                if !self.roams {
+                    state.ascent.observe(loss);
+                }
                 if gradient.iter().all(|g| *g == 0.0) {
                     state.zero_gradients += 1;
                     state.rng.fill_normal(gradient);
@@ -450,10 +470,24 @@ impl<'a> Samples<'a> {
         self.oracle.logits(&matrix(&self.gathered, self.features)?, who)
     }
 
+    /// [`Samples::logits`] that look at the model, and are no part of the attack: nobody's budget is spent.
+    pub(crate) fn look(&mut self, points: Points, who: &[usize]) -> Result<Array2<f32>, Halt> {
+        self.gather(points, who);
+        self.oracle.look(&matrix(&self.gathered, self.features)?)
+    }
+
+    /// Ends a sample's attack because its budget is spent.
+    fn exhaust(&mut self, i: usize, reason: Reason) {
+        self.stopped = Some(reason);
+        self.states[i].spent = true;
+        self.retire(i);
+    }
+
     /// Ends a sample's attack.
     pub(crate) fn retire(&mut self, i: usize) {
         let state = &mut self.states[i];
         if std::mem::replace(&mut state.active, false) {
+            state.ascent.end();
             self.progress.finished += 1;
             self.progress.steps_done += self.attack.evaluations().saturating_sub(state.evaluations);
         }
@@ -490,9 +524,8 @@ impl<'a> Samples<'a> {
         let mut open = self.open();
         open.retain(|&i| {
             let refused = refusal(&self.oracle, i);
-            if refused.is_some() {
-                self.stopped = refused;
-                self.retire(i);
+            if let Some(reason) = refused {
+                self.exhaust(i, reason);
             }
             refused.is_none()
         });
@@ -523,6 +556,7 @@ impl<'a> Samples<'a> {
         if excess < self.demanded || (self.roams && !self.threat.allows(x, point)) {
             return Some(margin);
         }
+        self.states[i].seen = true;
         let merit = match self.keep {
             Keep::First | Keep::Best => f64::from(excess),
             Keep::Nearest => -self.threat.distance(x, point),
@@ -568,6 +602,9 @@ fn lead(logits: &ArrayView1<'_, f32>, class: Class) -> f32 {
     let others = logits.iter().enumerate().filter(|(other, _)| *other != class.index());
     logits[class.index()] - others.fold(f32::NEG_INFINITY, |largest, (_, logit)| largest.max(*logit))
 }
+
+/// Why a sample with such a gradient cannot be measured.
+pub(crate) const GRADIENT_NOT_FINITE: &str = "the gradient of the model is not finite";
 
 /// Why a sample with such logits cannot be measured.
 pub(crate) const NOT_FINITE: &str = "the logits of the model are not finite";

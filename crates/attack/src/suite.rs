@@ -151,6 +151,26 @@ static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
         },
         Recipe {
             description: Description {
+                name: "pruning-basic",
+                summary: "The families that pruning was shown as a defence against: one step of 8/255 along the gradient, a square over half of the side, the negative, shifts of up to 4 pixels. For inputs in [0, 1] and eps = inf.",
+                source: "Jordao, Pedrini: On the Effect of Pruning on Adversarial Robustness, ICCV Workshops 2021",
+                norms: LINF,
+                needs_gradient: true,
+                needs_eps: false,
+                parameters: Vec::new(),
+            },
+            contents: Contents {
+                version: 1,
+                parts: vec![
+                    part(ANY, "pgd", &[("steps", "1"), ("step", "0.03137255"), ("random_start", "false")]),
+                    part(ANY, "occlusion", &[("side", "0.5")]),
+                    part(ANY, "negative", &[]),
+                    part(ANY, "spatial", &[("pixels", "4"), ("degrees", "0"), ("angles", "1"), ("shifts", "9")]),
+                ],
+            },
+        },
+        Recipe {
+            description: Description {
                 name: "rcm-l2",
                 summary: "The grid of RCM in L2: pgd of 50 steps, deepfool, cw, AutoAttack. Theirs is eps 0.5.",
                 source: RCM,
@@ -188,6 +208,26 @@ static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
                     part(ANY, "pgd", &[("steps", "40"), ("step", "0.1*eps")]),
                     part(ANY, "deepfool", &[]),
                     part(ANY, "autoattack-standard", &[]),
+                ],
+            },
+        },
+        Recipe {
+            description: Description {
+                name: "semantic",
+                summary: "Changes that keep the meaning: the negative image, shifts and rotations, an occluding square, colours. Use it with eps = inf.",
+                source: "Hosseini, Xiao, Jaiswal, Poovendran: On the Limitation of Convolutional Neural Networks in Recognizing Negative Images, 2017; Engstrom, Tran, Tsipras, Schmidt, Madry: Exploring the Landscape of Spatial Robustness, ICML 2019",
+                norms: ANY,
+                needs_gradient: false,
+                needs_eps: false,
+                parameters: Vec::new(),
+            },
+            contents: Contents {
+                version: 1,
+                parts: vec![
+                    part(ANY, "negative", &[]),
+                    part(ANY, "spatial", &[]),
+                    part(ANY, "occlusion", &[]),
+                    part(ANY, "colour", &[]),
                 ],
             },
         },
@@ -257,8 +297,16 @@ impl Attack for Suite {
         Some(&self.recipe.contents)
     }
 
+    fn needs_eps(&self) -> bool {
+        self.parts.iter().any(|(_, part)| part.needs_eps())
+    }
+
     fn min_classes(&self) -> usize {
         self.parts.iter().map(|(_, part)| part.min_classes()).max().unwrap_or(2)
+    }
+
+    fn substitution(&self, classes: usize) -> Option<String> {
+        self.parts.iter().find_map(|(_, part)| part.substitution(classes))
     }
 
     fn fits(&self, sample_shape: &[usize]) -> Result<(), String> {
@@ -297,7 +345,7 @@ mod tests {
             }
             let any = |needs: fn(&Description) -> bool| suite.parts.iter().any(|(_, part)| needs(part.description()));
             assert_eq!(description.needs_gradient, any(|part| part.needs_gradient), "{}", description.name);
-            assert_eq!(description.needs_eps, any(|part| part.needs_eps), "{}", description.name);
+            assert_eq!(description.needs_eps, suite.needs_eps(), "{}", description.name);
         }
     }
 

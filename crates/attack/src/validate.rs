@@ -19,7 +19,7 @@ pub(crate) fn validate(job: &Job<'_>) -> Result<(), AttackError> {
 
 fn attack(job: &Job<'_>) -> Result<(), AttackError> {
     let (description, spec) = (job.attack.description(), job.classifier.spec());
-    description.check(job.threat.norm, &job.threat.eps).map_err(AttackError::Invalid)?;
+    job.attack.check(job.threat.norm, &job.threat.eps).map_err(AttackError::Invalid)?;
     if spec.classes < job.attack.min_classes() {
         let least = job.attack.min_classes();
         let text = format!(

@@ -41,6 +41,7 @@ impl Data {
             seed: 0,
             batch: NonZeroUsize::new(64).unwrap(),
             budget: Budget::default(),
+            checks: false,
         };
         let attacked = run(&job, &mut |_| {}, &Cancel::default()).unwrap();
         for (i, outcome) in attacked.outcomes.iter().enumerate().filter(|(_, o)| o.outcome == Outcome::Broken) {

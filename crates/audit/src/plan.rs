@@ -161,7 +161,7 @@ impl Plan {
             let given: Vec<_> = spec.parameters.clone().into_iter().collect();
             let field = format!("evaluations[{i}].attacks[{j}]");
             let attack = assay_attack::parse(&spec.name, &given).map_err(|e| wrong(field.clone(), e.to_string()))?;
-            attack.description().check(evaluation.norm, &evaluation.eps).map_err(|e| wrong(field, e))?;
+            attack.check(evaluation.norm, &evaluation.eps).map_err(|e| wrong(field, e))?;
             Ok(attack)
         };
         evaluation.attacks.iter().enumerate().map(make).collect()

@@ -85,6 +85,7 @@ impl Work {
             seed: self.seed,
             batch: self.batch,
             budget: Budget::default(),
+            checks: true,
         };
         let started = Instant::now();
         let mut observer = |now| progress.update(AttackResponse { event: Some(Event::Progress(wire_progress(now))) });

@@ -94,8 +94,7 @@ impl Samples<'_> {
         }
         for i in short {
             if self.states[i].active {
-                self.stopped = Some(Reason::Queries);
-                self.retire(i);
+                self.exhaust(i, Reason::Queries);
             }
         }
         Ok(())
