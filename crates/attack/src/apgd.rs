@@ -7,7 +7,7 @@ use assay_runtime::Class;
 
 use crate::param::{Choice, Integer, ParamKind};
 use crate::registry::{Description, Entry};
-use crate::shared::{LOSS, RANDOM_START, RESTARTS, TARGETS, aims, starts_differ};
+use crate::shared::{EOT, LOSS, RANDOM_START, RESTARTS, TARGETS, aims, starts_differ};
 use crate::{Attack, Halt, Norm, Samples, Start, Step, Threat};
 
 /// Share of the steps since the last checkpoint that must have raised the loss, for the step to keep its length.
@@ -27,6 +27,8 @@ pub struct Apgd {
     pub start: Start,
     /// What is maximised.
     pub loss: Loss,
+    /// Evaluations of each point whose mean is followed.
+    pub eot: u32,
 }
 
 /// [`Apgd`] towards one class after the other: those with the largest logits for the clean sample. Any misclassification counts.
@@ -65,7 +67,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     norms: &[Norm::Linf, Norm::L2],
     needs_gradient: true,
     needs_eps: true,
-    parameters: vec![STEPS.param(), RESTARTS.param(), RANDOM_START.param(), LOSS.param()],
+    parameters: vec![STEPS.param(), RESTARTS.param(), RANDOM_START.param(), LOSS.param(), EOT.param()],
 });
 
 static TARGETED: LazyLock<Description> = LazyLock::new(|| Description {
@@ -87,6 +89,7 @@ impl Apgd {
                 restarts: RESTARTS.read(arguments)?,
                 start: RANDOM_START.read(arguments)?,
                 loss: LOSS.read(arguments)?,
+                eot: EOT.read(arguments)?,
             };
             starts_differ(arguments, apgd.start, apgd.restarts)?;
             Ok(Box::new(apgd))
@@ -96,7 +99,13 @@ impl Apgd {
 
 impl Default for Apgd {
     fn default() -> Self {
-        Self { steps: STEPS.default, restarts: RESTARTS.default, start: RANDOM_START.default, loss: LOSS.default }
+        Self {
+            steps: STEPS.default,
+            restarts: RESTARTS.default,
+            start: RANDOM_START.default,
+            loss: LOSS.default,
+            eot: EOT.default,
+        }
     }
 }
 
@@ -135,11 +144,12 @@ impl Attack for Apgd {
             (RESTARTS.name, self.restarts.to_string()),
             (RANDOM_START.name, (RANDOM_START.word)(self.start).to_owned()),
             (LOSS.name, self.loss.name().to_owned()),
+            (EOT.name, self.eot.to_string()),
         ]
     }
 
     fn evaluations(&self) -> u64 {
-        u64::from(self.restarts) * (u64::from(self.steps) + 1)
+        u64::from(self.restarts) * (u64::from(self.steps) + 1) * u64::from(self.eot)
     }
 
     fn min_classes(&self) -> usize {
@@ -151,6 +161,7 @@ impl Attack for Apgd {
     }
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
+        samples.draws(self.eot);
         for restart in 0..self.restarts {
             samples.start(restart, self.start);
             ascend(samples, self.steps, self.loss, None)?;

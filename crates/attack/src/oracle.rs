@@ -138,14 +138,15 @@ impl<'a> Oracle<'a> {
         self.budget.queries.map_or(u64::MAX, |most| most.saturating_sub(self.spent[sample].queries))
     }
 
-    /// Why a sample may not be evaluated forward again, if it may not.
-    pub(crate) fn no_query(&self, sample: usize) -> Option<Reason> {
-        (self.queries_left(sample) == 0).then_some(Reason::Queries)
+    /// Why a sample may not be evaluated forward so many times more, if it may not.
+    pub(crate) fn no_queries(&self, sample: usize, count: u32) -> Option<Reason> {
+        (self.queries_left(sample) < count.into()).then_some(Reason::Queries)
     }
 
-    /// Why a sample may not be evaluated with its gradient again, if it may not.
-    pub(crate) fn no_gradient(&self, sample: usize) -> Option<Reason> {
-        self.budget.gradients.is_some_and(|most| self.spent[sample].gradients >= most).then_some(Reason::Gradients)
+    /// Why a sample may not be evaluated with its gradient so many times more, if it may not.
+    pub(crate) fn no_gradients(&self, sample: usize, count: u32) -> Option<Reason> {
+        let left = self.budget.gradients.map_or(u64::MAX, |most| most.saturating_sub(self.spent[sample].gradients));
+        (left < count.into()).then_some(Reason::Gradients)
     }
 
     /// From here on only a cancellation stops: what was found is verified, even late.

@@ -7,7 +7,7 @@ use assay_graph::Loss;
 
 use crate::param::{Choice, Integer, Notation, ParamKind};
 use crate::registry::{Description, Entry};
-use crate::shared::{LOSS, RANDOM_START, RESTARTS, aims, starts_differ};
+use crate::shared::{EOT, LOSS, RANDOM_START, RESTARTS, aims, starts_differ};
 use crate::{Attack, Halt, Keep, Norm, Samples, Start, Threat};
 
 /// Steps along the steepest ascent of a loss, projected back on the threat after each: `x' = P(x' + step * steepest(dL/dx'))`
@@ -26,6 +26,8 @@ pub struct Pgd {
     pub loss: Loss,
     /// Which adversarial sample is kept.
     pub keep: Keep,
+    /// Evaluations of each point whose mean is followed.
+    pub eot: u32,
 }
 
 /// Length of a step.
@@ -105,7 +107,15 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     norms: &[Norm::Linf, Norm::L2],
     needs_gradient: true,
     needs_eps: true,
-    parameters: vec![STEPS.param(), STEP.param(), RESTARTS.param(), RANDOM_START.param(), LOSS.param(), KEEP.param()],
+    parameters: vec![
+        STEPS.param(),
+        STEP.param(),
+        RESTARTS.param(),
+        RANDOM_START.param(),
+        LOSS.param(),
+        KEEP.param(),
+        EOT.param(),
+    ],
 });
 
 impl Pgd {
@@ -119,6 +129,7 @@ impl Pgd {
                 start: RANDOM_START.read(arguments)?,
                 loss: LOSS.read(arguments)?,
                 keep: KEEP.read(arguments)?,
+                eot: EOT.read(arguments)?,
             };
             starts_differ(arguments, pgd.start, pgd.restarts)?;
             Ok(Box::new(pgd))
@@ -139,6 +150,7 @@ impl Default for Pgd {
             start: RANDOM_START.default,
             loss: LOSS.default,
             keep: KEEP.default,
+            eot: EOT.default,
         }
     }
 }
@@ -156,11 +168,12 @@ impl Attack for Pgd {
             (RANDOM_START.name, (RANDOM_START.word)(self.start).to_owned()),
             (LOSS.name, self.loss.name().to_owned()),
             (KEEP.name, self.keep.name().to_owned()),
+            (EOT.name, self.eot.to_string()),
         ]
     }
 
     fn evaluations(&self) -> u64 {
-        u64::from(self.restarts) * (u64::from(self.steps) + 1)
+        u64::from(self.restarts) * (u64::from(self.steps) + 1) * u64::from(self.eot)
     }
 
     fn needs_eps(&self) -> bool {
@@ -178,6 +191,7 @@ impl Attack for Pgd {
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
         let length = self.length(samples.threat());
         samples.keep(self.keep);
+        samples.draws(self.eot);
         for restart in 0..self.restarts {
             samples.start(restart, self.start);
             ascend(samples, self.steps, length, self.loss)?;

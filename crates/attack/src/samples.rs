@@ -1,5 +1,6 @@
 //! The samples of a job while they are attacked.
 
+mod draws;
 mod probe;
 
 use std::borrow::Cow;
@@ -128,6 +129,8 @@ pub struct Samples<'a> {
     roams: bool,
     /// By how much a logit must exceed the label's for a find.
     demanded: f32,
+    /// Evaluations of a point whose mean is taken.
+    draws: u32,
     /// `[n, features]`, flat: clean samples, current points, and adversarial points where one was found.
     images: Cow<'a, [f32]>,
     points: Vec<f32>,
@@ -225,6 +228,7 @@ impl<'a> Samples<'a> {
             keep: Keep::First,
             roams: false,
             demanded: 0.0,
+            draws: 1,
             points: images.to_vec(),
             found: images.to_vec(),
             gathered: Vec::new(),
@@ -299,6 +303,7 @@ impl<'a> Samples<'a> {
         self.keep = Keep::First;
         self.roams = false;
         self.demanded = 0.0;
+        self.draws = 1;
         self.states.iter_mut().for_each(|state| state.allotted = u64::MAX);
     }
 
@@ -323,6 +328,13 @@ impl<'a> Samples<'a> {
     /// it does by less are no finds.
     pub fn demand(&mut self, excess: f32) {
         self.demanded = excess;
+    }
+
+    /// Takes the mean of so many evaluations of each point, at least one: of the loss, its gradient and the logits that decide about
+    /// success. For models that answer at random, whose single answers say little (Athalye et al., Obfuscated Gradients Give a False
+    /// Sense of Security, 2018). [`Samples::probe`] is not affected.
+    pub fn draws(&mut self, evaluations: u32) {
+        self.draws = evaluations.max(1);
     }
 
     /// Leaves a sample out until the next [`Samples::start`]: this part of the attack is done with it.
@@ -395,19 +407,19 @@ impl<'a> Samples<'a> {
         let targeted = *self.goal != Goal::Untargeted;
         let (loss, targets) = if targeted { (loss.of_label(), None) } else { (loss, targets) };
         let (mut labels, mut aims) = (Vec::new(), Vec::new());
-        for who in self.affordable(Oracle::no_gradient).chunks(self.batch) {
+        let draws = self.draws;
+        for who in self.affordable(|oracle, i| oracle.no_gradients(i, draws)).chunks(self.batch) {
             labels.clear();
             labels.extend(who.iter().map(|&i| self.states[i].target.unwrap_or(self.labels[i])));
             aims.clear();
             aims.extend(targets.iter().flat_map(|targets| who.iter().map(|&i| targets[i])));
             self.gather(Points::Current, who);
-            let batch = matrix(&self.gathered, self.features)?;
-            let evaluated = self.oracle.gradient(&batch, loss, &labels, targets.map(|_| &*aims), who)?;
+            let evaluated = self.mean_gradient(loss, &labels, targets.map(|_| &*aims), who)?;
             let (mut gradients, offset) = evaluated.gradient.into_raw_vec_and_offset();
             let rows = gradients[offset.unwrap_or(0)..].chunks_exact_mut(self.features);
             let answers = evaluated.logits.rows().into_iter().zip(evaluated.loss);
             for (slot, ((&i, (logits, loss)), gradient)) in who.iter().zip(answers).zip(rows).enumerate() {
-                let Some(margin) = self.judge(i, slot, &logits) else { continue };
+                let Some(margin) = self.judge(i, slot, draws, &logits) else { continue };
                 if gradient.iter().any(|g| !g.is_finite()) {
                     self.fail(i, GRADIENT_NOT_FINITE);
                     continue;
@@ -446,10 +458,12 @@ impl<'a> Samples<'a> {
     /// # Errors
     /// As [`Samples::query`].
     pub fn query_each(&mut self, mut next: impl FnMut(Answer<'_>)) -> Result<(), Halt> {
-        for who in self.affordable(Oracle::no_query).chunks(self.batch) {
-            let logits = self.logits(Points::Current, who)?;
+        let draws = self.draws;
+        for who in self.affordable(|oracle, i| oracle.no_queries(i, draws)).chunks(self.batch) {
+            self.gather(Points::Current, who);
+            let logits = self.mean_logits(who)?;
             for (slot, (&i, logits)) in who.iter().zip(logits.rows()).enumerate() {
-                let Some(margin) = self.judge(i, slot, &logits) else { continue };
+                let Some(margin) = self.judge(i, slot, draws, &logits) else { continue };
                 let row = self.row(i);
                 let (x, point) = (&self.images[row.clone()], &mut self.points[row]);
                 next(Answer { sample: i, x, point, margin, rng: &mut self.states[i].rng });
@@ -532,11 +546,11 @@ impl<'a> Samples<'a> {
         open
     }
 
-    /// Takes note of the logits at a point of a sample, the gathered row `slot`. The margin of [`Answer`], negative iff the point is
+    /// Takes note of the logits at a point of a sample, the gathered row `slot`, a mean of so many draws. The margin of [`Answer`], negative iff the point is
     /// adversarial; nothing if the sample does not stay under attack.
-    fn judge(&mut self, i: usize, slot: usize, logits: &ArrayView1<'_, f32>) -> Option<f32> {
-        self.states[i].evaluations += 1;
-        self.progress.steps_done += 1;
+    fn judge(&mut self, i: usize, slot: usize, draws: u32, logits: &ArrayView1<'_, f32>) -> Option<f32> {
+        self.states[i].evaluations += u64::from(draws);
+        self.progress.steps_done += u64::from(draws);
         let Some(predicted) = predicted(logits) else {
             self.fail(i, NOT_FINITE);
             return None;

@@ -43,6 +43,14 @@ pub(crate) const TARGETS: Integer = Integer {
     doc: "Classes that are tried, the most likely for the clean sample first; no more than the model has besides the label.",
 };
 
+pub(crate) const EOT: Integer = Integer {
+    name: "eot",
+    default: 1,
+    min: 1,
+    max: 1_000,
+    doc: "Evaluations of each point whose mean is followed (expectation over transformation): for models that answer at random.",
+};
+
 /// For attacks that look for the nearest adversarial point.
 pub(crate) const KEEP_NEAREST: Choice<Keep> = Choice {
     name: "keep",

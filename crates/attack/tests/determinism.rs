@@ -43,6 +43,7 @@ const BASE: Pgd = Pgd {
     start: assay_attack::Start::Random,
     loss: assay_graph::Loss::CrossEntropy,
     keep: Keep::First,
+    eot: 1,
 };
 
 /// Every attack that works in `norm`, short where it can be.

@@ -65,7 +65,7 @@ const TARGETS: [Target; 3] = [Target::LeastLikely, Target::Rank(1), Target::Rand
 const LINF: (Norm, [&str; 3]) = (Norm::Linf, ["0.05", "0.2", "0.4"]);
 const L2: (Norm, [&str; 3]) = (Norm::L2, ["0.2", "0.8", "2"]);
 
-const MARGIN: Apgd = Apgd { steps: 100, restarts: 1, start: assay_attack::Start::Random, loss: Loss::Margin };
+const MARGIN: Apgd = Apgd { steps: 100, restarts: 1, start: assay_attack::Start::Random, loss: Loss::Margin, eot: 1 };
 
 /// The margin of the target above all others is concave: ascent ends at the best point of the threat.
 #[test]

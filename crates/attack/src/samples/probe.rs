@@ -1,6 +1,5 @@
 //! Several points of a sample at once.
 
-use crate::oracle::Oracle;
 use crate::{Halt, Reason, SampleRng, Samples};
 
 /// A point near a sample's that is about to be evaluated.
@@ -56,7 +55,7 @@ impl Samples<'_> {
         mut read: impl FnMut(Reading<'_>),
     ) -> Result<(), Halt> {
         let (mut plan, mut short) = (Vec::new(), Vec::new());
-        for i in self.affordable(Oracle::no_query) {
+        for i in self.affordable(|oracle, i| oracle.no_queries(i, 1)) {
             let state = &self.states[i];
             let wanted = at_most(count(i), state.allotted - state.evaluations);
             let granted = at_most(wanted, self.oracle.queries_left(i));
@@ -85,7 +84,7 @@ impl Samples<'_> {
                 if !self.states[i].active {
                     continue;
                 }
-                let Some(margin) = self.judge(i, slot, &logits) else { continue };
+                let Some(margin) = self.judge(i, slot, 1, &logits) else { continue };
                 let (row, probe) = (self.row(i), self.row(slot));
                 let (x, point, probe) = (&self.images[row.clone()], &self.points[row], &self.gathered[probe]);
                 read(Reading { sample: i, index, x, point, probe, margin });
