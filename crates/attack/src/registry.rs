@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use crate::param::Arguments;
 use crate::{
     Apgd, ApgdTargeted, Attack, Bim, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Fab, Fgsm, Fmn, MiFgsm,
-    Negative, Nes, Norm, Occlusion, Param, ParamError, Pgd, Simba, Spatial, Spsa, Square, Suite,
+    Negative, Nes, Norm, Occlusion, Param, ParamError, Pgd, SigmaZero, Simba, Spatial, Spsa, Square, Suite,
 };
 
 /// What an attack is and what it takes.
@@ -57,6 +57,7 @@ static ENTRIES: &[Entry] = &[
     Nes::ENTRY,
     Occlusion::ENTRY,
     Pgd::ENTRY,
+    SigmaZero::ENTRY,
     Simba::ENTRY,
     Spatial::ENTRY,
     Spsa::ENTRY,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_attack::{
     Attack, Attacked, Bim, Bounds, CarliniWagner, Ddn, DeepFool, Fab, Fgsm, Fmn, Keep, MiFgsm, Norm, Outcome, Pgd,
-    Start, StepSize, Threat,
+    SigmaZero, Start, StepSize, Threat,
 };
 use assay_graph::Loss;
 use common::{Altered, Net, Samples, exact_margin, threat};
@@ -368,6 +368,27 @@ fn carlini_and_wagner_find_the_same_in_bytes() {
     for (a, b) in found.outcomes.iter().zip(&found_scaled.outcomes) {
         assert_eq!((a.outcome, b.outcome), (Outcome::Broken, Outcome::Broken));
         assert!((b.distance.l2 / a.distance.l2 / 255.0 - 1.0).abs() < 0.01, "{:?} {:?}", a.distance, b.distance);
+    }
+}
+
+/// A bias keeps most samples several elements away from the boundary.
+#[test]
+fn sigma_zero_changes_hardly_more_elements_than_the_fewest() {
+    for (shape, classes, seed) in [(&[3, 5, 7][..], 10, 1), (&[40], 2, 2), (&[3, 6, 4], 3, 3), (&[3, 4, 4], 4, 4)] {
+        let mut net = Net::random_linear(shape, classes, seed);
+        net.bias[0] += 12.0;
+        let samples = Samples::random(&net, 24, seed);
+        let attacked = samples.attack(&net, &SigmaZero::default(), &threat(Norm::L0, "inf"));
+        let (mut found, mut fewest) = (0.0, 0.0);
+        for (outcome, x) in attacked.outcomes.iter().zip(samples.images.rows()) {
+            assert_eq!(outcome.outcome, Outcome::Broken);
+            let least = exact_distance(&net, Norm::L0, &x, outcome.label).round();
+            assert!(outcome.distance.of(Norm::L0) >= least);
+            found += outcome.distance.of(Norm::L0);
+            fewest += least;
+        }
+        println!("{classes} classes: {found} elements where {fewest} are enough");
+        assert!(fewest > 48.0 && found <= 1.15 * fewest, "{classes} classes: {found} {fewest}");
     }
 }
 
