@@ -150,6 +150,35 @@ pub(crate) enum LossName {
     DlrTargeted,
 }
 
+/// What an attack may spend. Where a part of it is spent it ends, with what was found until then.
+#[derive(Debug, Group)]
+pub(crate) struct Budget {
+    /// End a sample's attack after so many forward evaluations
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_queries: Option<u64>,
+
+    /// End a sample's attack after so many gradients
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_gradients: Option<u64>,
+
+    /// End the attack after so many seconds; samples that were not finished are not measured
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) max_seconds: Option<Duration>,
+}
+
+impl Budget {
+    /// What is left of it after so much time.
+    pub(crate) fn message(&self, spent: Duration) -> assay_proto::v1::Budget {
+        // 0 would be no limit.
+        let left = |most: Duration| most.saturating_sub(spent).as_secs_f64().max(1e-9);
+        assay_proto::v1::Budget {
+            queries: self.max_queries.unwrap_or(0),
+            gradients: self.max_gradients.unwrap_or(0),
+            seconds: self.max_seconds.map_or(0.0, left),
+        }
+    }
+}
+
 #[derive(Debug, Group)]
 pub(crate) struct Attack {
     /// Model, as NAME or NAME/VERSION
@@ -174,6 +203,17 @@ pub(crate) struct Attack {
     /// Seed of all randomness
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+
+    #[command(flatten)]
+    pub(crate) budget: Budget,
+
+    /// Say what the attack may cost at most, and run nothing
+    #[arg(long)]
+    pub(crate) quote: bool,
+
+    /// Leave out the evaluations that look for flags and are no part of the attack
+    #[arg(long)]
+    pub(crate) skip_checks: bool,
 
     /// Write the adversarial samples to a NumPy file, [n, sample shape...] f32
     #[arg(long, value_name = "FILE.npy")]

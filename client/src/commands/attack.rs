@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Instant;
 
 use assay_proto::v1::attack_response::Event;
-use assay_proto::v1::{AttackRequest, AttackResult, Cost, InputSpec, Outcome, SampleOutcome};
+use assay_proto::v1::{AttackRequest, AttackResult, Cost, Flag, InputSpec, Outcome, SampleOutcome};
 use ndarray::{ArrayD, Axis, IxDyn};
 use serde_json::json;
 
@@ -26,6 +27,11 @@ struct Attacked {
     adversarial: Vec<f32>,
     cost: Cost,
     seconds: f64,
+    checks: Cost,
+    worst_case: Cost,
+    flags: Vec<Flag>,
+    /// The part of the budget that ended some sample's attack.
+    stopped: String,
 }
 
 pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdict, ClientError> {
@@ -49,6 +55,7 @@ pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdi
         return Err(ClientError::Usage(format!("{}: every sample is labelled with the target", all.name)));
     }
 
+    let started = Instant::now();
     let mut progress = Progress::new();
     let mut attacked = Attacked { left_out: all.len() - kept.len(), ..Attacked::default() };
     for range in samples.chunks(input.max_batch) {
@@ -62,6 +69,9 @@ pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdi
             seed: command.seed,
             sample_ids: kept[range.clone()].iter().map(|&id| id as u64).collect(),
             return_adversarial: command.save.is_some(),
+            budget: Some(command.budget.message(started.elapsed())),
+            quote: command.quote,
+            skip_checks: command.skip_checks,
             target: command.target.map(|target| target.message(range.len())),
         };
         let stage = format!("{} {}", command.attack.name(), info.name);
@@ -70,6 +80,9 @@ pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdi
     }
     progress.finish();
 
+    if command.quote {
+        return attacked.print_quote(session.output, samples.len());
+    }
     if let Some(file) = &command.save {
         save(file, &attacked, &all, &kept, &input)?;
     }
@@ -91,6 +104,7 @@ async fn one_request(
     before: &Attacked,
 ) -> Result<AttackResult, ClientError> {
     let broken_before = before.outcomes.iter().filter(|o| o.outcome() != Outcome::Robust).count() as u64;
+    let expected = if request.quote { 0 } else { range.len() };
     let request = session.request(request);
     let mut stream = session.client.attack(request).await?.into_inner();
     while let Some(answer) = stream.message().await? {
@@ -104,11 +118,10 @@ async fn one_request(
                 progress.update(stage, done, 1000 * samples.len() as u64, &format!("{left} still correct"));
             }
             Some(Event::Result(result)) => {
-                if result.outcomes.len() != range.len() {
+                if result.outcomes.len() != expected {
                     return Err(ClientError::Protocol(format!(
-                        "{} outcomes for {} samples",
-                        result.outcomes.len(),
-                        range.len()
+                        "{} outcomes for {expected} samples",
+                        result.outcomes.len()
                     )));
                 }
                 return Ok(result);
@@ -128,12 +141,37 @@ impl Attacked {
             }
             self.adversarial.extend(elements.iter().map(|bytes| f32::from_le_bytes(*bytes)));
         }
-        let cost = result.cost.unwrap_or_default();
-        self.cost.queries += cost.queries;
-        self.cost.gradients += cost.gradients;
+        add(&mut self.cost, result.cost);
+        add(&mut self.checks, result.checks);
+        add(&mut self.worst_case, result.worst_case);
+        if self.stopped.is_empty() {
+            self.stopped = result.stopped;
+        }
+        for flag in result.flags {
+            self.raise(flag);
+        }
         self.seconds += result.seconds;
         self.outcomes.extend(result.outcomes);
         Ok(())
+    }
+
+    /// Takes note of a flag of one request: of each kind the first is shown, with the samples of all.
+    fn raise(&mut self, flag: Flag) {
+        match self.flags.iter_mut().find(|known| known.kind == flag.kind) {
+            Some(known) => known.samples += flag.samples,
+            None => self.flags.push(flag),
+        }
+    }
+
+    fn print_quote(&self, output: Output, samples: usize) -> Result<Verdict, ClientError> {
+        let Cost { queries, gradients } = self.worst_case;
+        match output {
+            Output::Json => print_json(&json!({ "samples": samples, "queries": queries, "gradients": gradients }))?,
+            Output::Human => print(&format!(
+                "at most {queries} queries and {gradients} gradients for {samples} samples, those that look for flags not counted"
+            ))?,
+        }
+        Ok(Verdict::Pass)
     }
 
     fn count(&self, outcome: Outcome) -> u64 {
@@ -175,6 +213,12 @@ impl Attacked {
                 median(broken.iter().map(|o| o.distance_l0 as f64)),
             ))?;
         }
+        if !self.stopped.is_empty() {
+            print(&format!("the budget ended the attack of some samples: no {} were left", self.stopped))?;
+        }
+        for flag in &self.flags {
+            print(&format!("flag {}: {}\n  {}\n  {}", flag.kind, flag.detail, flag.meaning, flag.remedy))?;
+        }
         print(&format!("{} queries, {} gradients, {:.1} s", self.cost.queries, self.cost.gradients, self.seconds))
     }
 
@@ -192,6 +236,15 @@ impl Attacked {
             "queries": self.cost.queries,
             "gradients": self.cost.gradients,
             "seconds": self.seconds,
+            "checks": { "queries": self.checks.queries, "gradients": self.checks.gradients },
+            "stopped": (!self.stopped.is_empty()).then_some(&self.stopped),
+            "flags": self.flags.iter().map(|flag| json!({
+                "kind": flag.kind,
+                "samples": flag.samples,
+                "detail": flag.detail,
+                "meaning": flag.meaning,
+                "remedy": flag.remedy,
+            })).collect::<Vec<_>>(),
             "outcomes": self.outcomes.iter().map(|o| json!({
                 "sample": o.sample_id,
                 "outcome": o.outcome().as_str_name().trim_start_matches("OUTCOME_").to_lowercase(),
@@ -210,6 +263,12 @@ impl Attacked {
             })).collect::<Vec<_>>(),
         })
     }
+}
+
+fn add(sum: &mut Cost, cost: Option<Cost>) {
+    let cost = cost.unwrap_or_default();
+    sum.queries += cost.queries;
+    sum.gradients += cost.gradients;
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

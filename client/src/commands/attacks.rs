@@ -1,6 +1,6 @@
 //! `assay attacks`.
 
-use assay_proto::v1::{AttackDescription, ListAttacksRequest};
+use assay_proto::v1::{AttackDescription, AttackSpec, ListAttacksRequest, Norm, Suite};
 use serde_json::json;
 
 use super::Session;
@@ -25,7 +25,7 @@ pub(crate) async fn run(session: &mut Session, command: &Attacks) -> Result<Verd
             let mut rows = table(&["attack", "norms", "needs gradient", "needs eps", "what it does"], &[]);
             for a in &attacks {
                 let [gradient, eps] = [a.needs_gradient, a.needs_eps].map(|needs| if needs { "yes" } else { "no" });
-                rows.add_row([&a.name, &norms(a), gradient, eps, &a.summary]);
+                rows.add_row([&a.name, &norms(a.norms()), gradient, eps, &a.summary]);
             }
             print(&rows)?;
         }
@@ -34,7 +34,10 @@ pub(crate) async fn run(session: &mut Session, command: &Attacks) -> Result<Verd
 }
 
 fn print_one(a: &AttackDescription) -> Result<(), ClientError> {
-    print(&format!("{}: {}\nnorms {}; {}\n", a.name, a.summary, norms(a), a.source))?;
+    print(&format!("{}: {}\nnorms {}; {}\n", a.name, a.summary, norms(a.norms()), a.source))?;
+    if let Some(suite) = &a.suite {
+        return print_suite(suite);
+    }
     let mut rows = table(&["parameter", "kind", "default", "range", "what it is"], &[]);
     for p in &a.parameters {
         rows.add_row([&p.name, &p.kind, &p.default, &p.range, &p.doc]);
@@ -42,15 +45,32 @@ fn print_one(a: &AttackDescription) -> Result<(), ClientError> {
     print(&rows)
 }
 
-fn norms(a: &AttackDescription) -> String {
-    let names: Vec<&str> = a
-        .norms()
+fn print_suite(suite: &Suite) -> Result<(), ClientError> {
+    let mut rows = table(&["part", "attack", "norms"], &[0]);
+    for (i, part) in suite.parts.iter().enumerate() {
+        let attack = part.attack.as_ref().map(written).unwrap_or_default();
+        rows.add_row([(i + 1).to_string(), attack, norms(part.norms())]);
+    }
+    print(&rows)?;
+    print(&format!("version {}; each part attacks what the parts before it have left", suite.version))
+}
+
+/// As `--attack` reads it.
+fn written(attack: &AttackSpec) -> String {
+    let mut parameters: Vec<String> = attack.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    parameters.sort();
+    let colon = if parameters.is_empty() { "" } else { ":" };
+    format!("{}{colon}{}", attack.name, parameters.join(","))
+}
+
+fn norms(norms: impl Iterator<Item = Norm>) -> String {
+    let names: Vec<&str> = norms
         .map(|norm| match norm {
-            assay_proto::v1::Norm::Linf => "Linf",
-            assay_proto::v1::Norm::L2 => "L2",
-            assay_proto::v1::Norm::L1 => "L1",
-            assay_proto::v1::Norm::L0 => "L0",
-            assay_proto::v1::Norm::Unspecified => "?",
+            Norm::Linf => "Linf",
+            Norm::L2 => "L2",
+            Norm::L1 => "L1",
+            Norm::L0 => "L0",
+            Norm::Unspecified => "?",
         })
         .collect();
     names.join(", ")
@@ -61,11 +81,18 @@ fn as_json(a: &AttackDescription) -> serde_json::Value {
         "name": a.name,
         "summary": a.summary,
         "source": a.source,
-        "norms": norms(a),
+        "norms": norms(a.norms()),
         "needs_gradient": a.needs_gradient,
         "needs_eps": a.needs_eps,
         "parameters": a.parameters.iter().map(|p| json!({
             "name": p.name, "kind": p.kind, "default": p.default, "range": p.range, "doc": p.doc,
         })).collect::<Vec<_>>(),
+        "suite": a.suite.as_ref().map(|suite| json!({
+            "version": suite.version,
+            "parts": suite.parts.iter().map(|part| json!({
+                "attack": part.attack.as_ref().map(written),
+                "norms": norms(part.norms()),
+            })).collect::<Vec<_>>(),
+        })),
     })
 }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::suite::Contents;
-use crate::{Description, Eps, Halt, Norm, Samples};
+use crate::{Cost, Description, Eps, Halt, Norm, Samples};
 
 /// A procedure that looks for adversarial samples.
 ///
@@ -17,6 +16,14 @@ pub trait Attack: Send + Sync + fmt::Debug {
 
     /// The most evaluations of one sample, forward only or with the gradient.
     fn evaluations(&self) -> u64;
+
+    /// The most that it costs to attack one sample, clean prediction and verification included: an evaluation that may be forward only or with the
+    /// gradient counts as one with the gradient.
+    fn worst_case(&self) -> Cost {
+        let dearest = self.evaluations();
+        let [queries, gradients] = if self.description().needs_gradient { [0, dearest] } else { [dearest, 0] };
+        Cost { queries: queries + 3, gradients }
+    }
 
     /// Whether eps must be finite: steps, starts or shapes follow from it.
     fn needs_eps(&self) -> bool {
@@ -65,11 +72,6 @@ pub trait Attack: Send + Sync + fmt::Debug {
     /// The samples are nothing that it can change.
     fn fits(&self, _sample_shape: &[usize]) -> Result<(), String> {
         Ok(())
-    }
-
-    /// What it consists of, if it is a suite.
-    fn contents(&self) -> Option<&'static Contents> {
-        None
     }
 
     /// Attacks the samples.

@@ -91,7 +91,7 @@ pub use simba::{Basis, Simba};
 pub use spatial::Spatial;
 pub use spsa::{Optimizer, Spsa};
 pub use square::Square;
-pub use suite::{Contents, Part, Suite};
+pub use suite::{Contents, Part, Suite, contents};
 pub use threat::{Bounds, BoundsError, Threat};
 
 pub use assay_runtime::Cancel;

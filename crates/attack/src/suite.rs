@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use crate::registry::{Description, Row, unknown};
-use crate::{Attack, Halt, Norm, ParamError, Samples, parse};
+use crate::{Attack, Cost, Halt, Norm, ParamError, Samples, parse};
 
 /// Attacks one after the other, each on the samples that withstood the ones before, from the clean sample: what is left withstood the worst case. Where
 /// the parts keep the nearest adversarial sample, the nearest of all parts is kept.
@@ -244,6 +244,12 @@ fn corruptions(kinds: &[&'static str]) -> Vec<Part> {
     kinds.iter().copied().flat_map(severities).collect()
 }
 
+/// What the suite of this name consists of, if it is one.
+#[must_use]
+pub fn contents(name: &str) -> Option<&'static Contents> {
+    RECIPES.iter().find(|recipe| recipe.description.name == name).map(|recipe| &recipe.contents)
+}
+
 impl Suite {
     /// All of them, in order of name.
     pub(crate) fn rows() -> Vec<Row> {
@@ -293,8 +299,17 @@ impl Attack for Suite {
         self.recipe.description.norms.iter().map(in_norm).max().unwrap_or(0)
     }
 
-    fn contents(&self) -> Option<&'static Contents> {
-        Some(&self.recipe.contents)
+    fn worst_case(&self) -> Cost {
+        let in_norm = |norm: &Norm| {
+            let mut sum = Cost { queries: 3, gradients: 0 };
+            for (_, part) in self.parts.iter().filter(|(norms, _)| norms.contains(norm)) {
+                let Cost { queries, gradients } = part.worst_case();
+                sum += Cost { queries: queries - 3, gradients };
+            }
+            sum
+        };
+        let norms = self.recipe.description.norms.iter();
+        norms.map(in_norm).max_by_key(|cost| (cost.gradients, cost.queries)).unwrap_or_default()
     }
 
     fn needs_eps(&self) -> bool {

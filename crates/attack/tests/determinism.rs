@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use assay_attack::{
-    Attack, Attacked, Cancel, Description, Keep, Norm, Outcome, Pgd, SampleId, SampleOutcome, attacks, parse, run,
+    Attack, Attacked, Cancel, Description, Keep, Norm, Outcome, Pgd, SampleId, SampleOutcome, attacks, contents, parse,
+    run,
 };
 use common::{Net, Samples, threat};
 use ndarray::{Array2, Axis, s};
@@ -57,10 +58,7 @@ fn short(norm: Norm) -> Vec<Box<dyn Attack>> {
         parse(description.name, &given).unwrap()
     };
     // Suites consist of the others.
-    let all = attacks()
-        .iter()
-        .copied()
-        .filter(|d| d.norms.contains(&norm) && parse(d.name, &[]).unwrap().contents().is_none());
+    let all = attacks().iter().copied().filter(|d| d.norms.contains(&norm) && contents(d.name).is_none());
     let pgds = PGDS.into_iter().filter(|pgd| pgd.description().norms.contains(&norm));
     all.map(|d| short(&d)).chain(pgds.map(|pgd| Box::new(pgd) as Box<dyn Attack>)).collect()
 }

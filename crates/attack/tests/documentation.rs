@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use assay_attack::{Description, FlagKind, attacks, parse};
+use assay_attack::{Description, FlagKind, attacks, contents};
 
 const HEAD: &str = "\
 # Attacks, suites and flags
@@ -50,8 +50,8 @@ fn norms(description: &Description) -> String {
 }
 
 fn parts(name: &str) -> Option<String> {
-    let attack = parse(name, &[]).unwrap();
-    let contents = attack.contents()?;
+    let contents = contents(name)?;
+    let of = attacks().iter().find(|d| d.name == name).unwrap().norms;
     let mut text = format!("version {}: ", contents.version);
     if contents.parts.len() > 10 {
         // Kinds and severities of corruptions.
@@ -62,7 +62,7 @@ fn parts(name: &str) -> Option<String> {
     let part = |part: &assay_attack::Part| {
         let parameters: Vec<_> = part.parameters.iter().map(|(name, value)| format!(" {name}={value}")).collect();
         let only: Vec<_> = part.norms.iter().map(|n| n.name()).collect();
-        let everywhere = attack.description().norms.iter().all(|n| part.norms.contains(n));
+        let everywhere = of.iter().all(|n| part.norms.contains(n));
         let only = if everywhere { String::new() } else { format!(" ({} only)", only.join(", ")) };
         format!("`{}{}`{only}", part.attack, parameters.concat())
     };

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
 use assay_attack::{
-    Attack, AttackError, Attacked, Budget, Cancel, Goal, Job, Outcome, SampleId, SampleOutcome, Threat,
+    Attack, AttackError, Attacked, Cancel, Flag, Goal, Job, Outcome, Reason, SampleId, SampleOutcome, Threat,
 };
 use assay_proto::v1::{self, AttackProgress, AttackRequest, AttackResponse, AttackResult, attack_response::Event};
 use assay_runtime::{Class, Classifier};
@@ -13,7 +13,7 @@ use tonic::Request;
 use super::{
     metered::Metered,
     model::gradients,
-    request::{attack as parse_attack, check_steps, expected, goal, labels, no_gradient, threat},
+    request::{Allowance, allowance, attack as parse_attack, check_steps, expected, goal, labels, no_gradient, threat},
 };
 use crate::{
     call::Call,
@@ -34,6 +34,7 @@ pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Ev
     call.samples(n);
     let attack = parse_attack("attack", request.attack.as_ref())?;
     check_steps("attack.parameters", attack.evaluations(), limits)?;
+    let allowance = allowance("budget", request.budget.as_ref())?;
     let work = Work {
         labels: labels("labels", &request.labels, n, hosted.spec().classes)?,
         ids: sample_ids(&request.sample_ids, n)?,
@@ -42,6 +43,9 @@ pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Ev
         seed: request.seed,
         batch: core.job_batch(),
         return_adversarial: request.return_adversarial,
+        quote: request.quote,
+        checks: !request.skip_checks,
+        allowance,
         version: hosted.version.to_string(),
         classifier: Metered { hosted, metrics: core.metrics.clone(), rpc: "Attack" },
         attack,
@@ -65,6 +69,9 @@ struct Work {
     seed: u64,
     batch: NonZeroUsize,
     return_adversarial: bool,
+    quote: bool,
+    checks: bool,
+    allowance: Allowance,
 }
 
 impl Work {
@@ -74,6 +81,14 @@ impl Work {
         cancel: &Cancel,
         call: &Call,
     ) -> Result<AttackResponse, CallError> {
+        if self.quote {
+            let quoted = AttackResult {
+                version: self.version.clone(),
+                worst_case: Some(self.worst_case()),
+                ..Default::default()
+            };
+            return Ok(AttackResponse { event: Some(Event::Result(quoted)) });
+        }
         let job = Job {
             classifier: &self.classifier,
             attack: self.attack.as_ref(),
@@ -84,8 +99,8 @@ impl Work {
             ids: &self.ids,
             seed: self.seed,
             batch: self.batch,
-            budget: Budget::default(),
-            checks: true,
+            budget: self.allowance.from_now(),
+            checks: self.checks,
         };
         let started = Instant::now();
         let mut observer = |now| progress.update(AttackResponse { event: Some(Event::Progress(wire_progress(now))) });
@@ -95,7 +110,8 @@ impl Work {
             }
             other => refused(other),
         })?;
-        if attacked.stopped.is_some() {
+        // What a budget ends is a result all the same.
+        if attacked.stopped == Some(Reason::Cancelled) {
             return Err(call.why_stopped());
         }
         Ok(AttackResponse { event: Some(Event::Result(self.result(&attacked, started.elapsed().as_secs_f64()))) })
@@ -118,7 +134,16 @@ impl Work {
             cost: Some(wire_cost(attacked.cost)),
             seconds,
             gradients: self.attack.description().needs_gradient.then(|| gradients(&self.classifier.spec().gradients)),
+            flags: attacked.flags.iter().map(wire_flag).collect(),
+            checks: Some(wire_cost(attacked.checks)),
+            stopped: attacked.stopped.map_or("", spent).to_owned(),
+            worst_case: Some(self.worst_case()),
         }
+    }
+
+    fn worst_case(&self) -> v1::Cost {
+        let (one, samples) = (self.attack.worst_case(), self.ids.len() as u64);
+        v1::Cost { queries: samples * one.queries, gradients: samples * one.gradients }
     }
 }
 
@@ -142,6 +167,26 @@ pub(super) fn refused(error: AttackError) -> CallError {
         AttackError::Model(error) => error.into(),
         AttackError::NoGradient { .. } => CallError::Precondition(error.to_string()),
         other => CallError::field("attack", other.to_string()),
+    }
+}
+
+/// The part of the budget that was spent.
+fn spent(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Queries => "queries",
+        Reason::Gradients => "gradients",
+        Reason::Deadline => "seconds",
+        Reason::Cancelled => "",
+    }
+}
+
+fn wire_flag(flag: &Flag) -> v1::Flag {
+    v1::Flag {
+        kind: flag.kind.name().to_owned(),
+        samples: flag.samples,
+        detail: flag.detail.clone(),
+        meaning: flag.kind.meaning().to_owned(),
+        remedy: flag.kind.remedy().to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `ListModels` and `ListAttacks`.
 
-use assay_attack::{Description, Norm, Param};
+use assay_attack::{Contents, Description, Norm, Param, Part, contents};
 use assay_proto::v1::{
     self, AttackDescription, ListAttacksResponse, ListModelsResponse, ModelSummary, ParameterDescription,
 };
@@ -38,21 +38,35 @@ pub(super) fn attacks() -> ListAttacksResponse {
 }
 
 fn described(attack: &Description) -> AttackDescription {
+    AttackDescription {
+        name: attack.name.to_owned(),
+        summary: attack.summary.to_owned(),
+        source: attack.source.to_owned(),
+        norms: norms(attack.norms),
+        needs_gradient: attack.needs_gradient,
+        parameters: attack.parameters.iter().map(parameter).collect(),
+        needs_eps: attack.needs_eps,
+        suite: contents(attack.name).map(suite),
+    }
+}
+
+fn suite(contents: &Contents) -> v1::Suite {
+    let part = |part: &Part| {
+        let own = part.parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let attack = v1::AttackSpec { name: part.attack.to_owned(), parameters: own.collect() };
+        v1::SuitePart { attack: Some(attack), norms: norms(part.norms) }
+    };
+    v1::Suite { version: contents.version, parts: contents.parts.iter().map(part).collect() }
+}
+
+fn norms(norms: &[Norm]) -> Vec<i32> {
     let norm = |norm: &Norm| match norm {
         Norm::Linf => v1::Norm::Linf.into(),
         Norm::L2 => v1::Norm::L2.into(),
         Norm::L1 => v1::Norm::L1.into(),
         Norm::L0 => v1::Norm::L0.into(),
     };
-    AttackDescription {
-        name: attack.name.to_owned(),
-        summary: attack.summary.to_owned(),
-        source: attack.source.to_owned(),
-        norms: attack.norms.iter().map(norm).collect(),
-        needs_gradient: attack.needs_gradient,
-        parameters: attack.parameters.iter().map(parameter).collect(),
-        needs_eps: attack.needs_eps,
-    }
+    norms.iter().map(norm).collect()
 }
 
 fn parameter(parameter: &Param) -> ParameterDescription {

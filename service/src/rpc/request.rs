@@ -1,8 +1,9 @@
 //! Parts of requests that several handlers read.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
-use assay_attack::{Attack, Bounds, Eps, Goal, Norm, ParamError, Target, Threat};
+use assay_attack::{Attack, Bounds, Budget, Eps, Goal, Norm, ParamError, Target, Threat};
 use assay_proto::v1::{self, TargetChoice};
 use assay_runtime::{Class, ClassifierSpec};
 
@@ -113,6 +114,40 @@ pub(super) fn goal(field: &str, target: Option<&v1::Target>, n: usize, classes: 
             ));
         }
     }))
+}
+
+/// The longest time that can be given.
+const LONGEST: f64 = 1e9;
+
+/// What an attack may spend.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Allowance {
+    queries: Option<u64>,
+    gradients: Option<u64>,
+    time: Option<Duration>,
+}
+
+impl Allowance {
+    /// The budget of an attack that begins now.
+    pub(super) fn from_now(self) -> Budget {
+        let deadline = self.time.and_then(|time| Instant::now().checked_add(time));
+        Budget { queries: self.queries, gradients: self.gradients, deadline }
+    }
+}
+
+/// The budget in `field`; 0 stands for no limit.
+pub(super) fn allowance(field: &str, budget: Option<&v1::Budget>) -> Result<Allowance, CallError> {
+    let Some(budget) = budget else { return Ok(Allowance::default()) };
+    if !(0.0..=LONGEST).contains(&budget.seconds) {
+        let text = format!("expected a number from 0 to {LONGEST}, got {}; 0 is no limit", budget.seconds);
+        return Err(CallError::field(format!("{field}.seconds"), text));
+    }
+    let limit = |most: u64| (most > 0).then_some(most);
+    Ok(Allowance {
+        queries: limit(budget.queries),
+        gradients: limit(budget.gradients),
+        time: (budget.seconds > 0.0).then(|| Duration::from_secs_f64(budget.seconds)),
+    })
 }
 
 /// The attack in `field`.

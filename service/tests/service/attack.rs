@@ -2,7 +2,8 @@
 
 use crate::harness::{Running, attack_request, floats, images, linf};
 use assay_proto::v1::{
-    AttackProgress, AttackRequest, AttackResult, Outcome, Target, TargetChoice, attack_response::Event,
+    AttackProgress, AttackRequest, AttackResult, Budget, Cost, ListAttacksRequest, Outcome, Target, TargetChoice,
+    attack_response::Event,
 };
 
 async fn run(server: &Running, request: AttackRequest) -> (Vec<AttackProgress>, AttackResult) {
@@ -106,4 +107,68 @@ async fn the_same_seed_gives_the_same_result_whatever_the_batch() {
     let alone = run(&server, alone).await.1;
     assert_eq!(alone.outcomes[0].outcome, together.outcomes[5].outcome);
     assert_eq!(alone.outcomes[0].cost, together.outcomes[5].cost);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quote_runs_nothing_and_is_never_exceeded() {
+    let server = Running::start().await;
+    let request = attack_request(16, &[("steps", "7"), ("restarts", "2")]);
+    let quoted = run(&server, AttackRequest { quote: true, ..request.clone() }).await.1;
+    assert_eq!((quoted.outcomes.len(), quoted.cost, quoted.version.as_str()), (0, None, "1"));
+    let (_, result) = run(&server, request).await;
+    let (worst, cost) = (quoted.worst_case.unwrap(), result.cost.unwrap());
+    assert_eq!(result.worst_case, Some(worst));
+    assert_eq!((worst.queries, worst.gradients), (16 * 3, 16 * 2 * 8));
+    // The last point of a restart is evaluated forward only, which is quoted as a gradient.
+    assert!(cost.gradients <= worst.gradients && cost.queries + cost.gradients <= worst.queries + worst.gradients);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_ends_the_attack_with_what_was_found() {
+    let server = Running::start().await;
+    let request = attack_request(32, &[("steps", "50")]);
+    let few = Budget { gradients: 3, ..Default::default() };
+    let (_, result) = run(&server, AttackRequest { budget: Some(few), ..request.clone() }).await;
+    assert_eq!(result.stopped, "gradients");
+    assert!(result.outcomes.iter().all(|outcome| outcome.cost.unwrap().gradients <= 3));
+    let flag = result.flags.iter().find(|flag| flag.kind == "budget-spent").unwrap();
+    let robust = result.outcomes.iter().filter(|outcome| outcome.outcome() == Outcome::Robust).count() as u64;
+    assert!(robust > 0 && flag.samples == robust && !flag.remedy.is_empty(), "{flag:?}");
+
+    let short = Budget { seconds: 1e-9, ..Default::default() };
+    let (_, result) = run(&server, AttackRequest { budget: Some(short), ..request.clone() }).await;
+    assert_eq!(result.stopped, "seconds");
+    assert!(
+        result
+            .outcomes
+            .iter()
+            .all(|outcome| outcome.outcome() == Outcome::Error && outcome.error.contains("not measured"))
+    );
+    let (_, ended) = run(&server, AttackRequest { budget: Some(Budget::default()), ..request }).await;
+    assert_eq!(ended.stopped, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looking_for_flags_is_counted_apart_and_can_be_left_out() {
+    let server = Running::start().await;
+    let request = attack_request(16, &[("steps", "5")]);
+    let looked = run(&server, request.clone()).await.1;
+    let plain = run(&server, AttackRequest { skip_checks: true, ..request }).await.1;
+    assert_eq!((looked.cost, looked.outcomes), (plain.cost, plain.outcomes));
+    assert!(looked.checks.unwrap().queries > 0);
+    assert_eq!(plain.checks, Some(Cost::default()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suite_says_what_it_consists_of() {
+    let server = Running::start().await;
+    let attacks = server.client().await.list_attacks(ListAttacksRequest {}).await.unwrap().into_inner().attacks;
+    let suite = |name: &str| attacks.iter().find(|attack| attack.name == name).unwrap().suite.clone();
+    let standard = suite("autoattack-standard").unwrap();
+    let parts: Vec<_> = standard.parts.iter().map(|part| part.attack.clone().unwrap().name).collect();
+    assert!(standard.version >= 1);
+    for name in ["apgd", "apgd-t", "fab-t", "square"] {
+        assert!(parts.iter().any(|part| part == name), "{parts:?}");
+    }
+    assert_eq!(suite("pgd"), None);
 }
