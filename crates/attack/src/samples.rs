@@ -555,11 +555,11 @@ impl<'a> Samples<'a> {
             self.fail(i, NOT_FINITE);
             return None;
         };
-        let (reached, margin) = match self.states[i].target {
-            None => (predicted != self.labels[i], lead(logits, self.labels[i])),
-            Some(target) => (predicted == target, -lead(logits, target)),
+        let margin = match self.states[i].target {
+            None => lead(logits, self.labels[i]),
+            Some(target) => -lead(logits, target),
         };
-        if !reached {
+        if !self.reached(i, predicted) {
             return Some(margin);
         }
         let excess = -margin;
@@ -586,6 +586,11 @@ impl<'a> Samples<'a> {
             self.retire(i);
         }
         self.states[i].active.then_some(margin)
+    }
+
+    /// Whether such a prediction is what the goal demands of the sample.
+    fn reached(&self, i: usize, predicted: Class) -> bool {
+        self.states[i].target.map_or(predicted != self.labels[i], |target| predicted == target)
     }
 
     fn gather(&mut self, points: Points, who: &[usize]) {

@@ -76,6 +76,21 @@ static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
     vec![
         Recipe {
             description: Description {
+                name: "autoattack-rand",
+                summary: "AutoAttack, version rand, for models that draw random numbers: apgd on cross-entropy and DLR, gradients averaged over 20 draws.",
+                source: AUTOATTACK,
+                norms: LINF_L2,
+                needs_gradient: true,
+                needs_eps: true,
+                parameters: Vec::new(),
+            },
+            contents: Contents {
+                version: 1,
+                parts: vec![part(ANY, "apgd", &[("eot", "20")]), part(ANY, "apgd", &[("loss", "dlr"), ("eot", "20")])],
+            },
+        },
+        Recipe {
+            description: Description {
                 name: "autoattack-standard",
                 summary: "AutoAttack, version standard: apgd (cross-entropy), apgd-t (9 classes), fab-t (9 classes), square (5,000 queries).",
                 source: AUTOATTACK,

@@ -224,3 +224,23 @@ fn a_spent_budget_is_said_to_be_one() {
     let attacked = run(&job, &mut |_| {}, &Cancel::default()).unwrap();
     assert_eq!(only(&attacked, FlagKind::BudgetSpent).samples, 20);
 }
+
+/// One answer in four is adversarial everywhere: the mean of eight is not.
+#[test]
+fn a_lucky_draw_is_no_find_but_said() {
+    let (net, samples, threat) = net_and_samples();
+    let calls = AtomicUsize::new(0);
+    let lucky = |mut z: Array2<f32>| {
+        if calls.fetch_add(1, Ordering::Relaxed) % 4 == 3 {
+            z.mapv_inplace(|v| -0.1 * v);
+        }
+        z
+    };
+    let mut model = Altered::new(&net);
+    model.gradient = Box::new(|_, e| Ok(Evaluated { logits: lucky(e.logits), ..e }));
+    let pgd = Pgd { steps: 5, eot: 8, ..Pgd::default() };
+    let attacked = attacked(&samples, &model, &pgd, &threat);
+    let robust = attacked.count(Outcome::Robust) as u64;
+    let flag = attacked.flags.iter().find(|flag| flag.kind == FlagKind::SilentSuccess).unwrap();
+    assert!(robust > 0 && flag.samples == robust, "{flag:?}");
+}
