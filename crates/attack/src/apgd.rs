@@ -8,7 +8,7 @@ use assay_runtime::Class;
 use crate::param::{Choice, Integer, ParamKind};
 use crate::registry::{Description, Entry};
 use crate::shared::{EOT, LOSS, RANDOM_START, RESTARTS, TARGETS, aims, starts_differ};
-use crate::{Attack, Halt, Norm, Samples, Start, Step, Threat};
+use crate::{Attack, Halt, Norm, Samples, Start, Step, Threat, apgd_l1};
 
 /// Share of the steps since the last checkpoint that must have raised the loss, for the step to keep its length.
 const RISING: f64 = 0.75;
@@ -58,13 +58,13 @@ const TARGETED_LOSS: Choice<Loss> = Choice {
     doc: "Loss that is maximised; for a model with fewer than the 4 classes that dlr-targeted needs, margin-targeted.",
 };
 
-const SOURCE: &str = "Croce, Hein: Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks, ICML 2020";
+const SOURCE: &str = "Croce, Hein: Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks, ICML 2020; in L1: Mind the Box: L1-APGD for Sparse Adversarial Attacks on Image Classifiers, ICML 2021";
 
 static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "apgd",
     summary: "Auto-PGD: gradient ascent with momentum, whose step halves where the loss stops rising.",
     source: SOURCE,
-    norms: &[Norm::Linf, Norm::L2],
+    norms: &[Norm::Linf, Norm::L2, Norm::L1],
     needs_gradient: true,
     needs_eps: true,
     parameters: vec![STEPS.param(), RESTARTS.param(), RANDOM_START.param(), LOSS.param(), EOT.param()],
@@ -74,7 +74,7 @@ static TARGETED: LazyLock<Description> = LazyLock::new(|| Description {
     name: "apgd-t",
     summary: "Auto-PGD towards one likely class after the other; any misclassification counts.",
     source: SOURCE,
-    norms: &[Norm::Linf, Norm::L2],
+    norms: &[Norm::Linf, Norm::L2, Norm::L1],
     needs_gradient: true,
     needs_eps: true,
     parameters: vec![STEPS.param(), TARGETS.param(), TARGETED_LOSS.param()],
@@ -149,7 +149,7 @@ impl Attack for Apgd {
     }
 
     fn evaluations(&self) -> u64 {
-        u64::from(self.restarts) * (u64::from(self.steps) + 1) * u64::from(self.eot)
+        u64::from(self.restarts) * evaluations(self.steps) * u64::from(self.eot)
     }
 
     fn min_classes(&self) -> usize {
@@ -163,8 +163,7 @@ impl Attack for Apgd {
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
         samples.draws(self.eot);
         for restart in 0..self.restarts {
-            samples.start(restart, self.start);
-            ascend(samples, self.steps, self.loss, None)?;
+            one_start(samples, restart, self.start, self.steps, self.loss, None)?;
         }
         Ok(())
     }
@@ -184,7 +183,7 @@ impl Attack for ApgdTargeted {
     }
 
     fn evaluations(&self) -> u64 {
-        u64::from(self.targets) * (u64::from(self.steps) + 1)
+        u64::from(self.targets) * evaluations(self.steps)
     }
 
     fn substitution(&self, classes: usize) -> Option<String> {
@@ -206,16 +205,36 @@ impl Attack for ApgdTargeted {
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
         let loss = self.loss_for(samples.classes());
         for target in 0..self.targets.min(samples.rivals()) {
-            samples.start(target, Start::Random);
             let targets = samples.targets(target);
-            ascend(samples, self.steps, loss, Some(&targets))?;
+            one_start(samples, target, Start::Random, self.steps, loss, Some(&targets))?;
         }
         Ok(())
     }
 }
 
-/// One start of every sample under attack, from where its point is.
-pub(crate) fn ascend(samples: &mut Samples<'_>, steps: u32, loss: Loss, targets: Option<&[Class]>) -> Result<(), Halt> {
+/// The most evaluations of a start: L1, with its three balls, has some more than the other norms.
+fn evaluations(steps: u32) -> u64 {
+    u64::from(steps) + u64::from(apgd_l1::EXTRA_EVALUATIONS)
+}
+
+/// One start of every sample under attack, by the variant that is made for the threat's norm.
+fn one_start(
+    samples: &mut Samples<'_>,
+    restart: u32,
+    start: Start,
+    steps: u32,
+    loss: Loss,
+    targets: Option<&[Class]>,
+) -> Result<(), Halt> {
+    if samples.threat().norm == Norm::L1 {
+        return apgd_l1::ascend(samples, restart, start, steps, loss, targets);
+    }
+    samples.start(restart, start);
+    ascend(samples, steps, loss, targets)
+}
+
+/// Steps of every sample under attack, from where its point is.
+fn ascend(samples: &mut Samples<'_>, steps: u32, loss: Loss, targets: Option<&[Class]>) -> Result<(), Halt> {
     let threat = samples.threat();
     let mut trails: Vec<Option<Trail>> = (0..samples.len()).map(|_| None).collect();
     let checkpoints = checkpoints(steps);

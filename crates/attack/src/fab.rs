@@ -49,7 +49,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "fab-t",
     summary: "Fast adaptive boundary attack towards one likely class after the other: looks for the nearest adversarial point.",
     source: "Croce, Hein: Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack, ICML 2020",
-    norms: &[Norm::Linf, Norm::L2],
+    norms: &[Norm::Linf, Norm::L2, Norm::L1],
     needs_gradient: true,
     needs_eps: false,
     parameters: vec![STEPS.param(), TARGETS.param(), KEEP.param()],

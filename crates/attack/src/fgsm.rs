@@ -8,7 +8,8 @@ use crate::registry::{Description, Entry};
 use crate::{Attack, Halt, Norm, Samples, Start};
 
 /// One step of length eps along the steepest ascent of the cross-entropy: `x' = P(x + eps * sign(dL/dx))` for the maximum norm
-/// (Goodfellow et al., 2015), the unit gradient in place of the sign for the Euclidean one (Miyato et al., 2017).
+/// (Goodfellow et al., 2015), the unit gradient in place of the sign for the Euclidean one (Miyato et al., 2017). For the sum of absolute changes the elements with the largest derivatives go
+/// to the end of their range, one after the other, until eps is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fgsm;
 
@@ -16,7 +17,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "fgsm",
     summary: "Fast gradient sign method: one step of length eps along the gradient.",
     source: "Goodfellow, Shlens, Szegedy: Explaining and Harnessing Adversarial Examples, ICLR 2015",
-    norms: &[Norm::Linf, Norm::L2],
+    norms: &[Norm::Linf, Norm::L2, Norm::L1],
     needs_gradient: true,
     needs_eps: true,
     parameters: Vec::new(),
@@ -41,13 +42,8 @@ impl Attack for Fgsm {
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
         let threat = samples.threat();
-        let eps = threat.eps.down();
         samples.start(0, Start::Image);
-        samples.gradient(Loss::CrossEntropy, |mut step| {
-            threat.steepest(step.gradient);
-            step.advance(eps);
-            threat.project(step.x, step.point);
-        })?;
+        samples.gradient(Loss::CrossEntropy, |step| threat.leap(step.x, step.gradient, step.point))?;
         samples.query()
     }
 }

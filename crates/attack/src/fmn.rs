@@ -16,7 +16,7 @@ const RADIUS_CHANGE: (f64, f64) = (0.05, 0.001);
 const LAST_STEP: f64 = 0.01;
 
 /// The fast minimum-norm attack (Pintor et al., 2021): steps along the gradient of the margin, inside a ball that shrinks where the
-/// point is adversarial and grows where it is not, until it ends at the distance of the boundary.
+/// point is adversarial and grows where it is not, until it ends at the distance of the boundary. In L0 it is a whole number of elements.
 ///
 /// A find is a point inside the threat; with a large eps, the distance that is reported is an estimate of the sample's robustness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "fmn",
     summary: "Fast minimum-norm attack: the nearest adversarial point, by a ball that shrinks and grows around the sample.",
     source: "Pintor, Roli, Brendel, Biggio: Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints, NeurIPS 2021",
-    norms: &[Norm::Linf, Norm::L2],
+    norms: &Norm::ALL,
     needs_gradient: true,
     needs_eps: false,
     parameters: vec![STEPS.param(), KEEP_NEAREST.param()],
@@ -67,8 +67,8 @@ impl Attack for Fmn {
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
         let threat = samples.threat();
-        // A step has its length in the Euclidean norm; the ball of the maximum norm is wider by far.
-        let first_step = if threat.norm == Norm::Linf { 10.0 } else { 1.0 };
+        // A step has its length in the Euclidean norm; the balls of the maximum norm and of few elements are wider by far.
+        let first_step = if matches!(threat.norm, Norm::Linf | Norm::L0) { 10.0 } else { 1.0 };
         samples.keep(self.keep);
         samples.roam();
         samples.start(0, Start::Image);
@@ -104,13 +104,13 @@ impl Ball {
                 let nearest = before.map_or(distance, |before| before.min(distance));
                 self.nearest = Some(nearest);
                 let radius = if before.is_none() { distance } else { self.radius };
-                (radius * (1.0 - change)).min(nearest)
+                threat.resized(radius, 1.0 - change).min(nearest)
             }
-            (false, Some(_)) => self.radius * (1.0 + change),
+            (false, Some(_)) => threat.resized(self.radius, 1.0 + change),
+            // On the boundary itself nothing is adversarial.
             (false, None) => {
-                let gap = f64::from(step.loss.abs()) / threat.dual_length(step.gradient).max(1e-12);
-                // On the boundary itself nothing is adversarial.
-                (distance + gap) * (1.0 + change)
+                let gap = f64::from(step.loss.abs());
+                threat.resized(threat.detour(step.x, step.point, step.gradient, -gap), 1.0 + change)
             }
         };
         self.radius

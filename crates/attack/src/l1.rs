@@ -25,6 +25,19 @@ pub(crate) fn steepest(gradient: &mut [f32]) {
     }
 }
 
+/// The step is shared evenly by the elements with the largest derivatives: that `share` of all, rounded up, at least one.
+pub(crate) fn spread(gradient: &mut [f32], share: f64) {
+    let Some(end) = gradient.len().checked_sub(1) else { return };
+    let mut sizes: Vec<f32> = gradient.iter().map(|g| g.abs()).collect();
+    let last = ((share * sizes.len() as f64).ceil() as usize).saturating_sub(1).min(end);
+    let least = *sizes.select_nth_unstable_by(last, |a, b| b.total_cmp(a)).1;
+    let moves = |g: f32| g != 0.0 && g.abs() >= least;
+    let part = 1.0 / gradient.iter().filter(|g| moves(**g)).count() as f32;
+    for g in gradient {
+        *g = if moves(*g) { part.copysign(*g) } else { 0.0 };
+    }
+}
+
 /// The nearest point of ball and box.
 ///
 /// The Karush-Kuhn-Tucker conditions of that problem say that every offset shrinks by the same amount, to not less than zero, and then ends
@@ -56,9 +69,9 @@ pub(crate) fn project(x: &[f32], eps: f64, bounds: Bounds, point: &mut [f32]) {
             free += f64::from(size > 0.0 && size == offset(x, p).abs() - amount);
         }
         if length > eps {
-            below = amount
+            below = amount;
         } else {
-            above = amount
+            above = amount;
         }
         let step = (length - eps) / free;
         // Rounding of sums decides about what is left.

@@ -6,6 +6,7 @@
 
 mod adam;
 mod apgd;
+mod apgd_l1;
 mod ascent;
 mod attack;
 mod bim;

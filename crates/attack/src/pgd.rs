@@ -104,7 +104,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "pgd",
     summary: "Projected gradient descent: many small steps along the gradient, from random points of the ball.",
     source: "Madry, Makelov, Schmidt, Tsipras, Vladu: Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018",
-    norms: &[Norm::Linf, Norm::L2],
+    norms: &[Norm::Linf, Norm::L2, Norm::L1],
     needs_gradient: true,
     needs_eps: true,
     parameters: vec![
@@ -204,11 +204,7 @@ impl Attack for Pgd {
 pub(crate) fn ascend(samples: &mut Samples<'_>, steps: u32, length: f32, loss: Loss) -> Result<(), Halt> {
     let threat = samples.threat();
     for _ in 0..steps {
-        samples.gradient(loss, |mut step| {
-            threat.steepest(step.gradient);
-            step.advance(length);
-            threat.project(step.x, step.point);
-        })?;
+        samples.gradient(loss, |step| threat.climb(step.x, step.gradient, length, step.point))?;
     }
     samples.query()
 }

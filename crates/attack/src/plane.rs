@@ -53,50 +53,87 @@ pub(crate) fn approach(
     }
 }
 
-/// [`approach`] by one element after the other: each goes to the end of its room, the last one as far as it must. Elements with a large
-/// `gain`, of `|w|` and the room, take their turn first: for the sum of absolute changes this is the weight, for the number of elements
-/// what the element achieves at the end of its room.
-pub(crate) fn approach_by_turns(
-    point: &[f32],
-    w: &[f32],
-    gap: f64,
-    bounds: Bounds,
-    gain: impl Fn(f64, f64) -> f64,
-    offset: &mut [f32],
-) {
-    let side = side(gap);
-    let at = |i: usize| {
-        let w = side * f64::from(w[i]);
-        (w, room(point[i], w, bounds))
-    };
-    let mut turns: BinaryHeap<(u64, Reverse<usize>)> = (0..point.len())
-        .filter(|i| w[*i] != 0.0)
-        .map(|i| {
+/// A way that elements go one after the other, each to the end of its room, until a budget is spent; the last as far as it lasts. Those with the largest
+/// gain take their turn first. Gain, and price of a unit of length, are functions of `|w|` and the room.
+pub(crate) struct Turns {
+    pub(crate) gain: fn(f64, f64) -> f64,
+    pub(crate) price: fn(f64, f64) -> f64,
+    /// The most that an element moves.
+    pub(crate) most: f64,
+    pub(crate) budget: f64,
+}
+
+impl Turns {
+    /// To where `<w, v> = <w, point> - gap`, by the least sum of changes.
+    pub(crate) fn shortest(gap: f64) -> Self {
+        Self { gain: |w, _| w, price: |w, _| w, most: f64::INFINITY, budget: gap.abs() }
+    }
+
+    /// To where `<w, v> = <w, point> - gap`, by the fewest elements.
+    pub(crate) fn fewest(gap: f64) -> Self {
+        Self { gain: |w, room| w * room, ..Self::shortest(gap) }
+    }
+
+    /// Up a gradient, by a sum of changes.
+    pub(crate) fn of_length(length: f64) -> Self {
+        Self { gain: |w, _| w, price: |_, _| 1.0, most: f64::INFINITY, budget: length }
+    }
+
+    /// Up a gradient, by a number of elements.
+    pub(crate) fn of_elements(number: f64) -> Self {
+        Self { gain: |w, room| w * room, price: |_, room| 1.0 / room, most: f64::INFINITY, budget: number }
+    }
+
+    /// The elements that move against the sign of `side * w`, and how far.
+    pub(crate) fn take(
+        self,
+        point: &[f32],
+        w: &[f32],
+        side: f64,
+        bounds: Bounds,
+    ) -> impl Iterator<Item = (usize, f64)> {
+        let at = move |i: usize| {
+            let w = side * f64::from(w[i]);
+            (w, room(point[i], w, bounds).min(self.most))
+        };
+        // The bits of numbers that are not negative are in their order.
+        let key = |(w, room): (f64, f64)| (w != 0.0 && room > 0.0).then(|| (self.gain)(w.abs(), room).to_bits());
+        let mut order: BinaryHeap<(u64, Reverse<usize>)> =
+            (0..point.len()).filter_map(|i| Some((key(at(i))?, Reverse(i)))).collect();
+        let mut left = self.budget;
+        std::iter::from_fn(move || {
+            let (_, Reverse(i)) = order.pop().filter(|_| left > 0.0)?;
             let (w, room) = at(i);
-            // The bits of numbers that are not negative are in their order.
-            (gain(w.abs(), room).to_bits(), Reverse(i))
+            let cost = room * (self.price)(w.abs(), room);
+            let length = if cost < left { room } else { room * (left / cost) };
+            left = if cost < left { left - cost } else { 0.0 };
+            Some((i, -w.signum() * length))
         })
-        .collect();
-    let mut left = gap.abs();
-    offset.fill(0.0);
-    while let Some((_, Reverse(i))) = turns.pop() {
-        let (w, room) = at(i);
-        let last = room * w.abs() >= left;
-        let length = if last { left / w.abs() } else { room };
-        offset[i] = (-w.signum() * length) as f32;
-        if last {
-            break;
+    }
+
+    /// Moves `point` up the gradient `w`.
+    pub(crate) fn ascend(self, w: &[f32], bounds: Bounds, point: &mut [f32]) {
+        let moves: Vec<(usize, f64)> = self.take(point, w, -1.0, bounds).collect();
+        for (i, length) in moves {
+            point[i] += length as f32;
         }
-        left -= room * w.abs();
+    }
+
+    /// [`approach`] in turns.
+    pub(crate) fn approach(self, point: &[f32], w: &[f32], gap: f64, bounds: Bounds, offset: &mut [f32]) {
+        offset.fill(0.0);
+        for (i, length) in self.take(point, w, side(gap), bounds) {
+            offset[i] = length as f32;
+        }
     }
 }
 
-fn side(gap: f64) -> f64 {
+pub(crate) fn side(gap: f64) -> f64 {
     if gap < 0.0 { -1.0 } else { 1.0 }
 }
 
 /// How far an element can move against the sign of its weight.
-fn room(p: f32, w: f64, bounds: Bounds) -> f64 {
+pub(crate) fn room(p: f32, w: f64, bounds: Bounds) -> f64 {
     if w > 0.0 { f64::from(p) - f64::from(bounds.low()) } else { f64::from(bounds.high()) - f64::from(p) }
 }
 
@@ -136,7 +173,7 @@ mod tests {
             assert!(offset.iter().zip(&linf).all(|(a, b)| (a - b).abs() < 1e-6), "{offset:?} {linf:?}");
             approach(&t, &w, gap, bounds, |w| w, &mut offset);
             assert!(offset.iter().zip(&l2).all(|(a, b)| (a - b).abs() < 1e-6), "{offset:?} {l2:?}");
-            approach_by_turns(&t, &w, gap, bounds, |w, _| w, &mut offset);
+            Turns::shortest(gap).approach(&t, &w, gap, bounds, &mut offset);
             assert!(offset.iter().zip(&l1).all(|(a, b)| (a - b).abs() < 1e-6), "{offset:?} {l1:?}");
         }
     }

@@ -32,7 +32,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "square",
     summary: "Square: random search with squares of falling size; asks for logits only.",
     source: "Andriushchenko, Croce, Flammarion, Hein: Square Attack: a Query-efficient Black-box Adversarial Attack via Random Search, ECCV 2020",
-    norms: &[Norm::Linf, Norm::L2],
+    norms: &[Norm::Linf, Norm::L2, Norm::L1],
     needs_gradient: false,
     needs_eps: true,
     parameters: vec![QUERIES.param()],
@@ -66,7 +66,7 @@ impl Attack for Square {
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
         let (threat, image) = (samples.threat(), Image::of(samples.sample_shape()));
-        let search = Search { threat, image, eps: threat.eps.limit() };
+        let search = Search { threat, image, eps: threat.eps.limit(), measure: Measure::of(threat.norm) };
         samples.start_at(0, |x, rng, point| search.start(x, rng, point));
         let mut best: Vec<Option<Best>> = (0..samples.len()).map(|_| None).collect();
         for query in 0..=self.queries {
@@ -96,6 +96,7 @@ struct Search<'a> {
     threat: &'a Threat,
     image: Image,
     eps: f64,
+    measure: Measure,
 }
 
 impl Search<'_> {
@@ -148,7 +149,7 @@ impl Search<'_> {
         let mut offset = vec![0.0; x.len()];
         for row in (image.height % side / 2..=image.height - side).step_by(side) {
             for column in (image.width % side / 2..=image.width - side).step_by(side) {
-                let bump = Bump::new(side, rng);
+                let bump = Bump::new(side, self.measure, rng);
                 for channel in 0..image.channels {
                     let sign = rng.sign();
                     for (i, j, at) in (Window { row, column, side }).elements(image, channel) {
@@ -166,19 +167,26 @@ impl Search<'_> {
         let shortest = image.height.min(image.width);
         let side = (side(query, image.pixels()).max(3) | 1).min(shortest - (shortest + 1) % 2);
         let (to, from) = (self.window(side, rng), self.window(side, rng));
-        let bump = Bump::new(side, rng);
+        let bump = Bump::new(side, self.measure, rng);
         let mut offset: Vec<f64> = point.iter().zip(x).map(|(p, x)| f64::from(*p) - f64::from(*x)).collect();
-        let spare = (self.eps * self.eps - squares(&offset)).max(0.0) / image.channels as f64;
-        for channel in 0..image.channels {
-            let taken: Vec<f64> = take(&mut offset, to, image, channel);
-            let moved = squares(&taken) + squares(&take(&mut offset, from, image, channel));
-            let (sign, before) = (rng.sign(), squares(&taken).sqrt().max(1e-12));
+        let measure = self.measure;
+        let spare = (measure.power(self.eps) - measure.mass(&offset)).max(0.0) / image.channels as f64;
+        let taken: Vec<Vec<f64>> = (0..image.channels).map(|channel| take(&mut offset, to, image, channel)).collect();
+        let mut moved: Vec<f64> = (0..image.channels)
+            .map(|channel| measure.mass(&taken[channel]) + measure.mass(&take(&mut offset, from, image, channel)))
+            .collect();
+        if measure.pooled {
+            let all = moved.iter().sum();
+            moved.fill(all);
+        }
+        for (channel, taken) in taken.iter().enumerate() {
+            let (sign, before) = (rng.sign(), measure.length(taken).max(1e-12));
             let shape: Vec<f64> = to
                 .elements(image, channel)
-                .zip(&taken)
+                .zip(taken)
                 .map(|((i, j, _), taken)| sign * bump.at(i, j) + taken / before)
                 .collect();
-            let scale = (spare + moved).sqrt() / squares(&shape).sqrt().max(1e-12);
+            let scale = measure.root(spare + moved[channel]) / measure.length(&shape).max(1e-12);
             for ((_, _, at), value) in to.elements(image, channel).zip(&shape) {
                 offset[at] = scale * value;
             }
@@ -186,9 +194,9 @@ impl Search<'_> {
         self.place(x, &offset, point);
     }
 
-    /// Puts the point at the offset, scaled to eps.
+    /// Puts the point at the offset, scaled to eps; a pooled one, which is longer, is left to the projection.
     fn place(&self, x: &[f32], offset: &[f64], point: &mut [f32]) {
-        let scale = self.eps / squares(offset).sqrt().max(1e-12);
+        let scale = if self.measure.pooled { 1.0 } else { self.eps / self.measure.length(offset).max(1e-12) };
         for ((p, x), offset) in point.iter_mut().zip(x).zip(offset) {
             *p = (f64::from(*x) + scale * offset) as f32;
         }
@@ -207,8 +215,50 @@ fn side(query: u32, pixels: usize) -> usize {
     (FIRST_SHARE * 0.5_f64.powi(halvings) * pixels as f64).sqrt().round() as usize
 }
 
-fn squares(values: &[f64]) -> f64 {
-    values.iter().map(|v| v * v).sum()
+/// How lengths are made of elements, and what bumps look like.
+#[derive(Clone, Copy)]
+struct Measure {
+    /// A length to this power is the sum of its elements'.
+    exponent: i32,
+    /// The `k`-th rectangle of a bump weighs `k` to this power.
+    fall: i32,
+    /// Whether each channel of a bump gets what all channels of the two squares had. In L1 the projection takes the same from every element, so that
+    /// of offsets that are too long the peaks remain.
+    pooled: bool,
+}
+
+impl Measure {
+    fn of(norm: Norm) -> Self {
+        if norm == Norm::L1 {
+            Self { exponent: 1, fall: -4, pooled: true }
+        } else {
+            Self { exponent: 2, fall: -2, pooled: false }
+        }
+    }
+
+    fn power(self, value: f64) -> f64 {
+        value.abs().powi(self.exponent)
+    }
+
+    fn root(self, mass: f64) -> f64 {
+        if self.exponent == 2 { mass.sqrt() } else { mass }
+    }
+
+    /// What adds up where offsets are joined.
+    fn mass(self, values: &[f64]) -> f64 {
+        values.iter().map(|v| self.power(*v)).sum()
+    }
+
+    fn length(self, values: &[f64]) -> f64 {
+        self.root(self.mass(values))
+    }
+
+    fn normalize(self, values: &mut [f64]) {
+        let length = self.length(values);
+        if length > 0.0 {
+            values.iter_mut().for_each(|v| *v /= length);
+        }
+    }
 }
 
 /// Takes a window's values of one channel out of `offset`: zeros stay behind.
@@ -216,7 +266,7 @@ fn take(offset: &mut [f64], window: Window, image: Image, channel: usize) -> Vec
     window.elements(image, channel).map(|(_, _, at)| std::mem::take(&mut offset[at])).collect()
 }
 
-/// A square of two halves with one peak each, one up and one down, of length 1 in the Euclidean norm.
+/// A square of two halves with one peak each, one up and one down, of length 1.
 struct Bump {
     side: usize,
     values: Vec<f64>,
@@ -224,12 +274,12 @@ struct Bump {
 }
 
 impl Bump {
-    fn new(side: usize, rng: &mut SampleRng) -> Self {
+    fn new(side: usize, measure: Measure, rng: &mut SampleRng) -> Self {
         let upper = side / 2;
-        let up = half(upper, side);
-        let down = half(side - upper, side).into_iter().map(|v| -v);
+        let up = half(upper, side, measure);
+        let down = half(side - upper, side, measure).into_iter().map(|v| -v);
         let mut values: Vec<f64> = up.into_iter().chain(down).collect();
-        normalize(&mut values);
+        measure.normalize(&mut values);
         Self { side, values, transposed: rng.sign() > 0.0 }
     }
 
@@ -239,26 +289,19 @@ impl Bump {
     }
 }
 
-/// Rectangles around the centre, one inside the other, of weights `1 / k²` from the innermost on, summed and normalised.
-fn half(rows: usize, columns: usize) -> Vec<f64> {
+/// Rectangles around the centre, one inside the other, of weights that fall from the innermost on, summed and normalised.
+fn half(rows: usize, columns: usize, measure: Measure) -> Vec<f64> {
     let (middle_row, middle_column) = (rows / 2, columns / 2);
     let rectangles = rows.max(columns) / 2 + 1;
     let cells = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
     let mut values: Vec<f64> = cells
         .map(|(row, column)| {
             let first = row.abs_diff(middle_row).max(column.abs_diff(middle_column));
-            (first..rectangles).map(|k| ((k + 1) as f64).powi(-2)).sum()
+            (first..rectangles).map(|k| ((k + 1) as f64).powi(measure.fall)).sum()
         })
         .collect();
-    normalize(&mut values);
+    measure.normalize(&mut values);
     values
-}
-
-fn normalize(values: &mut [f64]) {
-    let length = squares(values).sqrt();
-    if length > 0.0 {
-        values.iter_mut().for_each(|v| *v /= length);
-    }
 }
 
 #[cfg(test)]
@@ -278,9 +321,7 @@ mod tests {
 
     #[test]
     fn bumps_are_those_of_the_original() {
-        let mut bump = Bump::new(3, &mut SampleRng::new(0, SampleId(0), "test", 0));
-        bump.transposed = false;
-        let expected = [
+        let euclidean = [
             0.136_082_8,
             0.680_413_8,
             0.136_082_8,
@@ -291,6 +332,20 @@ mod tests {
             -0.645_497_2,
             -0.129_099_4,
         ];
-        assert!(bump.values.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{:?}", bump.values);
+        let sums = [
+            0.026_315_8,
+            0.447_368_5,
+            0.026_315_8,
+            -0.022_727_3,
+            -0.022_727_3,
+            -0.022_727_3,
+            -0.022_727_3,
+            -0.386_363_7,
+            -0.022_727_3,
+        ];
+        for (norm, expected) in [(Norm::L2, euclidean), (Norm::L1, sums)] {
+            let bump = Bump::new(3, Measure::of(norm), &mut SampleRng::new(0, SampleId(0), "test", 0));
+            assert!(bump.values.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{:?}", bump.values);
+        }
     }
 }

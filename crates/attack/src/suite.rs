@@ -42,7 +42,9 @@ struct Recipe {
 
 const LINF: &[Norm] = &[Norm::Linf];
 const L2: &[Norm] = &[Norm::L2];
+const L1: &[Norm] = &[Norm::L1];
 const LINF_L2: &[Norm] = &[Norm::Linf, Norm::L2];
+const LINF_L2_L1: &[Norm] = &[Norm::Linf, Norm::L2, Norm::L1];
 const ANY: &[Norm] = &Norm::ALL;
 
 const AUTOATTACK: &str = "Croce, Hein: Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks, ICML 2020; Mind the Box: L1-APGD for Sparse Adversarial Attacks on Image Classifiers, ICML 2021";
@@ -92,9 +94,9 @@ static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
         Recipe {
             description: Description {
                 name: "autoattack-standard",
-                summary: "AutoAttack, version standard: apgd (cross-entropy), apgd-t (9 classes), fab-t (9 classes), square (5,000 queries).",
+                summary: "AutoAttack, version standard: apgd (cross-entropy), apgd-t (9 classes), fab-t (9 classes), square (5,000 queries); in L1 with 5 restarts of apgd and 5 classes of apgd-t.",
                 source: AUTOATTACK,
-                norms: LINF_L2,
+                norms: LINF_L2_L1,
                 needs_gradient: true,
                 needs_eps: true,
                 parameters: Vec::new(),
@@ -103,7 +105,9 @@ static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
                 version: 1,
                 parts: vec![
                     part(LINF_L2, "apgd", &[]),
+                    part(L1, "apgd", &[("restarts", "5")]),
                     part(LINF_L2, "apgd-t", &[]),
+                    part(L1, "apgd-t", &[("targets", "5")]),
                     part(ANY, "fab-t", &[]),
                     part(ANY, "square", &[]),
                 ],
@@ -114,7 +118,7 @@ static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
                 name: "ci-fast",
                 summary: "A quick look on every commit: a short apgd, apgd-t towards three classes, and 500 queries of square. Weaker than AutoAttack.",
                 source: "assay",
-                norms: LINF_L2,
+                norms: LINF_L2_L1,
                 needs_gradient: true,
                 needs_eps: true,
                 parameters: Vec::new(),

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::{Distance, Eps, Norm, SampleRng, l0, l1, l2, linf, plane};
+use crate::plane::{self, Turns};
+use crate::{Distance, Eps, Norm, SampleRng, l0, l1, l2, linf};
 
 /// The range of valid inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,6 +52,9 @@ impl Bounds {
     }
 }
 
+/// Share of the elements that a step in L1 moves.
+const SLIDE: f64 = 0.01;
+
 /// All points within a radius of a sample, inside the range of valid inputs.
 ///
 /// The geometry of an attack lives here, so that no attack asks which norm it is in. Samples and points are flat and of the
@@ -91,6 +95,36 @@ impl Threat {
             Norm::L2 => l2::steepest(gradient),
             Norm::L1 | Norm::L0 => l1::steepest(gradient),
         }
+    }
+
+    /// Moves `point` by a step of this length up a finite gradient, along [`Threat::steepest`], and projects it.
+    ///
+    /// In L1 that would move one element, soon to the end of its room. There a hundredth of the elements go equally far, those with the largest
+    /// derivatives (SLIDE: Tramèr and Boneh, Adversarial Training and Robustness for Multiple Perturbations, NeurIPS 2019), and more where these come to
+    /// their end.
+    pub fn climb(&self, x: &[f32], gradient: &mut [f32], length: f32, point: &mut [f32]) {
+        match self.norm {
+            Norm::Linf | Norm::L2 | Norm::L0 => {
+                self.steepest(gradient);
+                point.iter_mut().zip(gradient).for_each(|(p, g)| *p += length * *g);
+            }
+            Norm::L1 => {
+                let (length, moved) = (f64::from(length), (SLIDE * x.len() as f64).ceil());
+                Turns { most: length / moved, ..Turns::of_length(length) }.ascend(gradient, self.bounds, point);
+            }
+        }
+        self.project(x, point);
+    }
+
+    /// Moves `point`, which is at `x`, by a step of length eps up a finite gradient. In L1 and L0 the elements with the largest derivatives, or the most to
+    /// gain, go to the end of their room until eps is spent: no point of the threat has a larger product with the gradient.
+    pub fn leap(&self, x: &[f32], gradient: &mut [f32], point: &mut [f32]) {
+        match self.norm {
+            Norm::Linf | Norm::L2 => return self.climb(x, gradient, self.eps.down(), point),
+            Norm::L1 => Turns::of_length(self.eps.limit()).ascend(gradient, self.bounds, point),
+            Norm::L0 => Turns::of_elements(self.eps.limit().floor()).ascend(gradient, self.bounds, point),
+        }
+        self.project(x, point);
     }
 
     /// Moves a finite `point` to the nearest one (in the Euclidean norm) that the adversary may choose, up to rounding.
@@ -149,8 +183,35 @@ impl Threat {
         match self.norm {
             Norm::Linf => plane::approach(point, w, gap, self.bounds, |_| 1.0, offset),
             Norm::L2 => plane::approach(point, w, gap, self.bounds, |w| w, offset),
-            Norm::L1 => plane::approach_by_turns(point, w, gap, self.bounds, |w, _| w, offset),
-            Norm::L0 => plane::approach_by_turns(point, w, gap, self.bounds, |w, room| w * room, offset),
+            Norm::L1 => Turns::shortest(gap).approach(point, w, gap, self.bounds, offset),
+            Norm::L0 => Turns::fewest(gap).approach(point, w, gap, self.bounds, offset),
+        }
+    }
+
+    /// Length of a way from `x` over `point` to the hyperplane `<w, v> = <w, point> - gap`, as if there were no bounds. In L0, where one element would then do,
+    /// it stays within them: the elements that changed change further, at no cost, and then as few others as possible.
+    #[must_use]
+    pub fn detour(&self, x: &[f32], point: &[f32], w: &[f32], gap: f64) -> f64 {
+        let distance = self.distance(x, point);
+        if self.norm != Norm::L0 {
+            return distance + gap.abs() / self.dual_length(w).max(1e-12);
+        }
+        let side = plane::side(gap);
+        let (mut left, mut others) = (gap.abs(), w.to_vec());
+        for (w, (_, p)) in others.iter_mut().zip(x.iter().zip(point)).filter(|(_, (x, p))| x != p) {
+            left -= f64::from(w.abs()) * plane::room(*p, side * f64::from(*w), self.bounds);
+            *w = 0.0;
+        }
+        distance + Turns::fewest(left.max(0.0)).take(x, &others, side, self.bounds).count() as f64
+    }
+
+    /// A radius that is `factor` times as large. In L0, where distances are whole numbers, it is one too, and another than before.
+    #[must_use]
+    pub fn resized(&self, radius: f64, factor: f64) -> f64 {
+        match self.norm {
+            Norm::L0 if factor < 1.0 => (radius * factor).floor().min(radius - 1.0).max(0.0),
+            Norm::L0 => (radius * factor).floor().max(radius + 1.0),
+            Norm::Linf | Norm::L2 | Norm::L1 => radius * factor,
         }
     }
 

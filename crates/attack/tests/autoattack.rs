@@ -25,6 +25,17 @@ fn apgd_from_the_image_leaves_what_the_original_leaves() {
     assert_eq!(left(Loss::Dlr, Norm::L2, "0.1"), 28);
 }
 
+/// The counts are those of adv-lib 0.2.8, a port of the original, from the image in place of a random start and with its three radii. Here what is
+/// found in a wider ball counts too, if it lies in the own one.
+#[test]
+fn apgd_in_sums_leaves_no_more_than_the_original_leaves() {
+    for (net, eps, left) in [(linear(), "0.5", 37), (linear(), "1", 20), (mlp(), "0.5", 32), (mlp(), "1", 14)] {
+        let apgd = Apgd { start: Start::Image, ..Apgd::default() };
+        let robust = robust(&net, &apgd, Norm::L1, eps);
+        assert!(robust <= left && robust + 1 >= left, "{eps}: {robust} left, {left} by the original");
+    }
+}
+
 #[test]
 fn the_linear_net_loses_exactly_what_it_can_lose() {
     let net = linear();
@@ -36,6 +47,8 @@ fn the_linear_net_loses_exactly_what_it_can_lose() {
         (Norm::Linf, "0.02", "0.021", 11),
         (Norm::L2, "0.05", "0.0525", 41),
         (Norm::L2, "0.1", "0.105", 33),
+        (Norm::L1, "0.5", "0.525", 37),
+        (Norm::L1, "1", "1.05", 19),
     ];
     for (norm, eps, wider, expected) in cases {
         let wider = threat(norm, wider);
@@ -69,14 +82,20 @@ fn the_standard_suite_leaves_what_the_original_leaves() {
 #[test]
 #[ignore = "slow"]
 fn the_standard_suite_leaves_what_the_original_leaves_in_further_threats() {
-    the_standard_suite_leaves(&[(Norm::Linf, "0.005", 42), (Norm::L2, "0.05", 43), (Norm::L2, "0.1", 28)]);
+    the_standard_suite_leaves(&[
+        (Norm::Linf, "0.005", 42),
+        (Norm::L2, "0.05", 43),
+        (Norm::L2, "0.1", 28),
+        (Norm::L1, "0.5", 28),
+        (Norm::L1, "1", 11),
+    ]);
 }
 
 #[test]
 fn each_find_is_inside_the_threat_and_says_which_attack_made_it() {
     let net = mlp();
     let samples = samples(&net);
-    for (norm, eps) in [(Norm::Linf, "0.02"), (Norm::L2, "0.2")] {
+    for (norm, eps) in [(Norm::Linf, "0.02"), (Norm::L2, "0.2"), (Norm::L1, "1")] {
         let threat = threat(norm, eps);
         let Attacked { outcomes, adversarial, .. } =
             samples.attack(&net, &Suite::named("autoattack-standard").unwrap(), &threat);
@@ -93,7 +112,9 @@ fn each_find_is_inside_the_threat_and_says_which_attack_made_it() {
 
 #[test]
 fn square_alone_breaks_most_of_what_can_be_broken() {
-    for (net, norm, eps, exact) in [(linear(), Norm::Linf, "0.02", 11), (linear(), Norm::L2, "0.1", 33)] {
+    for (net, norm, eps, exact) in
+        [(linear(), Norm::Linf, "0.02", 11), (linear(), Norm::L2, "0.1", 33), (linear(), Norm::L1, "1", 19)]
+    {
         let left = robust(&net, &Square { queries: 2000 }, norm, eps);
         // It asks for logits only: from 64 it comes near what is possible, never below.
         assert!((exact..exact + (64 - exact) / 3).contains(&left), "{norm} {eps}: {left} left, {exact} are robust");

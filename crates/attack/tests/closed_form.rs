@@ -55,7 +55,8 @@ fn assert_inside(samples: &Samples, threat: &Threat, attacked: &Attacked) {
 }
 
 const SHAPES: [&[usize]; 3] = [&[8], &[3, 5, 4], &[1, 7, 9]];
-const RADII: [(Norm, [&str; 3]); 2] = [(Norm::Linf, ["0.01", "8/255", "0.2"]), (Norm::L2, ["0.05", "0.3", "1"])];
+const RADII: [(Norm, [&str; 3]); 3] =
+    [(Norm::Linf, ["0.01", "8/255", "0.2"]), (Norm::L2, ["0.05", "0.3", "1"]), (Norm::L1, ["0.2", "1", "3"])];
 
 /// Attacks random linear nets of every shape.
 fn against_linear_nets(attack: &dyn Attack, classes: usize, (norm, radii): (Norm, [&str; 3])) -> Compared {
@@ -77,19 +78,24 @@ fn against_linear_nets(attack: &dyn Attack, classes: usize, (norm, radii): (Norm
     all
 }
 
-/// In the Euclidean norm, steps that are small against the radius turn a point slowly: forty long ones get there.
+/// In the Euclidean norm, steps that are small against the radius turn a point slowly: forty long ones get there. In L1 a step moves few elements: more
+/// are needed.
 #[test]
 fn pgd_is_exact_for_two_classes() {
     assert_eq!(against_linear_nets(&Pgd::default(), 2, RADII[0]).missed, 0);
     let long = Pgd { step: StepSize::Fixed(1.0), ..Pgd::default() };
     assert_eq!(against_linear_nets(&long, 2, RADII[1]).missed, 0);
+    let many = Pgd { steps: 100, ..Pgd::default() };
+    assert_eq!(against_linear_nets(&many, 2, RADII[2]).missed, 0);
 }
 
 #[test]
-fn pgd_with_restarts_is_exact_for_more_classes_in_the_maximum_norm() {
+fn pgd_with_restarts_is_exact_for_more_classes_in_the_maximum_norm_and_in_sums() {
     let pgd = Pgd { loss: Loss::Margin, restarts: 10, steps: 50, ..Pgd::default() };
     for classes in [3, 4, 10] {
-        assert_eq!(against_linear_nets(&pgd, classes, RADII[0]).missed, 0, "{classes} classes");
+        for radii in [RADII[0], RADII[2]] {
+            assert_eq!(against_linear_nets(&pgd, classes, radii).missed, 0, "{classes} classes");
+        }
     }
 }
 
@@ -104,8 +110,10 @@ fn pgd_with_restarts_is_nearly_exact_for_more_classes_in_the_euclidean_norm() {
 }
 
 #[test]
-fn fgsm_is_exact_for_two_classes_in_the_maximum_norm() {
-    assert_eq!(against_linear_nets(&Fgsm, 2, RADII[0]).missed, 0);
+fn fgsm_is_exact_for_two_classes_in_the_maximum_norm_and_in_sums() {
+    for radii in [RADII[0], RADII[2]] {
+        assert_eq!(against_linear_nets(&Fgsm, 2, radii).missed, 0);
+    }
 }
 
 #[test]
@@ -148,7 +156,7 @@ fn a_flipped_gradient_is_not_exact() {
         e.gradient.mapv_inplace(|g| -g);
         Ok(e)
     });
-    for (norm, eps) in [(Norm::Linf, "8/255"), (Norm::L2, "0.3")] {
+    for (norm, eps) in [(Norm::Linf, "8/255"), (Norm::L2, "0.3"), (Norm::L1, "1")] {
         let threat = threat(norm, eps);
         for attack in [&Fgsm as &dyn Attack, &Pgd::default()] {
             let right = samples.attack(&net, attack, &threat).count(Outcome::Robust);
@@ -163,7 +171,11 @@ fn robust_samples_fall_with_the_radius_from_clean_to_none() {
     let net = Net::random_linear(&[3, 5, 4], 4, 2);
     let mut samples = Samples::random(&net, 60, 2);
     samples.labels[3].0 = (samples.labels[3].0 + 1) % 4;
-    for (norm, radii) in [(Norm::Linf, ["0", "0.01", "0.03", "0.1", "1"]), (Norm::L2, ["0", "0.1", "0.3", "1", "8"])] {
+    for (norm, radii) in [
+        (Norm::Linf, ["0", "0.01", "0.03", "0.1", "1"]),
+        (Norm::L2, ["0", "0.1", "0.3", "1", "8"]),
+        (Norm::L1, ["0", "0.3", "1", "3", "60"]),
+    ] {
         for attack in [&Fgsm as &dyn Attack, &Pgd::default()] {
             let robust = radii.map(|eps| samples.attack(&net, attack, &threat(norm, eps)).count(Outcome::Robust));
             assert_eq!(robust[0], 59, "a radius of zero gives clean accuracy");

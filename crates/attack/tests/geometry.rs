@@ -223,6 +223,65 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Of all points of the threat, none has a larger product with the gradient than the one a leap leads to, where the box and the norm fit.
+    #[test]
+    fn leaps_reach_as_far_as_possible((threat, x, other) in cases(), seed: u64) {
+        let mut rng = SampleRng::new(seed, SampleId(0), "geometry", 0);
+        let mut gradient = vec![0.0; x.len()];
+        rng.fill_normal(&mut gradient);
+        let gain = |point: &[f32]| -> f64 {
+            let moved = x.iter().zip(point).map(|(x, p)| f64::from(*p) - f64::from(*x));
+            gradient.iter().zip(moved).map(|(g, d)| f64::from(*g) * d).sum()
+        };
+        let mut leapt = x.clone();
+        if threat.eps.is_finite() {
+            threat.leap(&x, &mut gradient.clone(), &mut leapt);
+            prop_assert!(threat.allows(&x, &leapt));
+            prop_assert!(gain(&leapt) >= 0.0);
+            if threat.norm != Norm::L2 {
+                let mut projected = other;
+                threat.project(&x, &mut projected);
+                let mut started = x.clone();
+                threat.start(&x, &mut rng, &mut started);
+                let most = gain(&leapt) * (1.0 + 1e-6) + 1e-4;
+                prop_assert!(gain(&projected) <= most && gain(&started) <= most);
+            }
+        }
+    }
+
+    #[test]
+    fn a_climb_ends_inside_and_higher((threat, x, _) in cases(), seed: u64, length in 0.0f32..2.0) {
+        let mut rng = SampleRng::new(seed, SampleId(0), "geometry", 0);
+        let mut gradient = vec![0.0; x.len()];
+        rng.fill_normal(&mut gradient);
+        let mut point = x.clone();
+        threat.climb(&x, &mut gradient.clone(), length, &mut point);
+        prop_assert!(threat.allows(&x, &point));
+        let climbed: f64 =
+            gradient.iter().zip(x.iter().zip(&point)).map(|(g, (x, p))| f64::from(*g) * (f64::from(*p) - f64::from(*x))).sum();
+        prop_assert!(climbed >= 0.0);
+    }
+}
+
+/// In L1 a hundredth of the elements share a step, and others where those have no room.
+#[test]
+fn a_climb_in_sums_moves_the_largest_derivatives() {
+    let mut x = [0.5; 300];
+    x[7] = 1.0;
+    x[8] = 0.9;
+    let mut gradient: [f32; 300] = std::array::from_fn(|i| 0.001 * i as f32);
+    gradient[7..12].copy_from_slice(&[5.0, 4.0, -3.0, 2.0, 1.0]);
+    let mut point = x;
+    threat(Norm::L1, "1", 0.0, 1.0).climb(&x, &mut gradient, 0.6, &mut point);
+    let moved: Vec<(usize, f32)> = (0..300).map(|i| (i, point[i] - x[i])).filter(|(_, d)| *d != 0.0).collect();
+    let expected = [(8, 0.1), (9, -0.2), (10, 0.2), (11, 0.1)];
+    assert_eq!(moved.len(), expected.len(), "{moved:?}");
+    assert!(moved.iter().zip(expected).all(|(m, e)| m.0 == e.0 && (m.1 - e.1).abs() < 1e-6), "{moved:?}");
+}
+
 #[test]
 fn tiny_and_zero_gradients_have_directions_too() {
     for (gradient, expected) in [([3e-40f32, -4e-40], [0.6, -0.8]), ([0.0, 0.0], [0.0, 0.0])] {
