@@ -43,6 +43,7 @@ struct Recipe {
 const LINF: &[Norm] = &[Norm::Linf];
 const L2: &[Norm] = &[Norm::L2];
 const L1: &[Norm] = &[Norm::L1];
+const L0: &[Norm] = &[Norm::L0];
 const LINF_L2: &[Norm] = &[Norm::Linf, Norm::L2];
 const LINF_L2_L1: &[Norm] = &[Norm::Linf, Norm::L2, Norm::L1];
 const ANY: &[Norm] = &Norm::ALL;
@@ -81,7 +82,7 @@ static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
                 name: "autoattack-rand",
                 summary: "AutoAttack, version rand, for models that draw random numbers: apgd on cross-entropy and DLR, gradients averaged over 20 draws.",
                 source: AUTOATTACK,
-                norms: LINF_L2,
+                norms: LINF_L2_L1,
                 needs_gradient: true,
                 needs_eps: true,
                 parameters: Vec::new(),
@@ -158,6 +159,27 @@ static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
         },
         Recipe {
             description: Description {
+                name: "curve",
+                summary: "The nearest adversarial sample that any minimum-norm attack of the norm finds: for curves of accuracy over eps. Use it with eps = inf.",
+                source: "assay",
+                norms: ANY,
+                needs_gradient: true,
+                needs_eps: false,
+                parameters: Vec::new(),
+            },
+            contents: Contents {
+                version: 1,
+                parts: vec![
+                    part(ANY, "fmn", &[]),
+                    part(L2, "ddn", &[]),
+                    part(L2, "cw", &[]),
+                    part(LINF_L2_L1, "fab-t", &[("keep", "nearest")]),
+                    part(L0, "sigma-zero", &[]),
+                ],
+            },
+        },
+        Recipe {
+            description: Description {
                 name: "hydra-era",
                 summary: "Empirical robust accuracy as the authors of HYDRA measured it: pgd, 50 steps of 0.0078 from a random start. Theirs is Linf 0.031.",
                 source: "Sehwag, Wang, Mittal, Jana: HYDRA: Pruning Adversarially Robust Neural Networks, NeurIPS 2020",
@@ -187,6 +209,18 @@ static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
                     part(ANY, "spatial", &[("pixels", "4"), ("degrees", "0"), ("angles", "1"), ("shifts", "9")]),
                 ],
             },
+        },
+        Recipe {
+            description: Description {
+                name: "rcm-l1",
+                summary: "The grid of RCM in L1: pgd of 50 steps, which is sparse descent here. Theirs is eps 12.",
+                source: RCM,
+                norms: L1,
+                needs_gradient: true,
+                needs_eps: true,
+                parameters: Vec::new(),
+            },
+            contents: Contents { version: 1, parts: vec![part(ANY, "pgd", &[("steps", "50"), ("step", "0.05*eps")])] },
         },
         Recipe {
             description: Description {
