@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use assay_audit::Severity;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
 use crate::spec::{AttackArg, TargetArg, ThreatArg};
@@ -75,6 +76,10 @@ pub(crate) struct Data {
     /// Data set: a folder or file of IDX (.gz), an .npz file, or a folder of images with one subfolder a class
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
+
+    /// Of corrupted images as those of CIFAR-10-C (KIND.npy with five severities, labels.npy beside it), use this severity
+    #[arg(long, value_name = "1..5", requires = "data")]
+    pub(crate) severity: Option<Severity>,
 
     /// Use the first N samples only
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

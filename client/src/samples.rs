@@ -7,7 +7,9 @@ use assay_audit::{DataSource, Dataset};
 use assay_proto::v1::{DataType, InputSpec, Tensor};
 use ndarray::{Array2, Axis, CowArray, Slice};
 
+use crate::args::Data;
 use crate::error::ClientError;
+use crate::output::print;
 
 /// Samples in [0, 1], and their true classes where they are known.
 #[derive(Debug)]
@@ -26,10 +28,10 @@ pub(crate) struct Samples {
 
 impl Samples {
     /// A data set with its labels.
-    pub(crate) fn open(path: &Path, limit: Option<u64>) -> Result<Self, ClientError> {
-        let limit = limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-        let data =
-            Dataset::open(&DataSource::new(path), limit).map_err(|error| ClientError::Usage(error.to_string()))?;
+    pub(crate) fn open(path: &Path, options: &Data) -> Result<Self, ClientError> {
+        let limit = options.samples.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        let source = DataSource::new(path).with_severity(options.severity);
+        let data = Dataset::open(&source, limit).map_err(|error| ClientError::Usage(error.to_string()))?;
         Ok(Self {
             name: data.name().to_owned(),
             names: Vec::new(),
@@ -75,6 +77,14 @@ impl Samples {
             shape: self.shape.clone(),
             labels: rows.iter().filter_map(|&i| self.labels.get(i).copied()).collect(),
             digest: self.digest.clone(),
+        }
+    }
+
+    /// Prints what data this is where a reader must know: corrupted images that the user supplies.
+    pub(crate) fn say_where_from(&self, options: &Data) -> Result<(), ClientError> {
+        match options.severity {
+            Some(_) => print(&format!("data: {}", self.name)),
+            None => Ok(()),
         }
     }
 

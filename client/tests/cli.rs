@@ -6,7 +6,9 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use ndarray::{Array1, Array4};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::server::Server;
 
@@ -246,6 +248,47 @@ fn an_attack_is_aimed_at_a_class_and_leaves_out_its_samples() {
     assert!(table.contains("samples are labelled with the target and left out"), "{table}");
     fails(2, "expected a class", &embedded(&[&attack[..], &["--target", "shirt"]].concat()));
     fails(2, "10 classes", &embedded(&[&attack[..], &["--target", "rank:10"]].concat()));
+}
+
+/// Five severities of two images each, as CIFAR-10-C has them: the images of the third are white.
+fn corrupted_images() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let images = Array4::from_shape_fn((10, 28, 28, 1), |(i, ..)| if i / 2 == 2 { 255_u8 } else { 0 });
+    ndarray_npy::write_npy(folder.path().join("fog.npy"), &images).unwrap();
+    let labels = Array1::from_shape_fn(10, |i| (i % 2) as u8);
+    ndarray_npy::write_npy(folder.path().join("labels.npy"), &labels).unwrap();
+    folder
+}
+
+#[test]
+fn a_severity_of_corrupted_images_is_data_and_said_to_be_the_users() {
+    let folder = corrupted_images();
+    let file = folder.path().join("fog.npy");
+    let file = file.to_str().unwrap();
+    let words = "fog.npy, severity 3, supplied by the user";
+    let predict = embedded(&["predict", "fashion-dense", "--data", file, "--severity"]);
+    let [white, black] = ["3", "2"].map(|severity| json(&[&predict[..], &[severity]].concat()));
+    assert!(white["data"].as_str().unwrap().ends_with(words), "{white}");
+    assert_eq!(white["predictions"].as_array().unwrap().len(), 2);
+    assert_eq!(white["predictions"][1]["label"], 1);
+    assert_ne!(white["predictions"][0]["classes"], black["predictions"][0]["classes"]);
+    assert!(succeeds(&[&predict[..], &["3"]].concat()).contains(words));
+
+    let threat = ["--data", file, "--severity", "3", "--threat", "L2:inf", "--attack", "negative"];
+    let attacked = embedded(&[&["attack", "fashion-dense"][..], &threat].concat());
+    assert!(json(&attacked)["data"].as_str().unwrap().ends_with(words));
+    assert!(succeeds(&attacked).contains(words));
+    let report = json(&embedded(&[&["audit", "fashion-dense"][..], &threat].concat()));
+    assert!(report["setup"]["data"]["name"].as_str().unwrap().ends_with(words), "{}", report["setup"]);
+
+    fails(2, "name one of them (--severity 1 to 5)", &embedded(&["predict", "fashion-dense", "--data", file]));
+    fails(2, "expected a severity from 1 to 5", &[&predict[..], &["6"]].concat());
+    fails(2, "--data", &embedded(&["predict", "fashion-dense", "--severity", "1"]));
+    fails(
+        2,
+        "a severity is one of five parts of an .npy file",
+        &embedded(&[&["predict", "fashion-dense", "--severity", "1"][..], &DATA].concat()),
+    );
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdi
     }
     let model = spec::model(&command.model);
     let (info, input) = session.model(&model).await?;
-    let mut samples = Samples::open(path, command.data.samples)?;
+    let mut samples = Samples::open(path, &command.data)?;
     samples.fit(&info.name, &input)?;
     let all = samples;
     // A sample cannot be turned into what it is. The others keep their numbers: those key the randomness.
@@ -87,8 +87,11 @@ pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdi
         save(file, &attacked, &all, &kept, &input)?;
     }
     match session.output {
-        Output::Json => print_json(&attacked.as_json(&info.name, &info.version))?,
-        Output::Human => attacked.print()?,
+        Output::Json => print_json(&attacked.as_json(&info.name, &info.version, &all.name))?,
+        Output::Human => {
+            attacked.print()?;
+            all.say_where_from(&command.data)?;
+        }
     }
     Ok(Verdict::Pass)
 }
@@ -222,10 +225,11 @@ impl Attacked {
         print(&format!("{} queries, {} gradients, {:.1} s", self.cost.queries, self.cost.gradients, self.seconds))
     }
 
-    fn as_json(&self, model: &str, version: &str) -> serde_json::Value {
+    fn as_json(&self, model: &str, version: &str, data: &str) -> serde_json::Value {
         json!({
             "model": model,
             "version": version,
+            "data": data,
             "samples": self.outcomes.len(),
             "left_out": self.left_out,
             "misclassified": self.count(Outcome::Misclassified),

@@ -69,7 +69,7 @@ async fn data(session: &mut Session, command: &Audit, models: &[ModelRef]) -> Re
                 return Err(ClientError::Usage("name at least one model".into()));
             };
             let (info, input) = session.model(model).await?;
-            let mut samples = Samples::open(path, command.data.samples)?;
+            let mut samples = Samples::open(path, &command.data)?;
             samples.fit(&info.name, &input)?;
             Ok(Data::Inline(InlineData {
                 input: Some(samples.tensor(0..samples.len(), &input)),

@@ -33,7 +33,7 @@ pub(crate) async fn run(session: &mut Session, command: &Gradient) -> Result<Ver
     let (info, input) = session.model(&model).await?;
     let layout = layout(command, &input)?;
     let mut samples = match &command.data.data {
-        Some(path) => Samples::open(path, command.data.samples)?,
+        Some(path) => Samples::open(path, &command.data)?,
         None => Samples::images(&command.images, &input)?,
     };
     samples.fit(&info.name, &input)?;
@@ -66,7 +66,10 @@ pub(crate) async fn run(session: &mut Session, command: &Gradient) -> Result<Ver
     }
     match session.output {
         Output::Json => print_json(&found.as_json(&info, &samples, &wanted))?,
-        Output::Human => found.print(&info, &samples, &wanted)?,
+        Output::Human => {
+            found.print(&info, &samples, &wanted)?;
+            samples.say_where_from(&command.data)?;
+        }
     }
     Ok(Verdict::Pass)
 }
@@ -264,6 +267,7 @@ impl Found {
         json!({
             "model": info.name,
             "version": info.version,
+            "data": samples.name,
             "gradients": gradients_as_json(self.gradients.as_ref()),
             "samples": (0..samples.len()).map(sample).collect::<Vec<_>>(),
         })

@@ -18,7 +18,7 @@ pub(crate) async fn run(session: &mut Session, command: &Predict) -> Result<Verd
     let model = spec::model(&command.model);
     let (info, input) = session.model(&model).await?;
     let mut samples = match &command.data.data {
-        Some(path) => Samples::open(path, command.data.samples)?,
+        Some(path) => Samples::open(path, &command.data)?,
         None => Samples::images(&command.images, &input)?,
     };
     samples.fit(&info.name, &input)?;
@@ -51,6 +51,7 @@ pub(crate) async fn run(session: &mut Session, command: &Predict) -> Result<Verd
         Output::Json => print_json(&json!({
             "model": info.name,
             "version": info.version,
+            "data": samples.name,
             "correct": (!samples.labels.is_empty()).then_some(correct),
             "predictions": predictions.iter().enumerate().map(|(i, p)| as_json(&samples, i, p)).collect::<Vec<_>>(),
         }))?,
@@ -74,6 +75,7 @@ pub(crate) async fn run(session: &mut Session, command: &Predict) -> Result<Verd
             if !samples.labels.is_empty() {
                 print(&format!("accuracy {}", rate(correct as u64, predictions.len() as u64)))?;
             }
+            samples.say_where_from(&command.data)?;
         }
     }
     Ok(Verdict::Pass)

@@ -15,7 +15,7 @@ mod report;
 mod run;
 mod stats;
 
-pub use data::{DataError, DataSource, Dataset, Parts, decode_image, laid_out};
+pub use data::{DataError, DataSource, Dataset, Parts, Severity, decode_image, laid_out};
 pub use event::{
     AttackFacts, Attacked, Clean, Cost, DataFacts, Environment, Event, Example, Fate, Finding, FindingKind,
     GradientFacts, ModelFacts, ModelId, Pictures, Setup, ThreatFacts, ThreatId,

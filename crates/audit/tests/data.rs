@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use assay_audit::{DataSource, Dataset, decode_image};
+use assay_audit::{DataSource, Dataset, Severity, decode_image};
 use assay_runtime::Class;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -98,7 +98,7 @@ fn idx_pairs_are_found_from_the_folder_and_from_the_images() {
     let first = Dataset::open(&DataSource::new(&images), Some(1)).unwrap();
     assert_eq!((first.len(), first.labels()), (1, &[Class(3)][..]));
     let labels = Some(dir.path().join("t10k-labels-idx1-ubyte.gz"));
-    assert_eq!(Dataset::open(&DataSource { images, labels }, None).unwrap().len(), 2);
+    assert_eq!(Dataset::open(&DataSource { images, labels, severity: None }, None).unwrap().len(), 2);
 }
 
 #[test]
@@ -208,6 +208,71 @@ fn npy_pairs_are_found_by_name() {
     fs::write(dir.path().join("y_test.npy"), npy("|u1", "(2,)", &[0, 1])).unwrap();
     let data = open(&dir.path().join("x_test.npy")).unwrap();
     assert_eq!((data.len(), data.labels()), (2, &[Class(0), Class(1)][..]));
+}
+
+/// A file of ten images of two pixels, whose values are 0, 1, 2, ..., and their labels.
+fn corrupted(labels: &[u8], count: usize) -> TempDir {
+    let dir = folder();
+    let pixels: Vec<u8> = (0..20).collect();
+    fs::write(dir.path().join("fog.npy"), npy("|u1", "(10, 2, 1, 1)", &pixels)).unwrap();
+    fs::write(dir.path().join("labels.npy"), npy("|u1", &format!("({count},)"), labels)).unwrap();
+    dir
+}
+
+fn severity(path: &Path, severity: &str, limit: Option<usize>) -> Result<Dataset, String> {
+    let source = DataSource::new(path).with_severity(Some(severity.parse()?));
+    Dataset::open(&source, limit).map_err(|e| e.to_string())
+}
+
+#[test]
+fn a_severity_is_its_fifth_of_the_file_and_of_the_labels() {
+    let all = corrupted(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 10);
+    let path = all.path().join("fog.npy");
+    let parent = all.path().file_name().unwrap().to_string_lossy().into_owned();
+    for (name, first) in [("1", 0), ("3", 4), ("5", 8)] {
+        let data = severity(&path, name, None).unwrap();
+        let values: Vec<f32> = (2 * first..2 * first + 4).map(|k| f32::from(k as u8) / 255.0).collect();
+        assert_eq!(data.samples(), &Array2::from_shape_vec((2, 2), values).unwrap());
+        assert_eq!(data.labels(), [Class(first), Class(first + 1)]);
+        assert_eq!(data.name(), format!("{parent}/fog.npy, severity {name}, supplied by the user"));
+        assert_eq!(data.sample_shape(), [1, 2, 1]);
+        assert_eq!(severity(&path, name, Some(1)).unwrap().labels(), [Class(first)]);
+        assert_eq!(severity(&path, name, Some(9)).unwrap().len(), 2);
+    }
+    // The labels of one severity are those of each.
+    let once = corrupted(&[7, 8], 2);
+    for name in ["1", "4"] {
+        let data = severity(&once.path().join("fog.npy"), name, None).unwrap();
+        assert_eq!(data.labels(), [Class(7), Class(8)]);
+    }
+    assert_eq!(Severity::ALL.map(|s| s.to_string()), ["1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn corrupted_files_that_cannot_be_meant_are_refused() {
+    let refused = |path: &Path, name: &str, words: &str| {
+        let error = severity(path, name, None).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    };
+    let good = corrupted(&[0; 10], 10);
+    let path = good.path().join("fog.npy");
+    for name in ["0", "6", "", "x", "1.5"] {
+        assert_eq!(severity(&path, name, None).unwrap_err(), "expected a severity from 1 to 5");
+    }
+    assert!(
+        open(&path).unwrap_err().contains("five severities one after the other; name one of them (--severity 1 to 5)")
+    );
+    refused(good.path(), "1", "a severity is one of five parts of an .npy file");
+    refused(&good.path().join("rain.npy"), "1", "check that the path exists");
+    fs::write(good.path().join("odd.npy"), npy("|u1", "(7, 1, 1)", &[0; 7])).unwrap();
+    refused(&good.path().join("odd.npy"), "2", "holds 7 rows, which are not five parts of the same size");
+    fs::write(good.path().join("short.npy"), npy("|u1", "(10, 1, 1)", &[0; 7])).unwrap();
+    refused(&good.path().join("short.npy"), "4", "promises 2 rows of 1 values (2 bytes), 1 bytes could be read");
+    refused(&good.path().join("short.npy"), "5", "promises 2 rows of 1 values (2 bytes), 0 bytes could be read");
+    let few = corrupted(&[0; 5], 5);
+    refused(&few.path().join("fog.npy"), "1", "5 labels for 10 images; there must be one label per image");
+    fs::remove_file(few.path().join("labels.npy")).unwrap();
+    refused(&few.path().join("fog.npy"), "1", "no labels found beside it (labels.npy)");
 }
 
 #[test]

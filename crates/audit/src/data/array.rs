@@ -1,6 +1,7 @@
 //! An array as it was read from a file, on its way to samples or labels.
 
-use std::io::Read;
+use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use assay_runtime::Class;
@@ -8,7 +9,36 @@ use ndarray::{Array as Nd, Array2, Ix4};
 
 use super::{DataError, MAX_BYTES};
 
-/// The first rows of an array.
+/// Which rows of an array are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// The first so many.
+    First(usize),
+    /// Of five parts of the same size one after the other, the first so many of one.
+    Fifth {
+        /// Number of the part, from 0.
+        part: usize,
+        limit: usize,
+    },
+}
+
+impl Rows {
+    /// Their numbers among `total`.
+    fn among(self, total: usize) -> Result<Range<usize>, String> {
+        match self {
+            Self::First(limit) => Ok(0..total.min(limit)),
+            Self::Fifth { part, limit } if total.is_multiple_of(5) => {
+                let size = total / 5;
+                Ok(part * size..part * size + size.min(limit))
+            }
+            Self::Fifth { .. } => Err(format!(
+                "holds {total} rows, which are not five parts of the same size; expected one part for each severity, as in CIFAR-10-C"
+            )),
+        }
+    }
+}
+
+/// Some rows of an array.
 pub(super) struct Array {
     /// Shape of what was read; the first dimension counts rows.
     pub(super) shape: Vec<usize>,
@@ -46,19 +76,20 @@ impl Element {
 }
 
 impl Array {
-    /// Reads the first `limit` rows of an array whose header said `shape`. Memory is taken as data arrives, and never more
+    /// Reads rows of an array whose header said `shape`. Memory is taken as data arrives, and never more
     /// than the limit of a data set.
     pub(super) fn read(
         path: &Path,
         mut reader: impl Read,
         mut shape: Vec<usize>,
         element: Element,
-        limit: usize,
+        rows: Rows,
     ) -> Result<Self, DataError> {
         let Some(&total) = shape.first() else {
             return Err(DataError::malformed(path, "holds a single number; expected an array with one row per sample"));
         };
-        let rows = total.min(limit);
+        let range = rows.among(total).map_err(|reason| DataError::malformed(path, reason))?;
+        let rows = range.len();
         let width = shape.iter().skip(1).try_fold(1_usize, |product, &d| product.checked_mul(d)).unwrap_or(usize::MAX);
         let most = MAX_BYTES / size_of::<f32>() as u64;
         let wanted = (rows as u64).checked_mul(width as u64).filter(|&values| values <= most);
@@ -67,8 +98,10 @@ impl Array {
             return Err(DataError::TooLarge { path: path.to_owned(), samples, features, limit: MAX_BYTES });
         };
         let size = values * element.size() as u64;
+        let before = (range.start as u64).saturating_mul(width as u64).saturating_mul(element.size() as u64);
         let mut bytes = Vec::new();
-        let read = reader.by_ref().take(size).read_to_end(&mut bytes);
+        let skipped = io::copy(&mut reader.by_ref().take(before), &mut io::sink());
+        let read = skipped.and_then(|_| reader.by_ref().take(size).read_to_end(&mut bytes));
         let truncated = || {
             let reason = format!(
                 "is truncated: the header promises {rows} rows of {width} values ({size} bytes), {} bytes could be read; \
@@ -83,7 +116,7 @@ impl Array {
             Ok(_) if (bytes.len() as u64) < size => return Err(truncated()),
             Ok(_) => {}
         }
-        if rows == total {
+        if range.end == total {
             // Reading past the end also makes decompressors verify their checksum.
             match reader.read(&mut [0]) {
                 Ok(0) => {}

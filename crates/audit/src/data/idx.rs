@@ -7,20 +7,20 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 
 use super::DataError;
-use super::array::{Array, Element};
+use super::array::{Array, Element, Rows};
 
 /// Type code of unsigned bytes.
 const UNSIGNED_BYTE: u8 = 8;
 
-/// Reads the first `limit` rows; a file that begins as gzip is decompressed.
-pub(super) fn read(path: &Path, limit: usize) -> Result<Array, DataError> {
+/// Reads the rows; a file that begins as gzip is decompressed.
+pub(super) fn read(path: &Path, rows: Rows) -> Result<Array, DataError> {
     let open = || File::open(path).map(BufReader::new).map_err(|e| DataError::io(path, e));
     let mut start = [0; 2];
     open()?.read_exact(&mut start).map_err(|e| header_error(path, e))?;
-    if start == [0x1f, 0x8b] { array(path, MultiGzDecoder::new(open()?), limit) } else { array(path, open()?, limit) }
+    if start == [0x1f, 0x8b] { array(path, MultiGzDecoder::new(open()?), rows) } else { array(path, open()?, rows) }
 }
 
-fn array(path: &Path, mut reader: impl Read, limit: usize) -> Result<Array, DataError> {
+fn array(path: &Path, mut reader: impl Read, rows: Rows) -> Result<Array, DataError> {
     let mut magic = [0; 4];
     reader.read_exact(&mut magic).map_err(|e| header_error(path, e))?;
     let [0, 0, kind, dimensions] = magic else {
@@ -39,7 +39,7 @@ fn array(path: &Path, mut reader: impl Read, limit: usize) -> Result<Array, Data
         reader.read_exact(&mut size).map_err(|e| header_error(path, e))?;
         shape.push(u32::from_be_bytes(size) as usize);
     }
-    Array::read(path, reader, shape, Element::U8, limit)
+    Array::read(path, reader, shape, Element::U8, rows)
 }
 
 fn header_error(path: &Path, error: io::Error) -> DataError {

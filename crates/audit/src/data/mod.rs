@@ -5,11 +5,13 @@
 //! | IDX | `*images*idx3-ubyte[.gz]` and `*labels*idx1-ubyte[.gz]`: their folder, or the images file with the labels beside it |
 //! | NPZ | one file with `images`, `x_test`, `x` or `input`, and `labels`, `y_test`, `y` |
 //! | NPY | two files: images, and labels that are named or found beside them |
+//! | corrupted images | one severity of an NPY file as in CIFAR-10-C: five of them follow one another, `labels.npy` is beside it |
 //! | folder | one subfolder per class with PNG and JPEG files, or files and a `labels.csv` of `file,label` |
 //!
 //! Bytes become `value / 255`; floats must be in `[0, 1]` already. Sizes in headers are checked before memory is taken.
 
 mod array;
+mod corrupted;
 mod error;
 mod folder;
 mod idx;
@@ -21,6 +23,7 @@ use assay_attack::Bounds;
 use assay_runtime::Class;
 use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 
+pub use corrupted::Severity;
 pub use error::DataError;
 pub use picture::decode_image;
 pub use source::DataSource;

@@ -8,7 +8,7 @@ use std::path::Path;
 use zip::ZipArchive;
 
 use super::DataError;
-use super::array::{Array, Element};
+use super::array::{Array, Element, Rows};
 
 /// First bytes of every NPY file.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
@@ -25,14 +25,14 @@ pub(super) struct Arrays {
     pub(super) labels: Option<Array>,
 }
 
-/// Reads the first `limit` rows of an NPY file.
-pub(super) fn read_npy(path: &Path, limit: usize) -> Result<Array, DataError> {
+/// Reads the rows of an NPY file.
+pub(super) fn read_npy(path: &Path, rows: Rows) -> Result<Array, DataError> {
     let file = File::open(path).map_err(|e| DataError::io(path, e))?;
-    read(path, BufReader::new(file), limit)
+    read(path, BufReader::new(file), rows)
 }
 
-/// Reads the first `limit` images of an NPZ file, and their labels if they are wanted and there.
-pub(super) fn read_npz(path: &Path, labels: bool, limit: usize) -> Result<Arrays, DataError> {
+/// Reads images of an NPZ file, and their labels if they are wanted and there.
+pub(super) fn read_npz(path: &Path, labels: bool, rows: Rows) -> Result<Arrays, DataError> {
     let file = File::open(path).map_err(|e| DataError::io(path, e))?;
     let broken = |e: zip::result::ZipError| {
         DataError::malformed(path, format!("is not a readable NPZ file: {e}; write it again"))
@@ -42,7 +42,7 @@ pub(super) fn read_npz(path: &Path, labels: bool, limit: usize) -> Result<Arrays
     let find = |wanted: &[&str]| {
         wanted.iter().find_map(|name| names.iter().find(|found| found.strip_suffix(".npy").unwrap_or(found) == *name))
     };
-    let mut entry = |name: &str| read(path, archive.by_name(name).map_err(broken)?, limit);
+    let mut entry = |name: &str| read(path, archive.by_name(name).map_err(broken)?, rows);
     let Some(images) = find(&IMAGE_NAMES) else {
         let reason = format!("holds {}; expected an array named {}", names.join(", "), IMAGE_NAMES.join(", "));
         return Err(DataError::malformed(path, reason));
@@ -52,10 +52,10 @@ pub(super) fn read_npz(path: &Path, labels: bool, limit: usize) -> Result<Arrays
     Ok(Arrays { images, labels })
 }
 
-/// Reads the first `limit` rows of NPY data.
-pub(super) fn read(path: &Path, mut reader: impl Read, limit: usize) -> Result<Array, DataError> {
+/// Reads the rows of NPY data.
+pub(super) fn read(path: &Path, mut reader: impl Read, rows: Rows) -> Result<Array, DataError> {
     let Header { element, shape } = header(&mut reader).map_err(|reason| DataError::malformed(path, reason))?;
-    Array::read(path, reader, shape, element, limit)
+    Array::read(path, reader, shape, element, rows)
 }
 
 struct Header {

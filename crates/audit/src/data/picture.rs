@@ -5,6 +5,7 @@ use std::path::Path;
 
 use image::{ColorType, DynamicImage, ImageError, ImageReader, Limits};
 
+use super::array::Rows;
 use super::{DataError, npy, squeezed};
 
 /// Longest side of an image, in pixels.
@@ -59,7 +60,7 @@ pub fn decode_image(name: &str, bytes: &[u8], shape: &[usize]) -> Result<Vec<f32
 
 fn decode_npy(name: &str, bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, DataError> {
     let path = Path::new(name);
-    let mut array = npy::read(path, Cursor::new(bytes), usize::MAX)?;
+    let mut array = npy::read(path, Cursor::new(bytes), Rows::First(usize::MAX))?;
     if squeezed(&array.shape) != squeezed(shape) {
         let reason = format!("shape {:?}; the model takes {shape:?}", array.shape);
         return Err(DataError::Image { what: name.to_owned(), reason });

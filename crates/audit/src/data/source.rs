@@ -9,8 +9,9 @@ use assay_runtime::Class;
 use ndarray::Array2;
 use sha2::{Digest, Sha256};
 
-use super::array::Array;
-use super::{DataError, Dataset, Parts, folder, idx, npy};
+use super::array::{Array, Rows};
+use super::{DataError, Dataset, Parts, corrupted, folder, idx, npy};
+use crate::Severity;
 
 /// Path of a data set, and of its labels where they are not found by themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,13 +20,21 @@ pub struct DataSource {
     pub images: PathBuf,
     /// File with the labels; `None`: looked for beside the images.
     pub labels: Option<PathBuf>,
+    /// Of a file of corrupted images, as those of CIFAR-10-C are, the severity to read.
+    pub severity: Option<Severity>,
 }
 
 impl DataSource {
     /// A source whose labels are found by themselves.
     #[must_use]
     pub fn new(images: impl AsRef<Path>) -> Self {
-        Self { images: images.as_ref().to_owned(), labels: None }
+        Self { images: images.as_ref().to_owned(), labels: None, severity: None }
+    }
+
+    /// The same source, of which one severity is read.
+    #[must_use]
+    pub fn with_severity(self, severity: Option<Severity>) -> Self {
+        Self { severity, ..self }
     }
 }
 
@@ -41,14 +50,19 @@ pub(super) struct Loaded {
 }
 
 impl Dataset {
-    /// Reads the first `limit` samples (`None`: all) of a source. Its name is that of the file or folder.
+    /// Reads the first `limit` samples (`None`: all) of a source. Its name is that of the file or folder; of corrupted images it
+    /// says the severity too, and that they are not assay's.
     ///
     /// # Errors
     /// The path is missing or no data set, labels are missing, or the content is malformed, too large or out of range.
     pub fn open(source: &DataSource, limit: Option<usize>) -> Result<Self, DataError> {
-        let loaded = load(source, limit.unwrap_or(usize::MAX))?;
+        let limit = limit.unwrap_or(usize::MAX);
+        let (loaded, name) = match source.severity {
+            Some(severity) => (corrupted::load(source, severity, limit)?, corrupted::name(&source.images, severity)),
+            None => (load(source, limit)?, file_name(&source.images)),
+        };
         Self::from_parts(Parts {
-            name: file_name(&source.images),
+            name,
             samples: loaded.samples,
             labels: loaded.labels,
             sample_shape: loaded.sample_shape,
@@ -60,38 +74,39 @@ impl Dataset {
 }
 
 fn load(source: &DataSource, limit: usize) -> Result<Loaded, DataError> {
-    let path = &source.images;
+    let (path, rows) = (&source.images, Rows::First(limit));
     if fs::metadata(path).map_err(|e| DataError::io(path, e))?.is_dir() {
         return match idx_images(path)? {
-            Some(images) => pair(&images, source.labels.as_deref(), limit),
+            Some(images) => pair(&images, source.labels.as_deref(), rows),
             None => folder::load(path, source.labels.as_deref(), limit),
         };
     }
     match Format::of(path)? {
         Format::Zip => {
-            let arrays = npy::read_npz(path, source.labels.is_none(), limit)?;
+            let arrays = npy::read_npz(path, source.labels.is_none(), rows)?;
             match (arrays.labels, &source.labels) {
                 (Some(labels), _) => joined(path, arrays.images, path, &labels, vec![listed(path)]),
                 (None, Some(beside)) => {
                     let files = vec![listed(path), listed(beside)];
-                    joined(path, arrays.images, beside, &read_array(beside, limit)?, files)
+                    joined(path, arrays.images, beside, &read_array(beside, rows)?, files)
                 }
                 (None, None) => Err(no_labels(path, npy::LABEL_NAMES.join(", "))),
             }
         }
-        Format::Idx | Format::Npy => pair(path, source.labels.as_deref(), limit),
+        Format::Npy if source.labels.is_none() && corrupted::is_named_so(path) => Err(corrupted::needs_severity(path)),
+        Format::Idx | Format::Npy => pair(path, source.labels.as_deref(), rows),
         Format::Other => Err(unrecognised(path, "the file is neither IDX, NPZ nor NPY")),
     }
 }
 
 /// Images in one file, labels in another.
-fn pair(images: &Path, labels: Option<&Path>, limit: usize) -> Result<Loaded, DataError> {
+fn pair(images: &Path, labels: Option<&Path>, rows: Rows) -> Result<Loaded, DataError> {
     let labels = labels.map_or_else(|| labels_beside(images), |path| Ok(path.to_owned()))?;
     let files = vec![listed(images), listed(&labels)];
-    joined(images, read_array(images, limit)?, &labels, &read_array(&labels, limit)?, files)
+    joined(images, read_array(images, rows)?, &labels, &read_array(&labels, rows)?, files)
 }
 
-fn joined(
+pub(super) fn joined(
     images_path: &Path,
     images: Array,
     labels_path: &Path,
@@ -109,7 +124,7 @@ fn joined(
 
 /// Format of a file, by its first bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     /// IDX, maybe compressed.
     Idx,
     Npy,
@@ -118,7 +133,7 @@ enum Format {
 }
 
 impl Format {
-    fn of(path: &Path) -> Result<Self, DataError> {
+    pub(super) fn of(path: &Path) -> Result<Self, DataError> {
         let mut start = Vec::new();
         let file = File::open(path).map_err(|e| DataError::io(path, e))?;
         file.take(8).read_to_end(&mut start).map_err(|e| DataError::io(path, e))?;
@@ -131,10 +146,10 @@ impl Format {
     }
 }
 
-fn read_array(path: &Path, limit: usize) -> Result<Array, DataError> {
+fn read_array(path: &Path, rows: Rows) -> Result<Array, DataError> {
     match Format::of(path)? {
-        Format::Idx => idx::read(path, limit),
-        Format::Npy => npy::read_npy(path, limit),
+        Format::Idx => idx::read(path, rows),
+        Format::Npy => npy::read_npy(path, rows),
         Format::Zip | Format::Other => Err(unrecognised(path, "the file is neither IDX nor NPY")),
     }
 }
@@ -181,11 +196,11 @@ fn labels_beside(images: &Path) -> Result<PathBuf, DataError> {
     found.ok_or_else(|| no_labels(images, expected))
 }
 
-fn no_labels(path: &Path, expected: String) -> DataError {
+pub(super) fn no_labels(path: &Path, expected: String) -> DataError {
     DataError::NoLabels { path: path.to_owned(), expected }
 }
 
-fn unrecognised(path: &Path, reason: &str) -> DataError {
+pub(super) fn unrecognised(path: &Path, reason: &str) -> DataError {
     DataError::Unrecognised { path: path.to_owned(), reason: reason.to_owned() }
 }
 
@@ -193,7 +208,7 @@ pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-fn listed(path: &Path) -> (PathBuf, String) {
+pub(super) fn listed(path: &Path) -> (PathBuf, String) {
     (path.to_owned(), file_name(path))
 }
 
