@@ -62,7 +62,7 @@ async fn attacks_are_described() {
     let server = Running::start().await;
     let attacks = server.client().await.list_attacks(ListAttacksRequest {}).await.unwrap().into_inner().attacks;
     let pgd = attacks.iter().find(|attack| attack.name == "pgd").unwrap();
-    assert!(pgd.needs_gradient && !pgd.source.is_empty() && pgd.norms.len() == 2);
+    assert!(pgd.needs_gradient && !pgd.source.is_empty() && pgd.norms.len() == 3);
     let steps = pgd.parameters.iter().find(|parameter| parameter.name == "steps").unwrap();
     assert_eq!((steps.kind.as_str(), steps.range.as_str()), ("integer", "1..=10000"));
 }
