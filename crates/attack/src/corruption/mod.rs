@@ -139,7 +139,7 @@ const KIND: Choice<CorruptionKind> = Choice {
     options: &CorruptionKind::ALL,
     word: CorruptionKind::name,
     kind: ParamKind::Choice,
-    doc: "What happens to the pictures. frost is drawn, not photographed: not comparable with published numbers.",
+    doc: "What happens to the pictures. frost is drawn, not photographed: not comparable with published numbers. saturate changes nothing in grey pictures.",
 };
 const SEVERITY: Integer = Integer { name: "severity", default: 3, min: 1, max: 5, doc: "How strongly it happens." };
 const CONSTANTS: Choice<Constants> = Choice {

@@ -82,8 +82,8 @@ pub(super) fn snow(picture: &mut Picture, level: Level, rng: &mut SampleRng) {
     }
 }
 
-/// A layer of ice. The original adds one of five photographs of ice, which assay does not have: this one is drawn, and
-/// accuracies under it are not comparable with published ones.
+/// A layer of ice. The original adds one of five photographs of ice, which assay does not have: this one is drawn, as light and as
+/// rough as those are. Accuracies under it are not comparable with published ones.
 pub(super) fn frost(picture: &mut Picture, level: Level, rng: &mut SampleRng) {
     let (left, weight) = level.of(&FROST);
     let ice = ice(picture.height(), picture.width(), rng);
@@ -100,18 +100,34 @@ const TINT: [f32; 3] = [-0.06, 0.01, 0.06];
 /// Mean and standard deviation of the brightness, from the darkest to the lightest of the photographs.
 const ICE: [(f32, f32); 2] = [(0.43, 0.14), (0.79, 0.07)];
 
-/// Feathers of ice: the ridges of a cloud.
+/// Ridges of a cloud, and needles that grow from them in three directions, 60 degrees apart as in a crystal.
 fn ice(height: usize, width: usize, rng: &mut SampleRng) -> Plane {
-    let cloud = plasma(height, width, 2.0, rng);
-    let ridges = cloud.map(|v| (1.0 - (2.0 * v - 1.0).abs()).powi(2));
-    let pixels = ridges.values.len() as f32;
-    let mean = ridges.values.iter().sum::<f32>() / pixels;
-    let variance = ridges.values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / pixels;
+    let ridges = plasma(height, width, 1.7, rng).map(|v| (1.0 - (2.0 * v - 1.0).abs()).powi(3));
+    let mut noise = vec![0.0; height * width];
+    rng.fill_normal(&mut noise);
+    let seeds = Plane { height, width, values: noise }.map(|v| if v > SEED { 1.0 } else { 0.0 });
+    let (length, first) = ((height.min(width) / 16).max(2) as u32, 60.0 * rng.uniform());
+    let needles = [0.0, 60.0, 120.0].map(|turn| motion(&seeds, length, length.into(), first + turn));
+    let mut ice = standard(&ridges);
+    for needles in needles.map(|plane| standard(&plane)) {
+        ice.values.iter_mut().zip(needles.values).for_each(|(ice, needle)| *ice += 0.5 * needle);
+    }
     let share = rng.uniform() as f32;
     let [(dark, rough), (light, even)] = ICE;
     let (brightness, contrast) = (dark + share * (light - dark), rough + share * (even - rough));
-    let scale = contrast / variance.sqrt().max(f32::MIN_POSITIVE);
-    ridges.map(|v| (brightness + scale * (v - mean)).clamp(0.0, 1.0))
+    standard(&ice).map(|v| (brightness + contrast * v).clamp(0.0, 1.0))
+}
+
+/// Normal deviates above this are where needles begin.
+const SEED: f32 = 1.8;
+
+/// The plane with a mean of 0 and a standard deviation of 1; all 0 if it has one value only.
+fn standard(plane: &Plane) -> Plane {
+    let pixels = plane.values.len() as f32;
+    let mean = plane.values.iter().sum::<f32>() / pixels;
+    let variance = plane.values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / pixels;
+    let scale = if variance > 0.0 { variance.sqrt().recip() } else { 0.0 };
+    plane.map(|v| scale * (v - mean))
 }
 
 /// A cloud in front of the picture, as light as its lightest value.
@@ -122,6 +138,28 @@ pub(super) fn fog(picture: &mut Picture, level: Level, rng: &mut SampleRng) {
     for plane in &mut picture.planes {
         for (value, cloud) in plane.values.iter_mut().zip(&cloud.values) {
             *value = (*value + weight * cloud) * lightest / (lightest + weight);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SampleId;
+
+    #[test]
+    fn ice_is_as_light_and_as_rough_as_the_photographs() {
+        for side in [32, 224] {
+            let numbers = |i| {
+                let ice = ice(side, side, &mut SampleRng::new(i, SampleId(0), "test", 0));
+                let pixels = ice.values.len() as f32;
+                let mean = ice.values.iter().sum::<f32>() / pixels;
+                let variance = ice.values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / pixels;
+                (mean, variance.sqrt())
+            };
+            for (mean, deviation) in (0..20).map(numbers) {
+                assert!((0.42..0.80).contains(&mean) && (0.06..0.15).contains(&deviation), "{mean} {deviation}");
+            }
         }
     }
 }
