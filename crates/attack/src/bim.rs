@@ -25,7 +25,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "bim",
     summary: "Basic iterative method: a few steps along the gradient, from the image.",
     source: "Kurakin, Goodfellow, Bengio: Adversarial Examples in the Physical World, ICLR 2017 (workshop)",
-    norms: &[Norm::Linf, Norm::L2],
+    norms: &[Norm::Linf, Norm::L2, Norm::L1],
     needs_gradient: true,
     needs_eps: true,
     parameters: vec![STEPS.param(), STEP.param()],

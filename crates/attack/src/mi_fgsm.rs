@@ -35,7 +35,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "mi-fgsm",
     summary: "Momentum iterative FGSM: a few steps from the image, along the gradients so far; what it finds often misleads other models too.",
     source: "Dong, Liao, Pang, Su, Zhu, Hu, Li: Boosting Adversarial Attacks with Momentum, CVPR 2018",
-    norms: &[Norm::Linf, Norm::L2],
+    norms: &[Norm::Linf, Norm::L2, Norm::L1],
     needs_gradient: true,
     needs_eps: true,
     parameters: vec![STEPS.param(), STEP.param(), DECAY.param()],
@@ -80,15 +80,13 @@ impl Attack for MiFgsm {
         let mut momenta = Rows::zeros(samples);
         samples.start(0, Start::Image);
         for _ in 0..self.steps {
-            samples.gradient(Loss::CrossEntropy, |mut step| {
+            samples.gradient(Loss::CrossEntropy, |step| {
                 let size: f64 = step.gradient.iter().map(|g| f64::from(g.abs())).sum();
                 for (m, g) in momenta.row(step.sample).iter_mut().zip(step.gradient.iter_mut()) {
                     *m = self.decay * *m + (f64::from(*g) / size) as f32;
                     *g = *m;
                 }
-                threat.steepest(step.gradient);
-                step.advance(length);
-                threat.project(step.x, step.point);
+                threat.climb(step.x, step.gradient, length, step.point);
             })?;
         }
         samples.query()

@@ -128,7 +128,7 @@ fn bim_is_pgd_from_the_image_with_steps_of_a_quarter_of_eps() {
     let net = common::toy::mlp();
     let samples = common::toy::samples(&net);
     let pgd = Pgd { steps: 10, step: StepSize::Relative(0.25), start: Start::Image, ..Pgd::default() };
-    for threat in [threat(Norm::Linf, "0.01"), threat(Norm::L2, "0.1")] {
+    for threat in [threat(Norm::Linf, "0.01"), threat(Norm::L2, "0.1"), threat(Norm::L1, "1")] {
         let [bim, pgd] = [&Bim::default() as &dyn Attack, &pgd].map(|attack| samples.attack(&net, attack, &threat));
         assert_eq!(bim.adversarial, pgd.adversarial);
         assert_eq!(bim.cost, pgd.cost);

@@ -63,6 +63,7 @@ fn against_linear_nets(
 
 const TARGETS: [Target; 3] = [Target::LeastLikely, Target::Rank(1), Target::Random];
 const LINF: (Norm, [&str; 3]) = (Norm::Linf, ["0.05", "0.2", "0.4"]);
+const L1: (Norm, [&str; 3]) = (Norm::L1, ["0.5", "2", "6"]);
 const L2: (Norm, [&str; 3]) = (Norm::L2, ["0.2", "0.8", "2"]);
 
 const MARGIN: Apgd = Apgd { steps: 100, restarts: 1, start: assay_attack::Start::Random, loss: Loss::Margin, eot: 1 };
@@ -74,20 +75,20 @@ fn apgd_reaches_what_can_be_reached_in_the_euclidean_norm() {
         for target in TARGETS {
             let counts = against_linear_nets(&MARGIN, classes, &target, L2);
             assert_eq!((counts.missed, counts.unknown), (0, 0), "{classes} classes, {target:?}");
-            assert!(counts.reached > 80 && counts.out_of_reach > 20, "{counts:?}: too few of one kind to mean much");
+            assert!(counts.reached > 80 && counts.out_of_reach > 15, "{counts:?}: too few of one kind to mean much");
         }
     }
 }
 
-/// Signs move every element as far as every other, so that a point cannot follow an edge between several classes to its end.
+/// Signs move every element as far as every other, so that a point cannot follow an edge between several classes to its end; steps in L1 move too few.
 #[test]
-fn apgd_reaches_nearly_all_in_the_maximum_norm_and_all_of_two_classes() {
+fn apgd_reaches_nearly_all_in_other_norms_and_all_of_two_classes_in_the_maximum_norm() {
     for classes in [2, 3, 4, 10] {
-        for target in TARGETS {
-            let counts = against_linear_nets(&MARGIN, classes, &target, LINF);
-            let most = if classes == 2 { 0 } else { counts.reached / 20 };
+        for (target, threat) in TARGETS.into_iter().flat_map(|target| [(target.clone(), LINF), (target, L1)]) {
+            let counts = against_linear_nets(&MARGIN, classes, &target, threat);
+            let most = if classes == 2 && threat == LINF { 0 } else { counts.reached / 20 };
             assert!(counts.missed <= most && counts.unknown <= 2, "{classes} classes, {target:?}: {counts:?}");
-            assert!(counts.reached > 80 && counts.out_of_reach > 20, "{counts:?}: too few of one kind to mean much");
+            assert!(counts.reached > 80 && counts.out_of_reach > 15, "{counts:?}: too few of one kind to mean much");
         }
     }
 }
@@ -100,13 +101,13 @@ fn other_attacks_reach_most_of_what_can_be_reached() {
     let (fmn, fab, deepfool, square) = (Fmn::default(), Fab::default(), DeepFool::default(), Square { queries: 1000 });
     let (pgd, bim, mi_fgsm, ddn) = (Pgd::default(), Bim::default(), MiFgsm::default(), Ddn::default());
     let of_both: [&dyn Attack; 8] = [&pgd, &bim, &mi_fgsm, &apgd_t, &fmn, &fab, &deepfool, &square];
-    for threat in [LINF, L2] {
+    for threat in [LINF, L2, L1] {
         let of_one: &[&dyn Attack] = if threat.0 == Norm::L2 { &[&ddn, &cw] } else { &[] };
-        for attack in of_both.iter().chain(of_one) {
+        for attack in of_both.iter().chain(of_one).filter(|attack| attack.description().norms.contains(&threat.0)) {
             let counts = against_linear_nets(*attack, 4, &Target::Random, threat);
             println!("{} {}: {counts:?}", attack.description().name, threat.0);
             assert!(counts.missed <= counts.reached / 5 && counts.unknown == 0, "{counts:?}");
-            assert!(counts.reached > 80 && counts.out_of_reach > 20, "{counts:?}: too few of one kind to mean much");
+            assert!(counts.reached > 80 && counts.out_of_reach > 15, "{counts:?}: too few of one kind to mean much");
         }
     }
 }
