@@ -43,7 +43,7 @@ pub(crate) fn model(job: &Job<'_>, samples: &mut Samples<'_>, clean: &Array2<f32
             }
         }
     }
-    if !clean.is_empty() && clean.rows().into_iter().all(is_distribution) {
+    if !clean.is_empty() && clean.rows().into_iter().all(|outputs| is_distribution(&outputs)) {
         let detail = format!("the outputs of all {} clean samples are probability distributions", clean.nrows());
         flags.push(Flag { kind: FlagKind::Probabilities, samples: 0, detail });
     }
@@ -58,7 +58,7 @@ fn differ(a: &ArrayView1<'_, f32>, b: &ArrayView1<'_, f32>) -> bool {
     predicted(a) != predicted(b) || apart > SAME
 }
 
-fn is_distribution(outputs: ArrayView1<'_, f32>) -> bool {
+fn is_distribution(outputs: &ArrayView1<'_, f32>) -> bool {
     outputs.iter().all(|v| (-PROBABLE..=1.0 + PROBABLE).contains(v)) && (outputs.sum() - 1.0).abs() <= PROBABLE
 }
 

@@ -99,7 +99,7 @@ impl Work {
             ids: &self.ids,
             seed: self.seed,
             batch: self.batch,
-            budget: self.allowance.from_now(),
+            budget: self.allowance.starting_now(),
             checks: self.checks,
         };
         let started = Instant::now();

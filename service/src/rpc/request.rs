@@ -129,7 +129,7 @@ pub(super) struct Allowance {
 
 impl Allowance {
     /// The budget of an attack that begins now.
-    pub(super) fn from_now(self) -> Budget {
+    pub(super) fn starting_now(self) -> Budget {
         let deadline = self.time.and_then(|time| Instant::now().checked_add(time));
         Budget { queries: self.queries, gradients: self.gradients, deadline }
     }
