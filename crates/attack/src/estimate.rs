@@ -75,7 +75,8 @@ impl Estimate {
                 }
             }
         };
-        samples.probe(|_| 1 + 2 * pairs, place, read)
+        samples.probe(|_| 1 + 2 * pairs, place, read)?;
+        Ok(())
     }
 
     /// What was estimated for a sample.

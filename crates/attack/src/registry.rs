@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 
 use crate::param::Arguments;
 use crate::{
-    Apgd, ApgdTargeted, Attack, Bim, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Fab, Fgsm, Fmn, MiFgsm,
-    Negative, Nes, Norm, Occlusion, Param, ParamError, Pgd, SigmaZero, Simba, Spatial, Spsa, Square, Suite,
+    Apgd, ApgdTargeted, Attack, Bim, Boundary, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Fab, Fgsm, Fmn,
+    HopSkipJump, MiFgsm, Negative, Nes, Noise, Norm, Occlusion, Param, ParamError, Pgd, SigmaZero, Simba, Spatial,
+    Spsa, Square, Suite,
 };
 
 /// What an attack is and what it takes.
@@ -44,6 +45,7 @@ static ENTRIES: &[Entry] = &[
     Apgd::ENTRY,
     ApgdTargeted::ENTRY,
     Bim::ENTRY,
+    Boundary::ENTRY,
     Colour::ENTRY,
     Corruption::ENTRY,
     CarliniWagner::ENTRY,
@@ -52,9 +54,11 @@ static ENTRIES: &[Entry] = &[
     Fab::ENTRY,
     Fgsm::ENTRY,
     Fmn::ENTRY,
+    HopSkipJump::ENTRY,
     MiFgsm::ENTRY,
     Negative::ENTRY,
     Nes::ENTRY,
+    Noise::ENTRY,
     Occlusion::ENTRY,
     Pgd::ENTRY,
     SigmaZero::ENTRY,

@@ -11,7 +11,7 @@ use assay_attack::{
     SigmaZero, Start, StepSize, Threat,
 };
 use assay_graph::Loss;
-use common::{Altered, Net, Samples, exact_margin, threat};
+use common::{Altered, Net, Samples, exact_distance, exact_margin, threat};
 
 /// What became of samples, against the exact answer.
 #[derive(Debug, Default)]
@@ -290,17 +290,6 @@ mod toy {
     }
 }
 
-/// How far a point of the threat's norm must go to cross the boundary of a linear net.
-fn exact_distance(net: &Net, norm: Norm, x: &ndarray::ArrayView1<'_, f32>, label: assay_runtime::Class) -> f64 {
-    let crosses = |eps: f64| exact_margin(net, &threat(norm, &format!("{eps:.9}")), *x, label) > 0.0;
-    let (mut inside, mut outside) = (0.0, 20.0);
-    for _ in 0..40 {
-        let middle = 0.5 * (inside + outside);
-        if crosses(middle) { outside = middle } else { inside = middle }
-    }
-    outside
-}
-
 /// Two steps by hand: a gradient counts by its direction, not its size, and half of the momentum is left after a step.
 #[test]
 fn mi_fgsm_follows_the_gradients_so_far() {
@@ -337,7 +326,7 @@ fn deepfool_crosses_a_plane_in_one_step() {
         for (outcome, x) in attacked.outcomes.iter().zip(samples.images.rows()) {
             assert_eq!((outcome.outcome, outcome.cost.gradients), (Outcome::Broken, 2));
             let found = if norm == Norm::Linf { outcome.distance.linf } else { outcome.distance.l2 };
-            let ratio = found / exact_distance(&net, norm, &x, outcome.label);
+            let ratio = found / exact_distance(&net, norm, x, outcome.label);
             assert!((1.0199..1.0201).contains(&ratio), "{norm}: {ratio}, not the overshoot");
         }
     }
@@ -394,7 +383,7 @@ fn sigma_zero_changes_hardly_more_elements_than_the_fewest() {
         let (mut found, mut fewest) = (0.0, 0.0);
         for (outcome, x) in attacked.outcomes.iter().zip(samples.images.rows()) {
             assert_eq!(outcome.outcome, Outcome::Broken);
-            let least = exact_distance(&net, Norm::L0, &x, outcome.label).round();
+            let least = exact_distance(&net, Norm::L0, x, outcome.label).round();
             assert!(outcome.distance.of(Norm::L0) >= least);
             found += outcome.distance.of(Norm::L0);
             fewest += least;
@@ -424,7 +413,7 @@ fn minimum_norm_attacks_come_within_a_twentieth_of_the_closed_form() {
                     .iter()
                     .zip(samples.images.rows())
                     .filter(|(outcome, _)| outcome.outcome == Outcome::Broken)
-                    .map(|(outcome, x)| outcome.distance.of(norm) / exact_distance(&net, norm, &x, outcome.label))
+                    .map(|(outcome, x)| outcome.distance.of(norm) / exact_distance(&net, norm, x, outcome.label))
                     .collect();
                 let name = attack.description().name;
                 assert_eq!(ratios.len(), samples.ids.len(), "{name} {norm} {classes}: not all found");

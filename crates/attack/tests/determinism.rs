@@ -49,8 +49,15 @@ const BASE: Pgd = Pgd {
 
 /// Every attack that works in `norm`, short where it can be.
 fn short(norm: Norm) -> Vec<Box<dyn Attack>> {
-    let shorter =
-        [("steps", "12"), ("targets", "2"), ("queries", "40"), ("searches", "3"), ("pairs", "5"), ("angles", "3")];
+    let shorter = [
+        ("steps", "12"),
+        ("targets", "2"),
+        ("queries", "40"),
+        ("searches", "3"),
+        ("pairs", "5"),
+        ("probes", "8"),
+        ("angles", "3"),
+    ];
     let short = |description: &&Description| {
         let known = |name: &str| description.parameters.iter().any(|p| p.name == name);
         let given: Vec<_> =

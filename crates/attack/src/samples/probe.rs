@@ -38,7 +38,8 @@ pub struct Reading<'a> {
 
 impl Samples<'_> {
     /// Evaluates `count(sample)` points for each sample under attack, forward only: `place` puts them, and `read` gets those of a
-    /// sample in order, as long as it stays under attack. Batches are filled across samples and points.
+    /// sample in order, as long as it stays under attack. Batches are filled across samples and points. Returns how many points
+    /// were evaluated.
     ///
     /// All points of a sample are evaluated, and count as queries, also where an early one of them ends its attack. A sample
     /// whose budget or allotment has fewer left gets the first ones only.
@@ -53,7 +54,7 @@ impl Samples<'_> {
         count: impl Fn(usize) -> u32,
         mut place: impl FnMut(Probe<'_>),
         mut read: impl FnMut(Reading<'_>),
-    ) -> Result<(), Halt> {
+    ) -> Result<u64, Halt> {
         let (mut plan, mut short) = (Vec::new(), Vec::new());
         for i in self.affordable(|oracle, i| oracle.no_queries(i, 1)) {
             let state = &self.states[i];
@@ -64,6 +65,7 @@ impl Samples<'_> {
                 short.push(i);
             }
         }
+        let evaluated = plan.iter().map(|(_, granted)| u64::from(*granted)).sum();
         let mut rows = plan.into_iter().flat_map(|(i, granted)| (0..granted).map(move |index| (i, index)));
         loop {
             let batch: Vec<(usize, u32)> = rows.by_ref().take(self.batch).collect();
@@ -96,7 +98,7 @@ impl Samples<'_> {
                 self.exhaust(i, Reason::Queries);
             }
         }
-        Ok(())
+        Ok(evaluated)
     }
 }
 

@@ -422,6 +422,17 @@ pub fn reachable(net: &Net, threat: &Threat, x: ArrayView1<'_, f32>, target: Cla
     None
 }
 
+/// How far a point of the threat's norm must go to cross the boundary of a linear net.
+pub fn exact_distance(net: &Net, norm: Norm, x: ArrayView1<'_, f32>, label: Class) -> f64 {
+    let crosses = |eps: f64| exact_margin(net, &threat(norm, &format!("{eps:.9}")), x, label) > 0.0;
+    let (mut inside, mut outside) = (0.0, 20.0);
+    for _ in 0..40 {
+        let middle = 0.5 * (inside + outside);
+        if crosses(middle) { outside = middle } else { inside = middle }
+    }
+    outside
+}
+
 /// Nets and images whose numbers are a formula, on which the original AutoAttack was run.
 pub mod toy {
     use super::*;
