@@ -7,7 +7,7 @@ use assay_graph::Loss;
 use crate::param::{Choice, Integer, ParamKind};
 use crate::registry::{Description, Entry};
 use crate::shared::TARGETS;
-use crate::{Attack, Halt, Keep, Norm, Samples, Start, Step, Threat};
+use crate::{Attack, Cost, Halt, Keep, Norm, Samples, Start, Step, Threat};
 
 /// How far a step goes beyond the boundary.
 const OVERSHOOT: f32 = 1.05;
@@ -34,7 +34,7 @@ const STEPS: Integer = Integer {
     default: 100,
     min: 1,
     max: 10_000,
-    doc: "Steps for each class; a step costs one gradient, and one more where it crosses the boundary.",
+    doc: "Steps for each class, one gradient and one forward evaluation each.",
 };
 const KEEP: Choice<Keep> = Choice {
     name: "keep",
@@ -85,8 +85,12 @@ impl Attack for Fab {
     }
 
     fn evaluations(&self) -> u64 {
-        // Every point may lie across the boundary, and the last one is evaluated too.
-        u64::from(self.targets) * (2 * u64::from(self.steps) + 1)
+        2 * u64::from(self.targets) * u64::from(self.steps)
+    }
+
+    fn worst_case(&self) -> Cost {
+        let half = self.evaluations() / 2;
+        Cost { queries: half + 3, gradients: half }
     }
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
@@ -97,38 +101,20 @@ impl Attack for Fab {
         for target in 0..self.targets.min(samples.rivals()) {
             samples.start(target, Start::Image);
             let targets = samples.targets(target);
-            let mut progress = vec![Progress::default(); samples.len()];
-            let mut ended = Vec::new();
-            while !samples.is_done() {
-                samples.gradient_towards(Loss::MarginTargeted, &targets, |mut step| {
-                    let progress = &mut progress[step.sample];
-                    if progress.steps == self.steps {
-                        ended.push(step.sample);
-                    } else if step.adversarial && !progress.went_back {
-                        for (p, x) in step.point.iter_mut().zip(step.x) {
+            for _ in 0..self.steps {
+                samples.gradient_towards(Loss::MarginTargeted, &targets, |mut step| ways.advance(&mut step, threat))?;
+                // Most steps lead across the boundary, where a gradient would be of no use.
+                samples.query_each(|answer| {
+                    if answer.margin < 0.0 {
+                        for (p, x) in answer.point.iter_mut().zip(answer.x) {
                             *p = x + BACK * (*p - x);
                         }
-                        progress.went_back = true;
-                    } else {
-                        ways.advance(&mut step, threat);
-                        *progress = Progress { steps: progress.steps + 1, went_back: false };
                     }
                 })?;
-                for sample in ended.drain(..) {
-                    samples.rest(sample);
-                }
             }
         }
         Ok(())
     }
-}
-
-/// How far a sample is with one class.
-#[derive(Clone, Copy, Default)]
-struct Progress {
-    steps: u32,
-    /// Whether its point is one that was moved back from across the boundary.
-    went_back: bool,
 }
 
 /// The ways to the linearised boundary, from the point and from the clean sample.

@@ -394,6 +394,17 @@ fn sigma_zero_changes_hardly_more_elements_than_the_fewest() {
 }
 
 #[test]
+fn a_step_of_fab_costs_a_gradient_and_a_forward_evaluation() {
+    let net = Net::random_linear(&[3, 4, 4], 4, 5);
+    let samples = Samples::random(&net, 8, 5);
+    let fab = Fab { steps: 10, ..Fab::default() };
+    let attacked = samples.attack(&net, &fab, &threat(Norm::L2, "1e-9"));
+    let costs: Vec<_> = attacked.outcomes.iter().filter(|o| o.outcome == Outcome::Robust).map(|o| o.cost).collect();
+    // Three classes, and the clean prediction.
+    assert!(costs.len() > 6 && costs.iter().all(|cost| (cost.gradients, cost.queries) == (30, 31)), "{costs:?}");
+}
+
+#[test]
 fn minimum_norm_attacks_come_within_a_twentieth_of_the_closed_form() {
     for (shape, classes, seed) in [(&[3, 5, 7][..], 10, 1), (&[40], 2, 2), (&[1, 6, 4], 3, 3), (&[2, 4, 4], 4, 4)] {
         let net = Net::random_linear(shape, classes, seed);
