@@ -16,7 +16,7 @@ const FIRST_SHARE: f64 = 0.8;
 /// Each sample has squares and signs of its own, where the original shares them among a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Square {
-    /// Squares that are tried after the start.
+    /// Squares that are tried after the start, one evaluation each; none where a square changes nothing.
     pub queries: u32,
 }
 
@@ -25,7 +25,7 @@ const QUERIES: Integer = Integer {
     default: 5_000,
     min: 1,
     max: 1_000_000,
-    doc: "Squares that are tried after the start, one forward evaluation each.",
+    doc: "Squares that are tried after the start, one forward evaluation each; none where a square changes nothing.",
 };
 
 static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
@@ -69,17 +69,18 @@ impl Attack for Square {
         let search = Search { threat, image, eps: threat.eps.limit(), measure: Measure::of(threat.norm) };
         samples.start_at(0, |x, rng, point| search.start(x, rng, point));
         let mut best: Vec<Option<Best>> = (0..samples.len()).map(|_| None).collect();
-        for query in 0..=self.queries {
+        while !samples.is_done() {
+            let mut ended = Vec::new();
             samples.query_each(|Answer { sample, x, point, margin, rng }| {
-                let best = best[sample].get_or_insert_with(|| Best { margin: f32::INFINITY, point: point.to_vec() });
-                if margin < best.margin {
-                    best.margin = margin;
-                    best.point.copy_from_slice(point);
-                } else {
-                    point.copy_from_slice(&best.point);
+                let best = best[sample].get_or_insert_with(|| Best::new(point));
+                best.judge(margin, point);
+                if !best.change(&search, self.queries, x, rng, point) {
+                    ended.push(sample);
                 }
-                search.change(query, x, rng, point);
             })?;
+            for sample in ended {
+                samples.rest(sample);
+            }
         }
         Ok(())
     }
@@ -89,6 +90,37 @@ impl Attack for Square {
 struct Best {
     margin: f32,
     point: Vec<f32>,
+    /// Squares that were tried.
+    tried: u32,
+}
+
+impl Best {
+    fn new(point: &[f32]) -> Self {
+        Self { margin: f32::INFINITY, point: point.to_vec(), tried: 0 }
+    }
+
+    /// Keeps a point that is better, and returns to the best one from another.
+    fn judge(&mut self, margin: f32, point: &mut [f32]) {
+        if margin < self.margin {
+            self.margin = margin;
+            self.point.copy_from_slice(point);
+        } else {
+            point.copy_from_slice(&self.point);
+        }
+    }
+
+    /// Tries the next square, and if it changes nothing, because it has the colours that are there, the next one: what the model says of the best point
+    /// is known. Whether there is something to ask the model.
+    fn change(&mut self, search: &Search<'_>, queries: u32, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) -> bool {
+        while self.tried < queries {
+            search.change(self.tried, x, rng, point);
+            self.tried += 1;
+            if point != self.point {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 /// How points are proposed.
@@ -111,9 +143,11 @@ impl Search<'_> {
     fn change(&self, query: u32, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) {
         match self.threat.norm {
             Norm::Linf => self.recolour(query, x, rng, point),
-            _ => self.move_mass(query, x, rng, point),
+            _ => {
+                self.move_mass(query, x, rng, point);
+                self.threat.project(x, point);
+            }
         }
-        self.threat.project(x, point);
     }
 
     /// Vertical stripes one pixel wide, each up or down by eps.
@@ -138,6 +172,8 @@ impl Search<'_> {
             let shift = self.eps * rng.sign();
             for (_, _, at) in window.elements(self.image, channel) {
                 point[at] = (f64::from(x[at]) + shift) as f32;
+                // In this norm every element is projected for itself, and the others are where they may be.
+                self.threat.project(&x[at..=at], &mut point[at..=at]);
             }
         }
     }

@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Mutex;
 
-use assay_attack::{Attack, Basis, Nes, Norm, Optimizer, Outcome, Simba, Spsa};
+use assay_attack::{Attack, Basis, Nes, Norm, Optimizer, Outcome, Simba, Spsa, Square};
 use common::{Altered, Net, Samples, exact_margin, threat};
 use ndarray::Array2;
 
@@ -105,4 +105,13 @@ fn estimates_ask_for_pairs_on_either_side_of_the_point() {
             assert!((0.8..1.2).contains(&moment(2)) && fourth.contains(&moment(4)), "{} {}", moment(2), moment(4));
         }
     }
+}
+
+/// No point is better than the first one here, and half of the squares, of one element each, have the colour that is there.
+#[test]
+fn square_does_not_ask_about_a_point_again() {
+    let rows = asked(&Square { queries: 200 }, 36, Norm::Linf, "0.1");
+    let (start, tried) = rows[1..].split_first().unwrap();
+    assert!(tried.iter().all(|point| point != start));
+    assert!((70..130).contains(&tried.len()), "{}", tried.len());
 }
