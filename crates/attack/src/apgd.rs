@@ -239,17 +239,20 @@ fn ascend(samples: &mut Samples<'_>, steps: u32, loss: Loss, targets: Option<&[C
     let mut trails: Vec<Option<Trail>> = (0..samples.len()).map(|_| None).collect();
     let checkpoints = checkpoints(steps);
     let mut last = 0;
-    for taken in 0..=steps {
+    for taken in 0..steps {
         let window = checkpoints.contains(&taken).then(|| taken - std::mem::replace(&mut last, taken));
         let advance = |mut step: Step<'_>| {
             threat.steepest(step.gradient);
             let trail = &mut trails[step.sample];
             match trail {
-                None => *trail = Some(Trail::new(&step, threat)),
-                Some(trail) => trail.observe(&mut step, window),
-            }
-            if let Some(trail) = trail.as_mut().filter(|_| taken < steps) {
-                trail.advance(&mut step, threat, if taken == 0 { 1.0 } else { DIRECTION });
+                None => {
+                    let begun = trail.insert(Trail::new(&step, threat));
+                    begun.advance(&mut step, threat, 1.0);
+                }
+                Some(trail) => {
+                    trail.observe(&mut step, window);
+                    trail.advance(&mut step, threat, DIRECTION);
+                }
             }
         };
         match targets {
@@ -257,7 +260,7 @@ fn ascend(samples: &mut Samples<'_>, steps: u32, loss: Loss, targets: Option<&[C
             Some(targets) => samples.gradient_towards(loss, targets, advance)?,
         }
     }
-    Ok(())
+    samples.query()
 }
 
 /// The numbers of steps after which the length of the step is looked at: at first seldom, later often.

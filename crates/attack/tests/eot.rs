@@ -160,9 +160,8 @@ fn budgets_hold_and_costs_are_those_of_every_draw() {
     for attack in
         [&Pgd { steps: 6, eot: 3, ..Pgd::default() } as &dyn Attack, &Apgd { steps: 6, eot: 3, ..Apgd::default() }]
     {
-        let apgd = attack.description().name == "apgd";
         for (budget, reason, (gradients, queries)) in [
-            (Budget::default(), None, if apgd { (21, 1) } else { (18, 4) }),
+            (Budget::default(), None, (18, 4)),
             (Budget { gradients: Some(8), ..Budget::default() }, Some(Reason::Gradients), (6, 1)),
         ] {
             let mut job = samples.job(&net, attack, &threat);
