@@ -1,6 +1,7 @@
-//! The wire contract of assay: the messages, the client and the server of `assay.v1`.
+//! The wire contracts: the messages, the client and the server of `assay.v1`, and those of the Open Inference Protocol.
 //!
-//! The contract's text, with the unit, range and default of every field, is `proto/assay/v1/assay.proto`.
+//! The texts, with the unit, range and default of every field, are `proto/assay/v1/assay.proto` and
+//! `proto/inference/open_inference.proto`.
 
 /// Package `assay.v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -9,4 +10,13 @@ pub mod v1 {
 
     /// The contract as an encoded `google.protobuf.FileDescriptorSet`, for gRPC reflection.
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/assay.bin"));
+}
+
+/// Package `inference`: the Open Inference Protocol, version 2.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod inference {
+    tonic::include_proto!("inference");
+
+    /// The contract as an encoded `google.protobuf.FileDescriptorSet`, for gRPC reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.bin"));
 }
