@@ -27,6 +27,16 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
+    /// The data set that an attack is asked to attack.
+    pub(crate) fn labelled(data: &Data) -> Result<Self, ClientError> {
+        match &data.data {
+            Some(path) => Self::open(path, data),
+            None => {
+                Err(ClientError::Usage("--data PATH is required: an attack needs samples with their labels".into()))
+            }
+        }
+    }
+
     /// A data set with its labels.
     pub(crate) fn open(path: &Path, options: &Data) -> Result<Self, ClientError> {
         let limit = options.samples.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
@@ -106,10 +116,16 @@ impl Samples {
     /// Samples `range` as a batch of floats for the model.
     pub(crate) fn floats(&self, range: Range<usize>, input: &InputSpec) -> Tensor {
         let shape = self.batch(&range);
-        let rows = self.values.slice_axis(Axis(0), Slice::from(range));
-        let scale = input.high - input.low;
-        let data: Vec<u8> = rows.iter().flat_map(|&value| (input.low + scale * value).to_le_bytes()).collect();
+        let data: Vec<u8> = self.scaled(range, input).iter().flat_map(|value| value.to_le_bytes()).collect();
         Tensor { shape, datatype: DataType::Fp32.into(), data: data.into() }
+    }
+
+    /// Samples `range` in the model's input range, `[n, features]`.
+    pub(crate) fn scaled(&self, range: Range<usize>, input: &InputSpec) -> Array2<f32> {
+        let scale = input.high - input.low;
+        // Rounding must not put the brightest pixel outside of the range.
+        let value = |value: &f32| (input.low + scale * value).clamp(input.low, input.high);
+        self.values.slice_axis(Axis(0), Slice::from(range)).map(value)
     }
 
     /// Shape of the batch of samples `range`.

@@ -1,6 +1,7 @@
 //! One file a command. Each asks the server, shows progress, and prints one result.
 
 pub(crate) mod attack;
+mod attacked;
 pub(crate) mod attacks;
 pub(crate) mod audit;
 pub(crate) mod gradient;
