@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use assay_attack::Bounds;
 use assay_audit::Severity;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
@@ -13,6 +15,9 @@ const EXIT_CODES: &str =
 
 /// Heading of the options that every command has, so that they do not hide its own.
 const COMMON: &str = "Options of every command";
+
+/// Heading of the options that the model of another server asks for.
+const OIP: &str = "Options where MODEL is oip://HOST:PORT/NAME, on a server that speaks the Open Inference Protocol";
 
 /// Predict with, differentiate, attack and audit ONNX classifiers.
 #[derive(Debug, Parser)]
@@ -61,7 +66,7 @@ pub(crate) enum Command {
     /// Differentiate a loss, or any function of the logits, with respect to images or a data set
     Gradient(Gradient),
     /// Attack a model with one attack
-    Attack(Attack),
+    Attack(Box<Attack>),
     /// Measure clean and robust accuracy of one model, or of two on the same samples
     Audit(Audit),
     /// List the models, show one, or inspect what it is made of
@@ -186,7 +191,7 @@ impl Budget {
 
 #[derive(Debug, Group)]
 pub(crate) struct Attack {
-    /// Model, as NAME or NAME/VERSION
+    /// Model, as NAME or NAME/VERSION; or on any server that speaks the Open Inference Protocol, as oip://HOST:PORT/NAME[/VERSION]
     pub(crate) model: String,
 
     #[command(flatten)]
@@ -223,6 +228,62 @@ pub(crate) struct Attack {
     /// Write the adversarial samples to a NumPy file, [n, sample shape...] f32
     #[arg(long, value_name = "FILE.npy")]
     pub(crate) save: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) oip: Oip,
+}
+
+/// What is said of a model on another server, and how it is treated.
+#[derive(Debug, Group)]
+pub(crate) struct Oip {
+    /// Most samples in one request; by default 64, or as many as fit into 4 MiB
+    #[arg(long, help_heading = OIP, value_name = "N")]
+    pub(crate) batch: Option<NonZeroUsize>,
+
+    /// Most samples sent in a second
+    #[arg(long, help_heading = OIP, value_name = "N", value_parser = per_second)]
+    pub(crate) rate: Option<f64>,
+
+    /// How often a request is sent again, after longer and longer pauses, while the server is unavailable [default: 7]
+    #[arg(long, help_heading = OIP, value_name = "N")]
+    pub(crate) retries: Option<u32>,
+
+    /// Range of valid inputs [default: 0,1, and 0,255 where the input is bytes]
+    #[arg(long, help_heading = OIP, value_name = "LOW,HIGH", value_parser = bounds, allow_hyphen_values = true)]
+    pub(crate) range: Option<Bounds>,
+
+    /// Name of the input, where the metadata names none; it is sent FP32 then
+    #[arg(long, help_heading = OIP, value_name = "NAME")]
+    pub(crate) input: Option<String>,
+
+    /// Shape of one sample, without the batch, where the model's metadata leaves it open
+    #[arg(long, help_heading = OIP, value_name = "SIZE,...", value_delimiter = ',')]
+    pub(crate) shape: Option<Vec<NonZeroUsize>>,
+
+    /// Number of classes, where the metadata leaves it open, as where the model answers with a class
+    #[arg(long, help_heading = OIP, value_name = "K", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) classes: Option<u32>,
+
+    /// Name of the output that holds logits or probabilities, where there are several
+    #[arg(long, help_heading = OIP, value_name = "NAME")]
+    pub(crate) logits: Option<String>,
+}
+
+impl Oip {
+    /// The first of these options that is there.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let all = [
+            ("--batch", self.batch.is_some()),
+            ("--rate", self.rate.is_some()),
+            ("--retries", self.retries.is_some()),
+            ("--range", self.range.is_some()),
+            ("--input", self.input.is_some()),
+            ("--shape", self.shape.is_some()),
+            ("--classes", self.classes.is_some()),
+            ("--logits", self.logits.is_some()),
+        ];
+        all.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
 }
 
 #[derive(Debug, Group)]
@@ -299,6 +360,21 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn per_second(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate >= 0.001 => Ok(rate),
+        _ => Err("expected a number of samples in a second, at least 0.001".to_owned()),
+    }
+}
+
+fn bounds(text: &str) -> Result<Bounds, String> {
+    let (low, high) = text
+        .split_once(',')
+        .and_then(|(low, high)| low.parse().ok().zip(high.parse().ok()))
+        .ok_or("expected LOW,HIGH, as in 0,1")?;
+    Bounds::new(low, high).map_err(|error| error.to_string())
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
@@ -322,6 +398,17 @@ mod tests {
             assert!(rate(text).is_err(), "{text}");
         }
         assert_eq!(rate("0.85"), Ok(0.85));
+    }
+
+    #[test]
+    fn a_range_is_two_numbers_the_lower_first() {
+        for text in ["", "1", "0,1,2", "1,0", "0,0", "0,NaN", "a,b"] {
+            assert!(bounds(text).is_err(), "{text}");
+        }
+        assert_eq!(bounds("-1,1"), Ok(Bounds::new(-1.0, 1.0).unwrap()));
+        for text in ["0", "-1", "inf", "NaN", "fast"] {
+            assert!(per_second(text).is_err(), "{text}");
+        }
     }
 
     #[test]

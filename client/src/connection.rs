@@ -61,7 +61,8 @@ impl Connection {
     }
 }
 
-async fn dial(address: &str) -> Result<Channel, ClientError> {
+/// Connects to `http://HOST:PORT`, or `HOST:PORT`.
+pub(crate) async fn dial(address: &str) -> Result<Channel, ClientError> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url)
         .map_err(|error| ClientError::Usage(format!("--server {address}: {error}; expected http://HOST:PORT")))?;

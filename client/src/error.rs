@@ -30,6 +30,9 @@ pub(crate) enum ClientError {
     /// The server broke the contract.
     #[error("the server's answer makes no sense: {0}; are the versions of assay and assay-server the same?")]
     Protocol(String),
+    /// Another server did not answer, or not as it should. The text says what happened.
+    #[error("{0}")]
+    Endpoint(String),
     /// This machine cannot do it.
     #[error("{0}")]
     Environment(String),

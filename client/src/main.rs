@@ -10,6 +10,7 @@ mod args;
 mod commands;
 mod connection;
 mod error;
+mod oip;
 mod output;
 mod progress;
 mod saliency;
@@ -33,10 +34,16 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> ExitCode {
-    let outcome = tokio::select! {
-        outcome = dispatch(args) => outcome,
-        // Dropping the command closes its stream, and the server stops working on it.
-        _ = tokio::signal::ctrl_c() => Err(ClientError::Interrupted),
+    let outcome = match &args.command {
+        // It runs in this process, and says on Ctrl-C what it found until then.
+        Command::Attack(command) if oip::Address::is_meant(&command.model) => {
+            commands::attack_oip::run(&args, command).await
+        }
+        Command::Attack(command) if let Some(option) = command.oip.given() => Err(ClientError::Usage(format!(
+            "{option} is for models on other servers: MODEL must be oip://HOST:PORT/NAME"
+        ))),
+        // Dropping a command closes its stream, and the server stops working on it.
+        _ => commands::interruptible(dispatch(args)).await,
     };
     match outcome {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use assay_attack::{Eps, EpsError, Norm};
+use assay_attack::{Attack, Bounds, Eps, EpsError, Goal, Norm, ParamError, Target, Threat};
 use assay_proto::v1;
+use assay_runtime::Class;
 
 /// `NAME` or `NAME/VERSION`.
 pub(crate) fn model(text: &str) -> v1::ModelRef {
@@ -28,6 +29,11 @@ impl ThreatArg {
             Norm::L0 => v1::Norm::L0,
         };
         v1::Threat { norm: norm.into(), eps: self.eps.to_string() }
+    }
+
+    /// For inputs in this range.
+    pub(crate) fn threat(&self, bounds: Bounds) -> Threat {
+        Threat { norm: self.norm, eps: self.eps.clone(), bounds }
     }
 }
 
@@ -60,6 +66,16 @@ impl TargetArg {
             Self::Rank(rank) => (v1::TargetChoice::Rank, Vec::new(), rank),
         };
         v1::Target { choice: choice.into(), classes, rank }
+    }
+
+    /// For `n` samples, for a run in this process.
+    pub(crate) fn goal(self, n: usize) -> Goal {
+        Goal::Targeted(match self {
+            Self::Class(class) => Target::Classes(vec![Class(class); n]),
+            Self::LeastLikely => Target::LeastLikely,
+            Self::Random => Target::Random,
+            Self::Rank(rank) => Target::Rank(rank),
+        })
     }
 
     /// The class, if it is the same for all samples.
@@ -97,6 +113,14 @@ impl AttackArg {
 
     pub(crate) fn message(&self) -> v1::AttackSpec {
         v1::AttackSpec { name: self.name.clone(), parameters: self.parameters.clone() }
+    }
+
+    /// The attack itself, for a run in this process.
+    pub(crate) fn attack(&self) -> Result<Box<dyn Attack>, ParamError> {
+        // In order of name: of two that are wrong the same is told every time.
+        let mut parameters: Vec<_> = self.parameters.clone().into_iter().collect();
+        parameters.sort();
+        assay_attack::parse(&self.name, &parameters)
     }
 }
 

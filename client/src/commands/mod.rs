@@ -1,6 +1,7 @@
 //! One file a command. Each asks the server, shows progress, and prints one result.
 
 pub(crate) mod attack;
+pub(crate) mod attack_oip;
 mod attacked;
 pub(crate) mod attacks;
 pub(crate) mod audit;
@@ -21,6 +22,14 @@ use crate::error::ClientError;
 
 /// Rows a table of samples shows before it only counts: a terminal is no place for a thousand lines.
 const ROWS: usize = 20;
+
+/// The outcome of `work`, unless Ctrl-C comes first.
+pub(crate) async fn interruptible<T>(work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+    tokio::select! {
+        outcome = work => outcome,
+        _ = tokio::signal::ctrl_c() => Err(ClientError::Interrupted),
+    }
+}
 
 /// What every command works with.
 pub(crate) struct Session {

@@ -139,6 +139,9 @@ pub enum RunError {
     /// The runtime failed.
     #[error("ONNX Runtime failed: {0}")]
     Runtime(String),
+    /// The server that hosts the model did not answer, or not as it should. The text says what happened.
+    #[error("{0}")]
+    Endpoint(String),
     /// As many batches wait for the model as it allows. Try again later.
     #[error("the model is busy: as many batches wait for it as it allows")]
     Busy,
