@@ -18,6 +18,7 @@ What `ListAttacks` and `assay attacks` show, with the flags that a result may ca
   model fails, it is an **error**; neither counts as robust.
 - The attacks that look for the *nearest* adversarial sample may leave the ball on the way; outside it they find nothing. With `eps = inf` any valid
   input counts, and the distance that is reported estimates how robust the sample is.
+- Aimed at a class (`AttackRequest.target`, `--target`), only points that are predicted as that class are adversarial. Attacks with a DLR loss refuse.
 - Random numbers are keyed by seed, sample, attack and restart: a sample's result does not depend on which others are attacked with it.
 
 ## Attacks
