@@ -1,5 +1,7 @@
 //! Samples as pictures.
 
+use crate::Threat;
+
 /// Channels, height and width of a sample, and where its elements lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Image {
@@ -41,6 +43,11 @@ impl Image {
 
     pub(crate) fn pixels(&self) -> usize {
         self.height * self.width
+    }
+
+    /// Pixels that may change in a threat of [`Norm::L0`](crate::Norm::L0), which counts elements: one for each channel.
+    pub(crate) fn pixels_within(&self, threat: &Threat) -> usize {
+        (threat.eps.limit() / self.channels.max(1) as f64).min(self.pixels() as f64) as usize
     }
 
     /// Position of an element in the flat sample.

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use crate::param::Arguments;
 use crate::{
     Apgd, ApgdTargeted, Attack, Bim, Boundary, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Fab, Fgsm, Fmn,
-    HopSkipJump, MiFgsm, Negative, Nes, Noise, Norm, Occlusion, Param, ParamError, Pgd, SigmaZero, Simba, Spatial,
-    Spsa, Square, Suite,
+    HopSkipJump, MiFgsm, Negative, Nes, Noise, Norm, Occlusion, OnePixel, Param, ParamError, Pgd, Pixle, SigmaZero,
+    Simba, Spatial, Spsa, Square, Suite,
 };
 
 /// What an attack is and what it takes.
@@ -60,7 +60,9 @@ static ENTRIES: &[Entry] = &[
     Nes::ENTRY,
     Noise::ENTRY,
     Occlusion::ENTRY,
+    OnePixel::ENTRY,
     Pgd::ENTRY,
+    Pixle::ENTRY,
     SigmaZero::ENTRY,
     Simba::ENTRY,
     Spatial::ENTRY,

@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Mutex;
 
-use assay_attack::{Attack, Basis, Nes, Norm, Optimizer, Outcome, Simba, Spsa, Square};
+use assay_attack::{Attack, Basis, Nes, Norm, OnePixel, Optimizer, Outcome, Pixle, Simba, Spsa, Square};
 use common::{Altered, Net, Samples, exact_margin, threat};
 use ndarray::Array2;
 
@@ -114,4 +114,80 @@ fn square_does_not_ask_about_a_point_again() {
     let (start, tried) = rows[1..].split_first().unwrap();
     assert!(tried.iter().all(|point| point != start));
     assert!((70..130).contains(&tried.len()), "{}", tried.len());
+}
+
+/// Whether `pixels` pixels at the ends of the range make a linear net of two classes misclassify: those that gain most.
+fn pixels_suffice(net: &Net, shape: [usize; 3], x: &ndarray::ArrayView1<'_, f32>, label: usize, pixels: usize) -> bool {
+    let z = net.row(*x);
+    let area = shape[1] * shape[2];
+    let mut gains = vec![0.0; area];
+    for (i, x) in x.iter().enumerate() {
+        let slope = net.weights[[1 - label, i]] - net.weights[[label, i]];
+        gains[i % area] += slope * (if slope > 0.0 { 1.0 } else { 0.0 } - f64::from(*x));
+    }
+    gains.sort_by(|a, b| b.total_cmp(a));
+    z[1 - label] - z[label] + gains[..pixels].iter().sum::<f64>() > 1e-4
+}
+
+#[test]
+fn one_pixel_finds_the_pixels_that_gain_most() {
+    for (shape, seed) in [([1, 6, 4], 1), ([3, 5, 4], 2)] {
+        let net = Net::random_linear(&shape, 2, seed);
+        let samples = Samples::random(&net, 40, seed);
+        for pixels in [1, 3] {
+            let attack = OnePixel { pixels, population: 60, generations: 60 };
+            let attacked = samples.attack(&net, &attack, &threat(Norm::L0, "inf"));
+            let (mut breakable, mut broken) = (0, 0);
+            for (outcome, x) in attacked.outcomes.iter().zip(samples.images.rows()) {
+                let suffice = pixels_suffice(&net, shape, &x, outcome.label.index(), pixels as usize);
+                let found = outcome.outcome == Outcome::Broken;
+                assert!(suffice || !found, "broken by fewer pixels than that takes");
+                assert!(outcome.distance.l0 <= u64::from(pixels) * shape[0] as u64);
+                breakable += usize::from(suffice);
+                broken += usize::from(found);
+            }
+            println!("{shape:?}, {pixels} pixels: {broken} of {breakable}");
+            assert!(breakable > 20 && broken * 20 >= breakable * 19, "{shape:?}, {pixels}: {broken} of {breakable}");
+        }
+    }
+}
+
+/// Eps counts elements: 7 of them are two pixels of three channels, and 2 are none.
+#[test]
+fn no_more_pixels_are_changed_than_eps_allows() {
+    for shape in [[3, 5, 4], [5, 6, 3]] {
+        let net = Net::random_linear(&shape, 3, 3);
+        let samples = Samples::random(&net, 30, 3);
+        let one_pixel = OnePixel { pixels: 5, population: 20, generations: 10 };
+        let pixle = Pixle { queries: 300, ..Pixle::default() };
+        for attack in [&one_pixel as &dyn Attack, &pixle] {
+            let attacked = samples.attack(&net, attack, &threat(Norm::L0, "7"));
+            assert!(attacked.count(Outcome::Broken) > 3, "{attack:?}");
+            assert_eq!(attacked.count(Outcome::Error), 0);
+            assert!(attacked.outcomes.iter().all(|o| o.distance.l0 <= 6), "{attack:?}");
+            assert!(attacked.outcomes.iter().any(|o| o.distance.l0 > 3), "{attack:?}");
+            let none = samples.attack(&net, attack, &threat(Norm::L0, "2"));
+            assert_eq!((none.count(Outcome::Robust), none.cost.queries), (30, 30), "{attack:?}");
+        }
+    }
+}
+
+/// What it finds consists of pixels of the picture, all channels together; with every round the margin falls or stays.
+#[test]
+fn pixle_moves_pixels_and_keeps_the_best() {
+    let shape = [3, 6, 5];
+    let net = Net::random_linear(&shape, 4, 6);
+    let samples = Samples::random(&net, 40, 6);
+    let [few, many] = [20, 400].map(|queries| {
+        let pixle = Pixle { queries, ..Pixle::default() };
+        let attacked = samples.attack(&net, &pixle, &threat(Norm::L0, "3"));
+        for (i, outcome) in attacked.outcomes.iter().enumerate().filter(|(_, o)| o.outcome == Outcome::Broken) {
+            let (x, point) = (samples.images.row(i), attacked.adversarial.row(i));
+            let pixel = |row: &ndarray::ArrayView1<'_, f32>, at: usize| [0, 30, 60].map(|channel| row[channel + at]);
+            assert!((0..30).all(|to| (0..30).any(|from| pixel(&point, to) == pixel(&x, from))), "sample {i}");
+            assert!(outcome.distance.l0 <= 3);
+        }
+        attacked.count(Outcome::Broken)
+    });
+    assert!(few < 27 && many > 27, "{few} {many}");
 }

@@ -56,6 +56,8 @@ fn short(norm: Norm) -> Vec<Box<dyn Attack>> {
         ("searches", "3"),
         ("pairs", "5"),
         ("probes", "8"),
+        ("population", "6"),
+        ("generations", "4"),
         ("angles", "3"),
     ];
     let short = |description: &&Description| {
