@@ -224,3 +224,47 @@ impl Population {
         self.settled = true;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::SampleId;
+
+    /// Members of one grey pixel each, in the middle of the picture.
+    fn grey(colours: [f64; 4]) -> (Canvas, Population) {
+        let canvas = Canvas { image: Image::of(&[1, 8, 8]), bounds: Bounds::new(0.0, 1.0).unwrap(), pixels: 1 };
+        let mut population = Population::new(4, canvas.genes());
+        for (member, colour) in population.members.chunks_exact_mut(3).zip(colours) {
+            member.copy_from_slice(&[0.5, 0.5, colour]);
+        }
+        population.settled = true;
+        (canvas, population)
+    }
+
+    #[test]
+    fn a_child_is_a_member_and_half_the_difference_of_two_others() {
+        let (canvas, mut population) = grey([0.1, 0.5, 0.54, 0.62]);
+        let mut rng = SampleRng::new(1, SampleId(0), "one-pixel", 0);
+        let mut children = BTreeSet::new();
+        for _ in 0..200 {
+            let child = population.conceive(0, &canvas, &mut rng);
+            assert_eq!(child[..2], [0.5, 0.5]);
+            children.insert((100.0 * child[2]).round() as u32);
+        }
+        // 50 - 4, 50 + 4, 54 - 6, 54 + 6, 62 - 2, 62 + 2: of the first member, whose child it is, nothing.
+        assert_eq!(children.into_iter().collect::<Vec<_>>(), [46, 48, 54, 60, 64]);
+    }
+
+    #[test]
+    fn the_better_of_parent_and_child_stays() {
+        let (_, mut population) = grey([0.1, 0.2, 0.3, 0.4]);
+        population.margins = vec![1.0, 2.0, -1.0, 4.0];
+        population.children.fill(0.9);
+        population.select(&[0.5, 2.0, 0.0, f32::INFINITY]);
+        assert_eq!(population.margins, [0.5, 2.0, -1.0, 4.0]);
+        let colours: Vec<f64> = population.members.chunks_exact(3).map(|member| member[2]).collect();
+        assert_eq!(colours, [0.9, 0.2, 0.3, 0.4]);
+    }
+}
