@@ -2,8 +2,7 @@
 
 use std::sync::LazyLock;
 
-use assay_graph::Loss;
-
+use crate::boundaries::{Across, Boundaries};
 use crate::param::{Decimal, Integer};
 use crate::registry::{Description, Entry};
 use crate::rows::Rows;
@@ -101,64 +100,31 @@ impl Attack for DeepFool {
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
         let threat = samples.threat();
-        let classes: Vec<_> = (0..self.targets.min(samples.rivals())).map(|rank| samples.targets(rank)).collect();
+        let mut boundaries = Boundaries::new(samples, self.targets);
         let mut ways = Rows::zeros(samples);
-        let mut boundaries =
-            Boundaries { nearest: vec![f64::INFINITY; samples.len()], directions: Rows::zeros(samples) };
         samples.keep(self.keep);
         samples.roam();
         samples.start(0, Start::Image);
         for _ in 0..self.steps {
-            for (targets, seen) in classes.iter().zip(1..) {
-                let mut crossed = Vec::new();
-                samples.gradient_towards(Loss::MarginTargeted, targets, |mut step| {
-                    if step.adversarial {
-                        crossed.push(step.sample);
-                        return;
-                    }
-                    boundaries.look(&mut step, threat);
-                    if seen == classes.len() {
-                        let way = ways.row(step.sample);
-                        boundaries.extend(step.sample, way, threat);
-                        for ((p, x), way) in step.point.iter_mut().zip(step.x).zip(way) {
-                            *p = (x + (1.0 + self.overshoot) * *way).clamp(threat.bounds.low(), threat.bounds.high());
-                        }
-                    }
-                })?;
-                for sample in crossed {
-                    samples.rest(sample);
+            boundaries.nearest(samples, Across::Rests, |mut step| {
+                let way = ways.row(step.sample);
+                extend(way, &mut step, threat);
+                for ((p, x), way) in step.point.iter_mut().zip(step.x).zip(way) {
+                    *p = (x + (1.0 + self.overshoot) * *way).clamp(threat.bounds.low(), threat.bounds.high());
                 }
-            }
+            })?;
         }
         samples.query()
     }
 }
 
-/// Of each sample the nearest boundary that this step has seen: its distance, and the way there of length one.
-struct Boundaries {
-    nearest: Vec<f64>,
-    directions: Rows,
-}
-
-impl Boundaries {
-    /// Looks at the boundary of one class.
-    fn look(&mut self, step: &mut Step<'_>, threat: &Threat) {
-        let distance = f64::from(step.loss.abs()) / threat.dual_length(step.gradient);
-        let nearest = &mut self.nearest[step.sample];
-        if distance < *nearest {
-            *nearest = distance;
-            threat.steepest(step.gradient);
-            self.directions.row(step.sample).copy_from_slice(step.gradient);
-        }
-    }
-
-    /// Adds the way to the nearest boundary to `way`, and forgets it.
-    fn extend(&mut self, sample: usize, way: &mut [f32], threat: &Threat) {
-        let width = f64::from(threat.bounds.high()) - f64::from(threat.bounds.low());
-        let length = std::mem::replace(&mut self.nearest[sample], f64::INFINITY);
-        let length = length.clamp(LEAST * width, MOST * width) as f32;
-        for (way, direction) in way.iter_mut().zip(&*self.directions.row(sample)) {
-            *way += length * direction;
-        }
+/// Adds the way to the boundary of a step to `way`.
+fn extend(way: &mut [f32], step: &mut Step<'_>, threat: &Threat) {
+    let width = f64::from(threat.bounds.high()) - f64::from(threat.bounds.low());
+    let distance = f64::from(step.loss.abs()) / threat.dual_length(step.gradient);
+    let length = distance.clamp(LEAST * width, MOST * width) as f32;
+    threat.steepest(step.gradient);
+    for (way, direction) in way.iter_mut().zip(&*step.gradient) {
+        *way += length * direction;
     }
 }

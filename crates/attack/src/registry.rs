@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use crate::param::Arguments;
 use crate::{
-    Apgd, ApgdTargeted, Attack, Bim, Boundary, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Fab, Fgsm, Fmn,
-    HopSkipJump, MiFgsm, Negative, Nes, Noise, Norm, Occlusion, OnePixel, Param, ParamError, Pgd, Pixle, SigmaZero,
-    Simba, Spatial, Spsa, Square, Suite,
+    Apgd, ApgdTargeted, Attack, Bim, Boundary, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Fab, FabTargeted,
+    Fgsm, Fmn, HopSkipJump, MiFgsm, Negative, Nes, Noise, Norm, Occlusion, OnePixel, Param, ParamError, Pgd, Pixle,
+    SigmaZero, Simba, Spatial, Spsa, Square, Suite,
 };
 
 /// What an attack is and what it takes.
@@ -52,6 +52,7 @@ static ENTRIES: &[Entry] = &[
     Ddn::ENTRY,
     DeepFool::ENTRY,
     Fab::ENTRY,
+    FabTargeted::ENTRY,
     Fgsm::ENTRY,
     Fmn::ENTRY,
     HopSkipJump::ENTRY,

@@ -79,6 +79,28 @@ static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
     vec![
         Recipe {
             description: Description {
+                name: "autoattack-plus",
+                summary: "AutoAttack, version plus: apgd (cross-entropy and DLR) and fab with five restarts each, square, apgd-t, fab-t. In L1 every apgd has the large radii of the standard; fab looks at the nine likeliest classes, of ten all.",
+                source: AUTOATTACK,
+                norms: LINF_L2_L1,
+                needs_gradient: true,
+                needs_eps: true,
+                parameters: Vec::new(),
+            },
+            contents: Contents {
+                version: 1,
+                parts: vec![
+                    part(ANY, "apgd", &[("restarts", "5")]),
+                    part(ANY, "apgd", &[("loss", "dlr"), ("restarts", "5")]),
+                    part(ANY, "fab", &[("restarts", "5")]),
+                    part(ANY, "square", &[]),
+                    part(ANY, "apgd-t", &[]),
+                    part(ANY, "fab-t", &[]),
+                ],
+            },
+        },
+        Recipe {
+            description: Description {
                 name: "autoattack-rand",
                 summary: "AutoAttack, version rand, for models that draw random numbers: apgd on cross-entropy and DLR, gradients averaged over 20 draws.",
                 source: AUTOATTACK,

@@ -73,18 +73,23 @@ impl Threat {
     /// Writes a random point around `x` to `point`: drawn uniformly from the ball, then projected; without a radius, uniformly from
     /// the valid inputs.
     pub fn start(&self, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) {
-        if !self.eps.is_finite() {
+        self.start_within(x, self.eps.limit(), rng, point);
+    }
+
+    /// [`Threat::start`] with another radius, which may be infinite.
+    pub fn start_within(&self, x: &[f32], radius: f64, rng: &mut SampleRng, point: &mut [f32]) {
+        if !radius.is_finite() {
             let (low, high) = (f64::from(self.bounds.low), f64::from(self.bounds.high));
             point.fill_with(|| (low + (high - low) * rng.uniform()) as f32);
             return;
         }
         match self.norm {
-            Norm::Linf => linf::start(x, self.eps.limit(), rng, point),
-            Norm::L2 => l2::start(x, self.eps.limit(), rng, point),
-            Norm::L1 => l1::start(x, self.eps.limit(), rng, point),
-            Norm::L0 => l0::start(x, self.eps.limit(), self.bounds, rng, point),
+            Norm::Linf => linf::start(x, radius, rng, point),
+            Norm::L2 => l2::start(x, radius, rng, point),
+            Norm::L1 => l1::start(x, radius, rng, point),
+            Norm::L0 => l0::start(x, radius, self.bounds, rng, point),
         }
-        self.project(x, point);
+        self.project_within(x, radius, point);
     }
 
     /// Turns a finite gradient into the direction of length one along which the loss rises fastest; zero stays zero. In L0, where any

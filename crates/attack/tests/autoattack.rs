@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use assay_attack::{Apgd, ApgdTargeted, Attack, Attacked, Fab, Norm, Outcome, Square, Start, Suite};
+use assay_attack::{Apgd, ApgdTargeted, Attack, Attacked, Fab, FabTargeted, Keep, Norm, Outcome, Square, Start, Suite};
 use assay_graph::Loss;
 use common::toy::{linear, mlp, samples};
 use common::{Net, exact_margin, threat};
@@ -61,9 +61,45 @@ fn the_linear_net_loses_exactly_what_it_can_lose() {
             expected,
             "{threat}"
         );
-        assert!(samples.attack(&net, &Fab::default(), &threat).count(Outcome::Robust) >= expected, "{threat}");
-        assert!(samples.attack(&net, &Fab::default(), &wider).count(Outcome::Robust) <= expected, "{threat}");
+        assert!(samples.attack(&net, &FabTargeted::default(), &threat).count(Outcome::Robust) >= expected, "{threat}");
+        assert!(samples.attack(&net, &FabTargeted::default(), &wider).count(Outcome::Robust) <= expected, "{threat}");
     }
+}
+
+/// The mean distances are those of torchattacks 3.5.1, a port of the original, from the image.
+#[test]
+fn fab_finds_as_near_as_the_original() {
+    for (net, norm, theirs) in [
+        (linear(), Norm::Linf, 0.010_908),
+        (linear(), Norm::L2, 0.122_419),
+        (linear(), Norm::L1, 0.753_046),
+        (mlp(), Norm::Linf, 0.010_065),
+        (mlp(), Norm::L2, 0.109_725),
+        (mlp(), Norm::L1, 0.531_435),
+    ] {
+        let fab = Fab { keep: Keep::Nearest, ..Fab::default() };
+        let attacked = samples(&net).attack(&net, &fab, &threat(norm, "inf"));
+        assert_eq!(attacked.count(Outcome::Broken), 64);
+        let mean = attacked.outcomes.iter().map(|o| o.distance.of(norm)).sum::<f64>() / 64.0;
+        println!("{norm}: {mean:.6}, theirs {theirs}");
+        assert!((0.998..1.001).contains(&(mean / theirs)), "{norm}: {mean} {theirs}");
+    }
+}
+
+/// Where the boundary is curved, a walk from elsewhere may end nearer.
+#[test]
+fn restarts_of_fab_end_nearer_or_not_farther() {
+    let net = mlp();
+    let threat = threat(Norm::L2, "inf");
+    let [one, three] = [1, 3].map(|restarts| {
+        let fab = Fab { restarts, steps: 20, keep: Keep::Nearest, ..Fab::default() };
+        samples(&net).attack(&net, &fab, &threat).outcomes
+    });
+    let nearer =
+        |by: f64| one.iter().zip(&three).filter(|(one, three)| three.distance.l2 < by * one.distance.l2).count();
+    assert!(one.iter().zip(&three).all(|(one, three)| three.distance.l2 <= one.distance.l2));
+    println!("{} of 64 are nearer, {} by 5 %", nearer(1.0), nearer(0.95));
+    assert!(nearer(0.95) > 0);
 }
 
 /// The counts are those of the original after its last attack; they do not depend on its seed.
@@ -77,6 +113,13 @@ fn the_standard_suite_leaves(counts: &[(Norm, &str, usize)]) {
 #[test]
 fn the_standard_suite_leaves_what_the_original_leaves() {
     the_standard_suite_leaves(&[(Norm::Linf, "0.01", 25)]);
+}
+
+/// What the standard suite leaves here is what any attack leaves.
+#[test]
+fn the_suite_plus_leaves_no_other_samples() {
+    let (net, plus) = (mlp(), Suite::named("autoattack-plus").unwrap());
+    assert_eq!(robust(&net, &plus, Norm::Linf, "0.01"), 25);
 }
 
 #[test]

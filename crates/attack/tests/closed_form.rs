@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_attack::{
-    Attack, Attacked, Bim, Bounds, CarliniWagner, Ddn, DeepFool, Fab, Fgsm, Fmn, Keep, MiFgsm, Norm, Outcome, Pgd,
-    SigmaZero, Start, StepSize, Threat,
+    Attack, Attacked, Bim, Bounds, CarliniWagner, Ddn, DeepFool, Fab, FabTargeted, Fgsm, Fmn, Keep, MiFgsm, Norm,
+    Outcome, Pgd, SigmaZero, Start, StepSize, Threat,
 };
 use assay_graph::Loss;
 use common::{Altered, Net, Samples, exact_distance, exact_margin, threat};
@@ -394,14 +394,62 @@ fn sigma_zero_changes_hardly_more_elements_than_the_fewest() {
 }
 
 #[test]
-fn a_step_of_fab_costs_a_gradient_and_a_forward_evaluation() {
+fn a_step_of_fab_costs_a_forward_evaluation_and_a_gradient_for_each_boundary() {
     let net = Net::random_linear(&[3, 4, 4], 4, 5);
     let samples = Samples::random(&net, 8, 5);
-    let fab = Fab { steps: 10, ..Fab::default() };
-    let attacked = samples.attack(&net, &fab, &threat(Norm::L2, "1e-9"));
-    let costs: Vec<_> = attacked.outcomes.iter().filter(|o| o.outcome == Outcome::Robust).map(|o| o.cost).collect();
-    // Three classes, and the clean prediction.
-    assert!(costs.len() > 6 && costs.iter().all(|cost| (cost.gradients, cost.queries) == (30, 31)), "{costs:?}");
+    // Three classes beside the label; the one towards which the steps go, or all of them in each step.
+    let towards = FabTargeted { steps: 10, ..FabTargeted::default() };
+    let nearest = Fab { steps: 10, restarts: 2, ..Fab::default() };
+    for (attack, gradients, queries) in [(&towards as &dyn Attack, 30, 30), (&nearest, 60, 20)] {
+        let attacked = samples.attack(&net, attack, &threat(Norm::L2, "1e-9"));
+        let robust = attacked.outcomes.iter().filter(|o| o.outcome == Outcome::Robust);
+        let costs: Vec<_> = robust.map(|o| (o.cost.gradients, o.cost.queries)).collect();
+        // And the clean prediction.
+        assert!(costs.len() > 6 && costs.iter().all(|cost| *cost == (gradients, queries + 1)), "{costs:?}");
+        // The quote is for as many classes as are asked for.
+        let (quoted, share) = (attack.worst_case(), 9 / 3);
+        assert_eq!(quoted.gradients, share * gradients);
+        assert_eq!(attack.evaluations(), quoted.gradients + quoted.queries - 3);
+    }
+}
+
+/// Where a fab begins: the points at which it asks for its first gradient of each restart.
+fn starts(net: &Net, samples: &Samples, fab: Fab, threat: &Threat) -> Vec<Vec<f32>> {
+    let rows = Mutex::new(Vec::new());
+    let mut recording = Altered::new(net);
+    recording.gradient = Box::new(|x, e| {
+        rows.lock().unwrap().push(x.row(0).to_vec());
+        Ok(e)
+    });
+    samples.attack(&recording, &Fab { targets: 1, ..fab }, threat);
+    drop(recording);
+    rows.into_inner().unwrap().into_iter().step_by(fab.steps as usize).collect()
+}
+
+/// A hundred elements, so that a ball is nearly all surface.
+#[test]
+fn fab_begins_again_half_as_far_as_eps_or_what_was_found() {
+    let net = Net::random_linear(&[100], 2, 1);
+    let images = Samples::random(&net, 1, 1).images.mapv(|v| 0.45 + 0.1 * v);
+    let samples = Samples::labelled(&net, images);
+    let x = samples.images.row(0);
+    let fab = Fab { steps: 3, restarts: 4, keep: Keep::Nearest, ..Fab::default() };
+    for norm in [Norm::Linf, Norm::L2, Norm::L1] {
+        let nearest = exact_distance(&net, norm, x, samples.labels[0]);
+        // Too near for a find; farther than the nearest point, which lies inside; and any valid input.
+        let small = format!("{:.9}", nearest / 3.0);
+        for (eps, half) in [(&*small, nearest / 6.0), ("20", nearest / 2.0), ("inf", nearest / 2.0)] {
+            let threat = threat(norm, eps);
+            let starts = starts(&net, &samples, fab, &threat);
+            let distances: Vec<f64> = starts.iter().map(|p| threat.distance(x.as_slice().unwrap(), p)).collect();
+            assert_eq!((distances.len(), distances[0]), (4, 0.0), "{threat}");
+            assert!(
+                distances[1..].iter().all(|d| (0.9 * half..1.06 * half).contains(d)),
+                "{threat}: {distances:?} {half}"
+            );
+            assert!(starts[1] != starts[2] && starts[2] != starts[3]);
+        }
+    }
 }
 
 #[test]
@@ -412,11 +460,12 @@ fn minimum_norm_attacks_come_within_a_twentieth_of_the_closed_form() {
         for norm in Norm::ALL {
             let fmn = Fmn { steps: 500, ..Fmn::default() };
             let fab = Fab { keep: Keep::Nearest, ..Fab::default() };
+            let fab_t = FabTargeted { keep: Keep::Nearest, ..FabTargeted::default() };
             let ddn = Ddn { steps: 500, ..Ddn::default() };
             let deepfool = DeepFool::default();
             // Pixels at the end of their range are slow to leave it.
             let cw = CarliniWagner { searches: 7, weight: 0.01, abort_early: false, ..CarliniWagner::default() };
-            let attacks = [&fmn as &dyn Attack, &fab, &deepfool, &ddn, &cw];
+            let attacks = [&fmn as &dyn Attack, &fab, &fab_t, &deepfool, &ddn, &cw];
             for attack in attacks.into_iter().filter(|a| a.description().norms.contains(&norm)) {
                 let attacked = samples.attack(&net, attack, &threat(norm, "inf"));
                 let ratios: Vec<f64> = attacked
