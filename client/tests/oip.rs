@@ -275,6 +275,14 @@ fn a_model_that_only_names_a_class_is_attacked_by_its_decisions() {
     assert_eq!(answer["misclassified"], 0);
     assert!(answer["broken"].as_u64().unwrap() > 3, "{answer}");
     assert_eq!(reported(&answer), endpoint.seen().samples);
+    // The nearest adversarial point of a linear model is known, and never nearer than this.
+    let decisions = ["--threat", "L2:inf", "--attack", "hopskipjump:queries=400", "--classes", "4"];
+    let nearest = json(&endpoint, &data, &decisions);
+    assert_eq!(nearest["broken"], 20, "{nearest}");
+    for (outcome, x) in nearest["outcomes"].as_array().unwrap().iter().zip(data.images.rows()) {
+        let (found, least) = (outcome["distance_l2"].as_f64().unwrap(), net.distance(x));
+        assert!(found >= least - 1e-4 && found < 2.0 * least + 0.1, "{found}, where {least} is possible");
+    }
     fails(2, "--classes K", &endpoint, &data, &arguments);
     let endpoint = Endpoint::start(&net, labels, |asked: Asked<'_>| {
         let n = asked.rows.nrows();

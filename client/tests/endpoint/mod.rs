@@ -60,6 +60,18 @@ impl Net {
         (0..z.len()).fold(0, |best, i| if z[i] as f32 > z[best] as f32 { i } else { best })
     }
 
+    /// Euclidean distance to the nearest boundary, wherever the range of inputs ends.
+    pub(crate) fn distance(&self, x: ArrayView1<'_, f32>) -> f64 {
+        let (z, label) = (self.row(x), self.class(x));
+        let others = (0..z.len()).filter(|k| *k != label);
+        others
+            .map(|k| {
+                let v = &self.weights.row(k) - &self.weights.row(label);
+                (z[label] - z[k]) / v.iter().map(|v| v * v).sum::<f64>().sqrt()
+            })
+            .fold(f64::INFINITY, f64::min)
+    }
+
     /// By how much a class can be made to exceed the label within `eps` in the maximum norm and the range [0, `high`].
     pub(crate) fn reach(&self, x: ArrayView1<'_, f32>, eps: f64, high: f64) -> f64 {
         let (z, label) = (self.row(x), self.class(x));
