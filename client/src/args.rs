@@ -17,7 +17,7 @@ const EXIT_CODES: &str =
 const COMMON: &str = "Options of every command";
 
 /// Heading of the options that the model of another server asks for.
-const OIP: &str = "Options where MODEL is oip://HOST:PORT/NAME, on a server that speaks the Open Inference Protocol";
+const OIP: &str = "Options where a MODEL is oip://HOST:PORT/NAME, on a server that speaks the Open Inference Protocol";
 
 /// Predict with, differentiate, attack and audit ONNX classifiers.
 #[derive(Debug, Parser)]
@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Gradient(Gradient),
     /// Attack a model with one attack
     Attack(Box<Attack>),
+    /// Attack models, and see whether what is found misleads other models too
+    Transfer(Box<Transfer>),
     /// Measure clean and robust accuracy of one model, or of two on the same samples
     Audit(Audit),
     /// List the models, show one, or inspect what it is made of
@@ -228,6 +230,44 @@ pub(crate) struct Attack {
     /// Write the adversarial samples to a NumPy file, [n, sample shape...] f32
     #[arg(long, value_name = "FILE.npy")]
     pub(crate) save: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) oip: Oip,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Transfer {
+    /// Models that are attacked, as NAME or NAME/VERSION; what is found on one is shown to all
+    #[arg(required = true, num_args = 1.., value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+
+    /// Show what is found to this model too, and do not attack it; it may be oip://HOST:PORT/NAME[/VERSION]; may be given several times
+    #[arg(long = "to", value_name = "MODEL")]
+    pub(crate) to: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) data: Data,
+
+    /// What the adversary may do: NORM:EPS, for example Linf:8/255
+    #[arg(long, value_name = "NORM:EPS")]
+    pub(crate) threat: ThreatArg,
+
+    /// Attack and parameters. With keep=best it goes on after the first adversarial point of a sample, which barely misleads the
+    /// model itself, and seldom others
+    #[arg(long, value_name = "NAME[:KEY=VALUE,...]", default_value = "mi-fgsm:keep=best")]
+    pub(crate) attack: AttackArg,
+
+    /// The class that each prediction is to become, and no other: a number, least-likely, random, or rank:N. Samples that are
+    /// labelled with it are left out
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) target: Option<TargetArg>,
+
+    /// Seed of all randomness
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    #[command(flatten)]
+    pub(crate) budget: Budget,
 
     #[command(flatten)]
     pub(crate) oip: Oip,

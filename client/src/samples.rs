@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use assay_audit::{DataSource, Dataset};
 use assay_proto::v1::{DataType, InputSpec, Tensor};
-use ndarray::{Array2, Axis, CowArray, Slice};
+use ndarray::{Array2, ArrayView2, Axis, CowArray, Slice};
 
 use crate::args::Data;
 use crate::error::ClientError;
 use crate::output::print;
 
 /// Samples in [0, 1], and their true classes where they are known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Samples {
     /// What the data is called: a path, or "images".
     pub(crate) name: String,
@@ -128,6 +128,13 @@ impl Samples {
         self.values.slice_axis(Axis(0), Slice::from(range)).map(value)
     }
 
+    /// These samples with values from a model's input range, `[n, features]`: [`Samples::scaled`] backwards, exactly where the range is [0, 1].
+    pub(crate) fn with_values(&self, values: &ArrayView2<'_, f32>, input: &InputSpec) -> Self {
+        let scale = input.high - input.low;
+        let values = values.map(|value| ((value - input.low) / scale).clamp(0.0, 1.0));
+        Self { values, ..self.clone() }
+    }
+
     /// Shape of the batch of samples `range`.
     fn batch(&self, range: &Range<usize>) -> Vec<u64> {
         std::iter::once(range.len()).chain(self.shape.iter().copied()).map(|size| size as u64).collect()
@@ -152,6 +159,18 @@ impl Samples {
             "{}: samples have shape {:?}, but {model} takes {expected:?}",
             self.name, self.shape
         )))
+    }
+
+    /// [`Samples::fit`] of a data set, whose labels must be classes of the model.
+    pub(crate) fn fit_labelled(&mut self, model: &str, input: &InputSpec, classes: usize) -> Result<(), ClientError> {
+        self.fit(model, input)?;
+        match self.labels.iter().position(|&label| label as usize >= classes) {
+            None => Ok(()),
+            Some(at) => Err(ClientError::Usage(format!(
+                "{}: sample {at} has label {}, and {model} has {classes} classes, counted from 0",
+                self.name, self.labels[at]
+            ))),
+        }
     }
 }
 

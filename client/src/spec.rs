@@ -1,6 +1,7 @@
 //! The short forms in which flags name models, threats and attacks.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::str::FromStr;
 
 use assay_attack::{Attack, Bounds, Eps, EpsError, Goal, Norm, ParamError, Target, Threat};
@@ -18,6 +19,12 @@ pub(crate) fn model(text: &str) -> v1::ModelRef {
 pub(crate) struct ThreatArg {
     norm: Norm,
     eps: Eps,
+}
+
+impl fmt::Display for ThreatArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.norm, self.eps)
+    }
 }
 
 impl ThreatArg {
@@ -106,6 +113,16 @@ pub(crate) struct AttackArg {
     parameters: HashMap<String, String>,
 }
 
+impl fmt::Display for AttackArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        for (i, (key, value)) in self.sorted().iter().enumerate() {
+            write!(f, "{}{key}={value}", if i == 0 { ':' } else { ',' })?;
+        }
+        Ok(())
+    }
+}
+
 impl AttackArg {
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -118,9 +135,13 @@ impl AttackArg {
     /// The attack itself, for a run in this process.
     pub(crate) fn attack(&self) -> Result<Box<dyn Attack>, ParamError> {
         // In order of name: of two that are wrong the same is told every time.
+        assay_attack::parse(&self.name, &self.sorted())
+    }
+
+    fn sorted(&self) -> Vec<(String, String)> {
         let mut parameters: Vec<_> = self.parameters.clone().into_iter().collect();
         parameters.sort();
-        assay_attack::parse(&self.name, &parameters)
+        parameters
     }
 }
 
@@ -152,6 +173,7 @@ mod tests {
     fn a_threat_keeps_its_fraction() {
         let threat: ThreatArg = "Linf:8/255".parse().unwrap();
         assert_eq!(threat.message(), v1::Threat { norm: v1::Norm::Linf.into(), eps: "8/255".into() });
+        assert_eq!(threat.to_string(), "Linf:8/255");
         let any: ThreatArg = "L2:inf".parse().unwrap();
         assert_eq!(any.message(), v1::Threat { norm: v1::Norm::L2.into(), eps: "inf".into() });
     }
@@ -186,7 +208,9 @@ mod tests {
         assert_eq!(attack.name(), "pgd");
         assert_eq!(attack.message().parameters["steps"], "40");
         assert_eq!(attack.message().parameters["step"], "0.01");
-        assert_eq!("fgsm".parse::<AttackArg>().unwrap().message().parameters.len(), 0);
+        assert_eq!(attack.to_string(), "pgd:step=0.01,steps=40");
+        let plain: AttackArg = "fgsm".parse().unwrap();
+        assert_eq!((plain.message().parameters.len(), plain.to_string()), (0, "fgsm".to_owned()));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay_attack::{Attack as Algorithm, AttackError, Budget, Cancel, Flag, Goal, Job, Reason, SampleId, Threat};
@@ -16,19 +15,12 @@ use super::attacked::{Attacked, Chosen};
 use super::interruptible;
 use crate::args::{Args, Attack, Output};
 use crate::error::ClientError;
-use crate::oip::{Address, Endpoint, Hints, Patience, Remote, Sent, Signature};
+use crate::oip::{Address, Opened, Remote, Sent};
 use crate::output::{Verdict, must_be_writable, print, print_json};
 use crate::progress::Progress;
 use crate::samples::Samples;
 use crate::spec::TargetArg;
 
-/// How long an answer is waited for, unless `--timeout` says otherwise: a server that hangs must not hang the client.
-const TIMEOUT: Duration = Duration::from_secs(60);
-const RETRIES: u32 = 7;
-/// Most samples in a request, unless `--batch` says otherwise.
-const BATCH: usize = 64;
-/// gRPC servers accept messages of 4 MiB unless they are told to accept larger ones; some of it is not samples.
-const REQUEST_BYTES: usize = (4 << 20) - (64 << 10);
 /// How many batches are attacked together. Samples that are broken leave room for others, so more keep requests full; and what
 /// ends an attack early takes with it the group that was under way.
 const GROUP: usize = 4;
@@ -44,37 +36,30 @@ pub(crate) async fn run(args: &Args, command: &Attack) -> Result<Verdict, Client
         must_be_writable("--save", file)?;
     }
     let algorithm = black_box(command)?;
-    let samples = Samples::labelled(&command.data)?;
-    let patience = Patience {
-        timeout: args.timeout.unwrap_or(TIMEOUT),
-        retries: command.oip.retries.unwrap_or(RETRIES),
-        rate: command.oip.rate,
-    };
-    let (endpoint, metadata) = interruptible(Endpoint::connect(&address, patience)).await?;
-    let signature = Signature::of(&metadata, &hints(command))
-        .map_err(|problem| ClientError::Usage(format!("{address}: {problem}")))?;
-    let chosen = Chosen::new(fitted(samples, &address, &signature)?, command.target)?;
+    let mut samples = Samples::labelled(&command.data)?;
+    let opened = interruptible(Opened::connect(&address, &command.oip, args.timeout)).await?;
+    samples.fit_labelled(&address.to_string(), &opened.input(), opened.classes())?;
+    let chosen = Chosen::new(samples, command.target)?;
     if command.quote {
         return quote(args.output, algorithm.as_ref(), &chosen);
     }
 
-    let endpoint = Arc::new(endpoint);
+    let endpoint = opened.endpoint();
     let (stop, stopped) = watch::channel(false);
-    let batch = batch(command, &address, &signature)?;
     let cancel = Cancel::default();
     let work = Work {
         stage: format!("{} {}", command.attack.name(), address.model),
-        threat: command.threat.threat(signature.range),
+        threat: command.threat.threat(opened.range()),
         target: command.target,
-        input: input_spec(&signature),
-        remote: Remote::new(Arc::clone(&endpoint), signature, batch.get(), Handle::current(), stopped),
+        input: opened.input(),
+        remote: opened.remote(Handle::current(), stopped),
         seed: command.seed,
         budget: Budget { queries: command.budget.max_queries, gradients: command.budget.max_gradients, deadline: None },
         seconds: command.budget.max_seconds,
         checks: !command.skip_checks,
         cancel: cancel.clone(),
         algorithm,
-        batch,
+        batch: opened.batch(),
         chosen,
     };
     let mut worker = tokio::task::spawn_blocking(move || work.run());
@@ -92,13 +77,9 @@ pub(crate) async fn run(args: &Args, command: &Attack) -> Result<Verdict, Client
     if let Some(file) = &command.save {
         work.chosen.save(file, &attacked, &work.input)?;
     }
-    let version = match metadata.versions.as_slice() {
-        [only] if address.version.is_empty() => only,
-        _ => &address.version,
-    };
     match args.output {
         Output::Json => {
-            let mut answer = attacked.as_json(&address.model, version, &work.chosen.samples().name);
+            let mut answer = attacked.as_json(&address.model, opened.version(), &work.chosen.samples().name);
             answer["target"] = json!(address.to_string());
             answer["incomplete"] = json!(end.as_ref().map(End::why));
             answer["requests"] = json!(endpoint.sent().requests);
@@ -126,55 +107,6 @@ fn black_box(command: &Attack) -> Result<Box<dyn Algorithm>, ClientError> {
         command.attack.name(),
         blind.map(|attack| attack.name).collect::<Vec<_>>().join(", ")
     )))
-}
-
-fn hints(command: &Attack) -> Hints {
-    let oip = &command.oip;
-    Hints {
-        input: oip.input.clone(),
-        range: oip.range,
-        shape: oip.shape.as_ref().map(|shape| shape.iter().map(|size| size.get()).collect()),
-        classes: oip.classes.map(|classes| classes as usize),
-        logits: oip.logits.clone(),
-    }
-}
-
-/// The data set in the model's shape, if every label is one of its classes.
-fn fitted(mut samples: Samples, address: &Address, signature: &Signature) -> Result<Samples, ClientError> {
-    samples.fit(&address.to_string(), &input_spec(signature))?;
-    match samples.labels.iter().position(|&label| label as usize >= signature.classes) {
-        None => Ok(samples),
-        Some(at) => Err(ClientError::Usage(format!(
-            "{}: sample {at} has label {}, and {address} has {} classes, counted from 0",
-            samples.name, samples.labels[at], signature.classes
-        ))),
-    }
-}
-
-fn input_spec(signature: &Signature) -> InputSpec {
-    InputSpec {
-        shape: signature.shape.iter().map(|&size| size as u64).collect(),
-        low: signature.range.low(),
-        high: signature.range.high(),
-        ..InputSpec::default()
-    }
-}
-
-/// Samples in a request: never more than may be sent in a second, so that an end is not waited for longer than that.
-fn batch(command: &Attack, address: &Address, signature: &Signature) -> Result<NonZeroUsize, ClientError> {
-    if let Some(fixed) = signature.batch.and_then(NonZeroUsize::new) {
-        return match command.oip.batch {
-            Some(other) if other != fixed => {
-                Err(ClientError::Usage(format!("--batch {other}: {address} takes batches of {fixed} and no others")))
-            }
-            _ => Ok(fixed),
-        };
-    }
-    let fits = (REQUEST_BYTES / signature.sample_bytes().max(1)).clamp(1, BATCH);
-    let wanted = command.oip.batch.map_or(fits, NonZeroUsize::get);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let allowed = command.oip.rate.map_or(usize::MAX, |rate| rate as usize);
-    Ok(NonZeroUsize::new(wanted.min(allowed)).unwrap_or(NonZeroUsize::MIN))
 }
 
 /// An attack that is ready to run.

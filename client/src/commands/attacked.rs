@@ -45,6 +45,17 @@ impl Chosen {
         self.kept[range].iter().map(|&id| id as u64).collect()
     }
 
+    /// The adversarial samples that were found, and which of [`Chosen::samples`] each was made of.
+    pub(super) fn broken(&self, attacked: &Attacked, input: &InputSpec) -> Result<(Vec<usize>, Samples), ClientError> {
+        let samples = self.samples();
+        let rows = ArrayView2::from_shape(samples.values.dim(), &attacked.adversarial)
+            .map_err(|error| ClientError::Protocol(format!("the adversarial batch: {error}")))?;
+        let is_broken = |i: &usize| attacked.outcomes[*i].outcome() == Outcome::Broken;
+        let broken: Vec<usize> = (0..attacked.outcomes.len()).filter(is_broken).collect();
+        let found = samples.with_values(&rows, input).select(&broken);
+        Ok((broken, found))
+    }
+
     /// Writes a row for each sample of the data set: the clean one where it was left out.
     pub(super) fn save(&self, file: &Path, attacked: &Attacked, input: &InputSpec) -> Result<(), ClientError> {
         let mut rows = self.all.scaled(0..self.all.len(), input);

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use assay_proto::v1::gradient_request::Objective;
 use assay_proto::v1::{
-    DataType, GetModelResponse, GradientRequest, GradientResponse, Gradients, InputSpec, LossAt, PredictRequest, Tensor,
+    DataType, GetModelResponse, GradientRequest, GradientResponse, Gradients, InputSpec, LossAt, Tensor,
 };
 use ndarray::{Array1, Array2, ArrayD, IxDyn, s};
 use ndarray_npy::NpzWriter;
 use serde_json::json;
 
 use super::models::{gradient_in_words, gradients_as_json};
+use super::predict::predictions;
 use super::{ROWS, Session, class_name};
 use crate::args::{Gradient, LossName, Output};
 use crate::error::ClientError;
@@ -37,9 +38,9 @@ pub(crate) async fn run(session: &mut Session, command: &Gradient) -> Result<Ver
         None => Samples::images(&command.images, &input)?,
     };
     samples.fit(&info.name, &input)?;
-    let wanted = wanted(session, command, &info, &input, &samples).await?;
-
     let mut progress = Progress::new();
+    let wanted = wanted(session, command, &info, &input, &samples, &mut progress).await?;
+
     let mut found = Found::new(samples.len(), info.classes as usize, &input);
     for range in samples.chunks(input.max_gradient_batch) {
         let request = session.request(GradientRequest {
@@ -97,6 +98,7 @@ async fn wanted(
     info: &GetModelResponse,
     input: &InputSpec,
     samples: &Samples,
+    progress: &mut Progress,
 ) -> Result<Wanted, ClientError> {
     if let Some(file) = &command.cotangent {
         let usage = |problem: String| ClientError::Usage(format!("--cotangent {}: {problem}", file.display()));
@@ -120,31 +122,13 @@ async fn wanted(
     };
     let labels = match command.label {
         Some(label) => vec![label; samples.len()],
-        None if samples.labels.is_empty() => predicted(session, info, input, samples).await?,
+        None if samples.labels.is_empty() => {
+            let predictions = predictions(session, info, input, samples, 1, progress).await?;
+            predictions.iter().map(|prediction| prediction.classes[0].class).collect()
+        }
         None => samples.labels.clone(),
     };
     Ok(Wanted::Loss { loss: command.loss, labels, target })
-}
-
-/// The class that the model predicts for each sample.
-async fn predicted(
-    session: &mut Session,
-    info: &GetModelResponse,
-    input: &InputSpec,
-    samples: &Samples,
-) -> Result<Vec<u32>, ClientError> {
-    let mut classes = Vec::with_capacity(samples.len());
-    for range in samples.chunks(input.max_batch) {
-        let request = session.request(PredictRequest {
-            model: info.name.clone(),
-            version: info.version.clone(),
-            input: Some(samples.tensor(range, input)),
-            top_k: 1,
-        });
-        let answer = session.client.predict(request).await?.into_inner();
-        classes.extend(answer.predictions.iter().filter_map(|p| p.classes.first()).map(|best| best.class));
-    }
-    Ok(classes)
 }
 
 impl Wanted {

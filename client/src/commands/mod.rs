@@ -9,6 +9,7 @@ pub(crate) mod gradient;
 pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod predict;
+pub(crate) mod transfer;
 
 use std::time::Duration;
 

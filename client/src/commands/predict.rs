@@ -1,6 +1,6 @@
 //! `assay predict`.
 
-use assay_proto::v1::{PredictRequest, Prediction};
+use assay_proto::v1::{GetModelResponse, InputSpec, PredictRequest, Prediction};
 use serde_json::json;
 
 use super::{ROWS, Session, class_name};
@@ -15,8 +15,7 @@ pub(crate) async fn run(session: &mut Session, command: &Predict) -> Result<Verd
     if command.data.data.is_none() && command.images.is_empty() {
         return Err(ClientError::Usage("name the samples: --image FILE, or --data PATH".into()));
     }
-    let model = spec::model(&command.model);
-    let (info, input) = session.model(&model).await?;
+    let (info, input) = session.model(&spec::model(&command.model)).await?;
     let mut samples = match &command.data.data {
         Some(path) => Samples::open(path, &command.data)?,
         None => Samples::images(&command.images, &input)?,
@@ -24,26 +23,7 @@ pub(crate) async fn run(session: &mut Session, command: &Predict) -> Result<Verd
     samples.fit(&info.name, &input)?;
 
     let mut progress = Progress::new();
-    let mut predictions = Vec::with_capacity(samples.len());
-    for range in samples.chunks(input.max_batch) {
-        let request = session.request(PredictRequest {
-            model: model.model.clone(),
-            version: info.version.clone(),
-            input: Some(samples.tensor(range.clone(), &input)),
-            top_k: command.top_k.min(info.classes),
-        });
-        let answer = session.client.predict(request).await?.into_inner();
-        if answer.predictions.len() != range.len() || answer.predictions.iter().any(|p| p.classes.is_empty()) {
-            return Err(ClientError::Protocol(format!(
-                "{} predictions for {} samples",
-                answer.predictions.len(),
-                range.len()
-            )));
-        }
-        predictions.extend(answer.predictions);
-        let (done, total) = (predictions.len() as u64, samples.len() as u64);
-        progress.update(&format!("predict {}", info.name), done, total, &format!("{done} samples"));
-    }
+    let predictions = predictions(session, &info, &input, &samples, command.top_k, &mut progress).await?;
     progress.finish();
 
     let correct = predictions.iter().zip(&samples.labels).filter(|(p, label)| p.classes[0].class == **label).count();
@@ -79,6 +59,38 @@ pub(crate) async fn run(session: &mut Session, command: &Predict) -> Result<Verd
         }
     }
     Ok(Verdict::Pass)
+}
+
+/// The `top_k` likeliest classes of each sample, in as many requests as it takes.
+pub(super) async fn predictions(
+    session: &mut Session,
+    info: &GetModelResponse,
+    input: &InputSpec,
+    samples: &Samples,
+    top_k: u32,
+    progress: &mut Progress,
+) -> Result<Vec<Prediction>, ClientError> {
+    let mut predictions = Vec::with_capacity(samples.len());
+    for range in samples.chunks(input.max_batch) {
+        let request = session.request(PredictRequest {
+            model: info.name.clone(),
+            version: info.version.clone(),
+            input: Some(samples.tensor(range.clone(), input)),
+            top_k: top_k.min(info.classes),
+        });
+        let answer = session.client.predict(request).await?.into_inner();
+        if answer.predictions.len() != range.len() || answer.predictions.iter().any(|p| p.classes.is_empty()) {
+            return Err(ClientError::Protocol(format!(
+                "{} predictions for {} samples",
+                answer.predictions.len(),
+                range.len()
+            )));
+        }
+        predictions.extend(answer.predictions);
+        let (done, total) = (predictions.len() as u64, samples.len() as u64);
+        progress.update(&format!("predict {}", info.name), done, total, &format!("{done} samples"));
+    }
+    Ok(predictions)
 }
 
 fn in_words(labels: &[String], prediction: &Prediction) -> String {

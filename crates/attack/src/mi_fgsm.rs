@@ -8,7 +8,8 @@ use crate::param::{Decimal, Integer, Notation};
 use crate::pgd::step;
 use crate::registry::{Description, Entry};
 use crate::rows::Rows;
-use crate::{Attack, Halt, Norm, Samples, Start, StepSize};
+use crate::shared::KEEP_FIRST;
+use crate::{Attack, Halt, Keep, Norm, Samples, Start, StepSize};
 
 /// The momentum iterative method (Dong et al., 2018): steps from the image along the direction that the gradients so far agree on, `m' = decay * m + g / |g|_1`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub struct MiFgsm {
     pub step: StepSize,
     /// What is left of the momentum after a step.
     pub decay: f32,
+    /// Which adversarial sample is kept.
+    pub keep: Keep,
 }
 
 const STEPS: Integer = Integer { name: "steps", default: 10, min: 1, max: 10_000, doc: "Steps, one gradient each." };
@@ -38,7 +41,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
     needs_gradient: true,
     needs_eps: true,
-    parameters: vec![STEPS.param(), STEP.param(), DECAY.param()],
+    parameters: vec![STEPS.param(), STEP.param(), DECAY.param(), KEEP_FIRST.param()],
 });
 
 impl MiFgsm {
@@ -46,14 +49,19 @@ impl MiFgsm {
         description: &DESCRIPTION,
         parse: |arguments| {
             let step = STEP.read(arguments)?.unwrap_or(StepSize::Auto);
-            Ok(Box::new(Self { steps: STEPS.read(arguments)?, step, decay: DECAY.read(arguments)? }))
+            Ok(Box::new(Self {
+                steps: STEPS.read(arguments)?,
+                step,
+                decay: DECAY.read(arguments)?,
+                keep: KEEP_FIRST.read(arguments)?,
+            }))
         },
     };
 }
 
 impl Default for MiFgsm {
     fn default() -> Self {
-        Self { steps: STEPS.default, step: StepSize::Auto, decay: DECAY.default }
+        Self { steps: STEPS.default, step: StepSize::Auto, decay: DECAY.default, keep: KEEP_FIRST.default }
     }
 }
 
@@ -67,6 +75,7 @@ impl Attack for MiFgsm {
             (STEPS.name, self.steps.to_string()),
             (STEP.name, self.step.to_string()),
             (DECAY.name, self.decay.to_string()),
+            (KEEP_FIRST.name, self.keep.name().to_owned()),
         ]
     }
 
@@ -78,6 +87,7 @@ impl Attack for MiFgsm {
         let threat = samples.threat();
         let length = self.step.length(threat, 1.0 / f64::from(self.steps));
         let mut momenta = Rows::zeros(samples);
+        samples.keep(self.keep);
         samples.start(0, Start::Image);
         for _ in 0..self.steps {
             samples.gradient(Loss::CrossEntropy, |step| {

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use assay_graph::Loss;
 
-use crate::param::{Choice, Integer, Notation, ParamKind};
+use crate::param::{Integer, Notation};
 use crate::registry::{Description, Entry};
-use crate::shared::{EOT, LOSS, RANDOM_START, RESTARTS, aims, starts_differ};
+use crate::shared::{EOT, KEEP_FIRST, LOSS, RANDOM_START, RESTARTS, aims, starts_differ};
 use crate::{Attack, Halt, Keep, Norm, Samples, Start, Threat};
 
 /// Steps along the steepest ascent of a loss, projected back on the threat after each: `x' = P(x' + step * steepest(dL/dx'))`
@@ -91,15 +91,6 @@ const STEPS: Integer =
     Integer { name: "steps", default: 40, min: 1, max: 10_000, doc: "Steps of each restart, one gradient each." };
 /// From any point of the ball, every other one is in reach, with room to turn.
 const STEP: Notation<StepSize> = step("2.5 * eps / steps");
-const KEEP: Choice<Keep> = Choice {
-    name: "keep",
-    default: Keep::First,
-    options: &[Keep::First, Keep::Best],
-    word: Keep::name,
-    kind: ParamKind::Choice,
-    doc: "The adversarial sample that is kept: the first, which ends the sample's attack, or of all the one with the largest margin.",
-};
-
 static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "pgd",
     summary: "Projected gradient descent: many small steps along the gradient, from random points of the ball.",
@@ -113,7 +104,7 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
         RESTARTS.param(),
         RANDOM_START.param(),
         LOSS.param(),
-        KEEP.param(),
+        KEEP_FIRST.param(),
         EOT.param(),
     ],
 });
@@ -128,7 +119,7 @@ impl Pgd {
                 restarts: RESTARTS.read(arguments)?,
                 start: RANDOM_START.read(arguments)?,
                 loss: LOSS.read(arguments)?,
-                keep: KEEP.read(arguments)?,
+                keep: KEEP_FIRST.read(arguments)?,
                 eot: EOT.read(arguments)?,
             };
             starts_differ(arguments, pgd.start, pgd.restarts)?;
@@ -149,7 +140,7 @@ impl Default for Pgd {
             restarts: RESTARTS.default,
             start: RANDOM_START.default,
             loss: LOSS.default,
-            keep: KEEP.default,
+            keep: KEEP_FIRST.default,
             eot: EOT.default,
         }
     }
@@ -167,7 +158,7 @@ impl Attack for Pgd {
             (RESTARTS.name, self.restarts.to_string()),
             (RANDOM_START.name, (RANDOM_START.word)(self.start).to_owned()),
             (LOSS.name, self.loss.name().to_owned()),
-            (KEEP.name, self.keep.name().to_owned()),
+            (KEEP_FIRST.name, self.keep.name().to_owned()),
             (EOT.name, self.eot.to_string()),
         ]
     }

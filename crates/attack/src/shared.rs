@@ -61,6 +61,16 @@ pub(crate) const KEEP_NEAREST: Choice<Keep> = Choice {
     doc: "The adversarial sample that is kept: of all the nearest, or the first inside the threat, which ends the sample's attack.",
 };
 
+/// For attacks that climb a loss.
+pub(crate) const KEEP_FIRST: Choice<Keep> = Choice {
+    name: "keep",
+    default: Keep::First,
+    options: &[Keep::First, Keep::Best],
+    word: Keep::name,
+    kind: ParamKind::Choice,
+    doc: "The adversarial sample that is kept: the first, which ends the sample's attack, or of all the one with the largest margin.",
+};
+
 /// Whether an attack with this loss can be aimed at a class.
 pub(crate) fn aims(loss: Loss) -> Result<(), String> {
     if loss.of_label() == Loss::Dlr {

@@ -306,7 +306,7 @@ fn mi_fgsm_follows_the_gradients_so_far() {
         *last.lock().unwrap() = x.row(0).to_vec();
         Ok(z)
     });
-    let mi_fgsm = MiFgsm { steps: 2, step: StepSize::Fixed(0.1), decay: 0.5 };
+    let mi_fgsm = MiFgsm { steps: 2, step: StepSize::Fixed(0.1), decay: 0.5, ..MiFgsm::default() };
     samples.attack(&altered, &mi_fgsm, &threat(Norm::L2, "1"));
     // Momenta (0.25, -0.75) and (0.125 - 0.8, -0.375 + 0.2).
     let [first, second] = [(0.25_f32, -0.75_f32), (-0.675, -0.175)].map(|(a, b)| (a / a.hypot(b), b / a.hypot(b)));
