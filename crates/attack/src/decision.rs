@@ -4,8 +4,6 @@ use crate::image::Image;
 use crate::rows::Rows;
 use crate::{Bounds, Halt, Probe, Reading, SampleRng, Samples};
 
-/// Starting points that are tried until one is adversarial.
-const STARTS: u32 = 64;
 /// Share of the queries, of as many as that, that go into a nearer one.
 const NEARER_STARTS: f64 = 0.025;
 /// How near that must be, as a share of the distance.
@@ -20,6 +18,9 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
+    /// Starting points that are tried until one is adversarial.
+    pub(crate) const STARTS: u32 = 64;
+
     pub(crate) fn new(samples: &Samples<'_>) -> Self {
         let candidates = Rows::zeros(samples);
         Self { image: Image::of(samples.sample_shape()), candidates, taken: vec![false; samples.len()] }
@@ -57,7 +58,7 @@ impl Walk {
         let (image, threat) = (self.image, samples.threat());
         let tries = (NEARER_STARTS * f64::from(queries)) as u32;
         let mut started = vec![false; samples.len()];
-        for trial in 0..STARTS {
+        for trial in 0..Self::STARTS {
             let before = started.clone();
             let place = |Probe { sample, x, point, probe, rng, .. }: Probe<'_>| {
                 picture(image, trial, threat.bounds, rng, probe);

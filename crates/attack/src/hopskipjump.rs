@@ -3,11 +3,11 @@
 use std::sync::LazyLock;
 
 use crate::decision::Walk;
+use crate::normals::Normals;
 use crate::param::Integer;
 use crate::registry::{Description, Entry};
-use crate::rows::Rows;
 use crate::shared::{KEEP_NEAREST, QUERIES};
-use crate::{Attack, Halt, Keep, Norm, Probe, Reading, Samples, Start};
+use crate::{Attack, Halt, Keep, Norm, Probe, Samples, Start};
 
 /// Distance of the first probes from their centre, as a share of the range of valid inputs.
 const FIRST_REACH: f64 = 0.1;
@@ -106,7 +106,11 @@ impl Attack for HopSkipJump {
                 jumps[spot.sample] = Jump { length: distance / growth, tried: 0, pending: true };
                 normals.reach[spot.sample] = if estimate == 1 { FIRST_REACH * range } else { distance / features };
             });
-            normals.estimate(samples, (f64::from(self.probes) * growth).min(MOST_PROBES) as u32)?;
+            let probes = (f64::from(self.probes) * growth).min(MOST_PROBES) as u32;
+            normals.estimate(samples, probes, |rng, direction| match threat.norm {
+                Norm::Linf => direction.fill_with(|| (2.0 * rng.uniform() - 1.0) as f32),
+                _ => rng.fill_normal(direction),
+            })?;
             jump(samples, &mut walk, &mut normals, &mut jumps)?;
             walk.approach(samples, nearness)?;
         }
@@ -148,92 +152,9 @@ impl Jump {
     }
 }
 
-/// Estimates of the boundary's normals, towards the adversarial side.
-struct Normals {
-    /// How far the probes lie from their centre, in the Euclidean norm.
-    reach: Vec<f64>,
-    directions: Rows,
-    /// Sum of the probes' offsets, whatever the model says of them.
-    offsets: Rows,
-    /// Probes that were read, and how many more of them were adversarial than not.
-    read: Vec<(u32, i64)>,
-}
-
-impl Normals {
-    fn new(samples: &Samples<'_>) -> Self {
-        let rows = || Rows::zeros(samples);
-        Self { reach: vec![0.0; samples.len()], directions: rows(), offsets: rows(), read: vec![(0, 0); samples.len()] }
-    }
-
-    /// Probes around each point. The normal is the mean of the offsets, those of adversarial points with the sign 1 and the others with -1; less the mean of
-    /// the signs, which would weigh most where nearly all points lie on one side.
-    fn estimate(&mut self, samples: &mut Samples<'_>, probes: u32) -> Result<(), Halt> {
-        let Self { reach, directions, offsets, read } = self;
-        let threat = samples.threat();
-        directions.clear();
-        offsets.clear();
-        read.fill((0, 0));
-        let place = |Probe { sample, probe, point, rng, .. }: Probe<'_>| {
-            if threat.norm == Norm::Linf {
-                probe.iter_mut().for_each(|p| *p = (2.0 * rng.uniform() - 1.0) as f32);
-            } else {
-                rng.fill_normal(probe);
-            }
-            let length = probe.iter().map(|p| f64::from(*p).powi(2)).sum::<f64>().sqrt().max(1e-12);
-            let scale = (reach[sample] / length) as f32;
-            for (p, centre) in probe.iter_mut().zip(point) {
-                *p = (centre + scale * *p).clamp(threat.bounds.low(), threat.bounds.high());
-            }
-        };
-        let note = |Reading { sample, probe, point, margin, .. }: Reading<'_>| {
-            let sign = if margin < 0.0 { 1.0 } else { -1.0 };
-            let sums = directions.row(sample).iter_mut().zip(offsets.row(sample));
-            for ((direction, offset), (p, centre)) in sums.zip(probe.iter().zip(point)) {
-                *direction += sign * (p - centre);
-                *offset += p - centre;
-            }
-            read[sample].0 += 1;
-            read[sample].1 += if margin < 0.0 { 1 } else { -1 };
-        };
-        samples.probe(|_| probes, place, note)?;
-        for (sample, (read, excess)) in read.iter().enumerate() {
-            let direction = directions.row(sample);
-            centre(direction, offsets.row(sample), *read, *excess);
-            threat.steepest(direction);
-        }
-        Ok(())
-    }
-}
-
-/// Makes of the sum of signs times offsets that of the signs less their mean, unless all are the same (equation 16).
-fn centre(direction: &mut [f32], offsets: &[f32], read: u32, excess: i64) {
-    let mean = excess as f32 / read.max(1) as f32;
-    if mean.abs() < 1.0 {
-        for (direction, offset) in direction.iter_mut().zip(offsets) {
-            *direction -= mean * *offset;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn signs_are_centred_unless_all_are_the_same() {
-        let probes = [[1.0, 2.0], [3.0, -1.0], [-2.0, 4.0]];
-        let sum = |weights: [f32; 3]| [0, 1].map(|i| probes.iter().zip(weights).map(|(p, w)| w * p[i]).sum::<f32>());
-        let mut direction = sum([1.0, 1.0, -1.0]);
-        centre(&mut direction, &sum([1.0; 3]), 3, 1);
-        let third = 1.0 / 3.0;
-        let expected = sum([1.0 - third, 1.0 - third, -1.0 - third]);
-        assert!(direction.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{direction:?} {expected:?}");
-        for sign in [1.0, -1.0] {
-            let mut direction = sum([sign; 3]);
-            centre(&mut direction, &sum([1.0; 3]), 3, sign as i64 * 3);
-            assert_eq!(direction, sum([sign; 3]));
-        }
-    }
 
     #[test]
     fn a_jump_is_halved_until_it_ends_well() {

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use crate::param::Arguments;
 use crate::{
     Apgd, ApgdTargeted, Attack, Bim, Boundary, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Fab, FabTargeted,
-    Fgsm, Fmn, HopSkipJump, MiFgsm, Negative, Nes, Noise, Norm, Occlusion, OnePixel, Param, ParamError, Pgd, Pixle,
-    SigmaZero, Simba, Spatial, Spsa, Square, Suite,
+    Fgsm, Fmn, GeoDa, HopSkipJump, MiFgsm, Negative, Nes, Noise, Norm, Occlusion, OnePixel, Param, ParamError, Pgd,
+    Pixle, SigmaZero, Simba, Spatial, Spsa, Square, Suite,
 };
 
 /// What an attack is and what it takes.
@@ -55,6 +55,7 @@ static ENTRIES: &[Entry] = &[
     FabTargeted::ENTRY,
     Fgsm::ENTRY,
     Fmn::ENTRY,
+    GeoDa::ENTRY,
     HopSkipJump::ENTRY,
     MiFgsm::ENTRY,
     Negative::ENTRY,

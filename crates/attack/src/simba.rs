@@ -1,6 +1,5 @@
 //! The simple black-box attack.
 
-use std::f64::consts::PI;
 use std::sync::LazyLock;
 
 use crate::image::Image;
@@ -8,6 +7,7 @@ use crate::param::{Choice, Decimal, ParamKind};
 use crate::registry::{Description, Entry};
 use crate::rows::Rows;
 use crate::shared::QUERIES;
+use crate::waves::Waves;
 use crate::{Answer, Attack, Halt, Norm, SampleRng, Samples, Start};
 
 /// Proposals in a row that change nothing, after which a sample is left: a threat of radius zero allows no other.
@@ -83,14 +83,9 @@ impl Simba {
     };
 
     fn directions(&self, image: Image) -> Directions {
-        let lowest = |side: usize| ((f64::from(self.frequencies) * side as f64).round() as usize).clamp(1, side);
         match self.basis {
-            Basis::Pixel => Directions::Pixels(image.channels * image.pixels()),
-            Basis::Dct => Directions::Waves {
-                image,
-                down: Waves::lowest(lowest(image.height), image.height),
-                across: Waves::lowest(lowest(image.width), image.width),
-            },
+            Basis::Pixel => Directions::Elements(image.channels * image.pixels()),
+            Basis::Dct => Directions::Waves(Waves::lowest(self.frequencies, image)),
         }
     }
 }
@@ -191,54 +186,24 @@ impl Walk {
 
 /// The vectors of a basis.
 enum Directions {
-    Pixels(usize),
-    Waves { image: Image, down: Waves, across: Waves },
+    Elements(usize),
+    Waves(Waves),
 }
 
 impl Directions {
     fn count(&self) -> usize {
         match self {
-            Self::Pixels(elements) => *elements,
-            Self::Waves { image, down, across } => image.channels * down.count * across.count,
+            Self::Elements(elements) => *elements,
+            Self::Waves(waves) => waves.count(),
         }
     }
 
     /// Adds `length` times a vector.
     fn advance(&self, direction: usize, length: f32, point: &mut [f32]) {
         match self {
-            Self::Pixels(_) => point[direction] += length,
-            Self::Waves { image, down, across } => {
-                let (channel, wave) = (direction % image.channels, direction / image.channels);
-                let (vertical, horizontal) = (down.wave(wave / across.count), across.wave(wave % across.count));
-                for (row, v) in vertical.iter().enumerate() {
-                    for (column, h) in horizontal.iter().enumerate() {
-                        point[image.at(channel, row, column)] += length * v * h;
-                    }
-                }
-            }
+            Self::Elements(_) => point[direction] += length,
+            Self::Waves(waves) => waves.add(direction, length, point),
         }
-    }
-}
-
-/// The lowest waves of the discrete cosine transform, of length 1.
-struct Waves {
-    side: usize,
-    count: usize,
-    values: Vec<f32>,
-}
-
-impl Waves {
-    fn lowest(count: usize, side: usize) -> Self {
-        let value = |frequency: usize, i: usize| {
-            let weight = if frequency == 0 { 1.0 } else { 2.0 };
-            (weight / side as f64).sqrt() * (PI * (i as f64 + 0.5) * frequency as f64 / side as f64).cos()
-        };
-        let values = (0..count).flat_map(|frequency| (0..side).map(move |i| value(frequency, i) as f32)).collect();
-        Self { side, count, values }
-    }
-
-    fn wave(&self, frequency: usize) -> &[f32] {
-        &self.values[frequency * self.side..][..self.side]
     }
 }
 
@@ -246,40 +211,6 @@ impl Waves {
 mod tests {
     use super::*;
     use crate::SampleId;
-
-    #[test]
-    fn a_basis_is_orthonormal() {
-        for shape in [&[3, 5, 4][..], &[5, 6, 2], &[7]] {
-            for basis in [Basis::Pixel, Basis::Dct] {
-                let directions = Simba { basis, frequencies: 1.0, ..Simba::default() }.directions(Image::of(shape));
-                let features = shape.iter().product();
-                assert_eq!(directions.count(), features);
-                let vectors: Vec<Vec<f32>> = (0..features)
-                    .map(|direction| {
-                        let mut vector = vec![0.0; features];
-                        directions.advance(direction, 1.0, &mut vector);
-                        vector
-                    })
-                    .collect();
-                for (i, a) in vectors.iter().enumerate() {
-                    for (j, b) in vectors.iter().enumerate() {
-                        let product: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
-                        assert!((product - f32::from(u8::from(i == j))).abs() < 1e-5, "{shape:?}: {i} {j} {product}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn half_of_the_frequencies_are_the_lower_half() {
-        let directions = Simba { basis: Basis::Dct, ..Simba::default() }.directions(Image::of(&[2, 6, 8]));
-        assert_eq!(directions.count(), 2 * 3 * 4);
-        let mut vector = vec![0.0; 96];
-        (0..24).for_each(|direction| directions.advance(direction, 1.0, &mut vector));
-        // The constant wave is among them: the elements do not sum up to zero.
-        assert!(vector.iter().sum::<f32>().abs() > 1.0);
-    }
 
     #[test]
     fn every_direction_comes_once_with_both_signs_unless_the_first_is_kept() {

@@ -202,6 +202,26 @@ static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
         },
         Recipe {
             description: Description {
+                name: "decision",
+                summary: "Attacks that see only whether a point is misclassified, after random noise as a floor: noise, boundary (in L2), geoda, hopskipjump.",
+                source: "assay",
+                norms: LINF_L2,
+                needs_gradient: false,
+                needs_eps: true,
+                parameters: Vec::new(),
+            },
+            contents: Contents {
+                version: 1,
+                parts: vec![
+                    part(ANY, "noise", &[]),
+                    part(L2, "boundary", &[("keep", "first")]),
+                    part(ANY, "geoda", &[("keep", "first")]),
+                    part(ANY, "hopskipjump", &[("keep", "first")]),
+                ],
+            },
+        },
+        Recipe {
+            description: Description {
                 name: "hydra-era",
                 summary: "Empirical robust accuracy as the authors of HYDRA measured it: pgd, 50 steps of 0.0078 from a random start. Theirs is Linf 0.031.",
                 source: "Sehwag, Wang, Mittal, Jana: HYDRA: Pruning Adversarially Robust Neural Networks, NeurIPS 2020",

@@ -3,7 +3,7 @@
 
 mod common;
 
-use assay_attack::{Attack, Attacked, Boundary, Distribution, HopSkipJump, Keep, Noise, Norm, Outcome};
+use assay_attack::{Attack, Attacked, Boundary, Distribution, GeoDa, HopSkipJump, Keep, Noise, Norm, Outcome};
 use common::{Altered, Net, Samples, exact_distance, threat};
 use ndarray::Array2;
 
@@ -30,10 +30,11 @@ fn the_class_is_all_they_use() {
     let samples = Samples::random(&net, 40, 5);
     let hopskipjump = HopSkipJump { queries: 600, ..HopSkipJump::default() };
     let boundary = Boundary { queries: 600, ..Boundary::default() };
+    let geoda = GeoDa { queries: 600, ..GeoDa::default() };
     let noise = Noise::default();
     let uniform = Noise { distribution: Distribution::Uniform, ..noise };
     for norm in [Norm::Linf, Norm::L2] {
-        for attack in [&hopskipjump as &dyn Attack, &boundary, &noise, &uniform] {
+        for attack in [&hopskipjump as &dyn Attack, &boundary, &geoda, &noise, &uniform] {
             if attack.description().norms.contains(&norm) {
                 let threat = threat(norm, if norm == Norm::Linf { "0.05" } else { "0.3" });
                 let [logits, class] = [&net as &dyn assay_runtime::Classifier, &tells_the_class(&net)]
@@ -72,9 +73,11 @@ fn excess(attack: &dyn Attack, norm: Norm, classes: usize) -> f64 {
 fn they_come_near_the_closed_form() {
     let hopskipjump = HopSkipJump { queries: 3_000, ..HopSkipJump::default() };
     let boundary = Boundary { queries: 3_000, ..Boundary::default() };
+    // Weights are noise, of which low frequencies are only a part.
+    let geoda = GeoDa { queries: 3_000, frequencies: 1.0, ..GeoDa::default() };
     for classes in [2, 4] {
         for norm in [Norm::Linf, Norm::L2] {
-            for attack in [&hopskipjump as &dyn Attack, &boundary] {
+            for attack in [&hopskipjump as &dyn Attack, &boundary, &geoda] {
                 if attack.description().norms.contains(&norm) {
                     let excess = excess(attack, norm, classes);
                     println!("{attack:?} {norm} {classes}: {excess:.3}");
@@ -85,16 +88,41 @@ fn they_come_near_the_closed_form() {
     }
 }
 
+/// Weights of low frequencies, as those of models of pictures are: few waves show the normal.
+#[test]
+fn geoda_needs_fewer_queries_where_frequencies_are_low() {
+    let shape = [1, 16, 16];
+    let mut net = Net::random_linear(&shape, 2, 1);
+    for (class, mut weights) in net.weights.rows_mut().into_iter().enumerate() {
+        for (i, weight) in weights.iter_mut().enumerate() {
+            let (row, column) = ((i / 16) as f64 / 16.0, (i % 16) as f64 / 16.0);
+            *weight = (class as f64 + 3.0 * row).sin() - (2.0 * column + class as f64).cos();
+        }
+    }
+    net.bias = net.weights.rows().into_iter().map(|w| -0.5 * w.sum()).collect();
+    let samples = Samples::random(&net, 12, 1);
+    let [low, all] = [0.3, 1.0].map(|frequencies| {
+        let geoda = GeoDa { queries: 600, frequencies, ..GeoDa::default() };
+        let attacked = samples.attack(&net, &geoda, &threat(Norm::L2, "inf"));
+        let rows = attacked.outcomes.iter().zip(samples.images.rows());
+        rows.map(|(o, x)| o.distance.l2 / exact_distance(&net, Norm::L2, x, o.label)).sum::<f64>() / 12.0
+    });
+    println!("{low:.3} times the distance, {all:.3} in all frequencies");
+    assert!(low < 1.2 && all > 1.5, "{low} {all}");
+}
+
 #[test]
 fn the_first_find_ends_the_walk_where_that_is_asked_for() {
     let net = Net::random_linear(&[3, 5, 4], 4, 5);
     let samples = Samples::random(&net, 30, 5);
     let threat = threat(Norm::L2, "0.3");
-    let pairs: [[Box<dyn Attack>; 2]; 2] = [
+    let pairs: [[Box<dyn Attack>; 2]; 3] = [
         [Keep::First, Keep::Nearest]
             .map(|keep| -> Box<dyn Attack> { Box::new(HopSkipJump { queries: 800, keep, ..HopSkipJump::default() }) }),
         [Keep::First, Keep::Nearest]
             .map(|keep| -> Box<dyn Attack> { Box::new(Boundary { queries: 800, keep, ..Boundary::default() }) }),
+        [Keep::First, Keep::Nearest]
+            .map(|keep| -> Box<dyn Attack> { Box::new(GeoDa { queries: 800, keep, ..GeoDa::default() }) }),
     ];
     for attacks in pairs {
         let [first, nearest] = attacks.map(|attack| samples.attack(&net, &*attack, &threat));
@@ -113,7 +141,7 @@ fn the_first_find_ends_the_walk_where_that_is_asked_for() {
 fn a_sample_without_a_starting_point_is_left() {
     let net = Net::linear(&[3, 5, 4], Array2::zeros((3, 60)), vec![1.0, 0.0, 0.0]);
     let samples = Samples::random(&net, 5, 1);
-    for attack in [&HopSkipJump::default() as &dyn Attack, &Boundary::default()] {
+    for attack in [&HopSkipJump::default() as &dyn Attack, &Boundary::default(), &GeoDa::default()] {
         let attacked = samples.attack(&net, attack, &threat(Norm::L2, "inf"));
         assert_eq!((attacked.count(Outcome::Robust), attacked.stopped), (5, None));
         assert!(attacked.outcomes.iter().all(|o| (10..100).contains(&o.cost.queries)), "{:?}", attacked.cost);

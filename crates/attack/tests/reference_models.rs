@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use assay_attack::{
     Attack, Attacked, Bounds, Budget, Cancel, Goal, Job, Norm, Outcome, Pgd, SampleId, Start, StepSize, Suite, Threat,
-    run,
+    parse, run,
 };
 use assay_graph::{Canonical, Normalization, preprocess};
 use assay_reference::{Material, material, skip};
@@ -230,6 +230,33 @@ fn slow_autoattack_leaves_the_fashion_samples_that_the_original_leaves() {
         let there: Vec<bool> = flags.bytes().take(100).map(|flag| flag == b'1').collect();
         let attacked = data.attack(&model, &Suite::named("autoattack-standard").unwrap(), Norm::Linf, "0.1");
         compare_robust_sets(name, &attacked, &there);
+    }
+}
+
+/// Attacks that see gradients, logits, the predicted class, and nothing, each leave at least what the ones before leave. Not where gradients are masked, as those
+/// of `fashion-robust` are in the Euclidean norm.
+#[test]
+#[ignore = "slow: make test-all"]
+fn slow_attacks_that_see_less_leave_more() {
+    let (Some(runtime), Some(material)) = (runtime(), material()) else { return };
+    let data = fashion().first(25);
+    let queries = [("queries".to_owned(), "1000".to_owned())];
+    for (name, norm, eps) in
+        [("fashion-dense", Norm::Linf, "0.1"), ("fashion-dense", Norm::L2, "1"), ("fashion-robust", Norm::Linf, "0.1")]
+    {
+        let file = material.path(&format!("models/{name}.onnx"));
+        let model = OnnxClassifier::load(&runtime, &file, &ClassifierOptions::default()).unwrap();
+        let left = |name: &str, parameters: &[(String, String)]| {
+            let attack = parse(name, parameters).unwrap();
+            let defined = attack.description().norms.contains(&norm);
+            defined.then(|| data.attack(&model, &*attack, norm, eps).count(Outcome::Robust))
+        };
+        let (gradients, logits) = (left("apgd-t", &[]).unwrap(), left("square", &queries).unwrap());
+        let class = ["hopskipjump", "geoda", "boundary"].map(|name| left(name, &queries));
+        let nothing = left("noise", &queries).unwrap();
+        println!("{name} {norm} {eps}: {gradients} {logits} {class:?} {nothing}");
+        let of_class = class.into_iter().flatten().min().unwrap();
+        assert!(gradients <= logits && logits <= of_class && of_class < nothing, "{name} {norm}");
     }
 }
 
