@@ -107,7 +107,7 @@ pub use sigma_zero::SigmaZero;
 pub use simba::{Basis, Simba};
 pub use spatial::Spatial;
 pub use spsa::{Optimizer, Spsa};
-pub use square::Square;
+pub use square::{Schedule, Square};
 pub use suite::{Contents, Part, Suite, contents};
 pub use threat::{Bounds, BoundsError, Threat};
 

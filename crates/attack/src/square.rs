@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::image::{Image, Window};
-use crate::param::Integer;
+use crate::param::{Choice, Integer, ParamKind};
 use crate::registry::{Description, Entry};
 use crate::{Answer, Attack, Halt, Norm, SampleRng, Samples, Threat};
 
@@ -18,6 +18,27 @@ const FIRST_SHARE: f64 = 0.8;
 pub struct Square {
     /// Squares that are tried after the start, one evaluation each; none where a square changes nothing.
     pub queries: u32,
+    /// When squares get smaller.
+    pub schedule: Schedule,
+}
+
+/// When squares get smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Schedule {
+    /// After as many of them as in AutoAttack, however many are tried.
+    AutoAttack,
+    /// After the same share of those that are tried, as in the original: its schedule is made for 10,000.
+    Relative,
+}
+
+impl Schedule {
+    /// The number of a square, of so many, in the schedule.
+    fn place(self, square: u32, queries: u32) -> u32 {
+        match self {
+            Self::AutoAttack => square,
+            Self::Relative => u32::try_from(u64::from(square) * 10_000 / u64::from(queries.max(1))).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 const QUERIES: Integer = Integer {
@@ -27,6 +48,14 @@ const QUERIES: Integer = Integer {
     max: 1_000_000,
     doc: "Squares that are tried after the start, one forward evaluation each; none where a square changes nothing.",
 };
+const SCHEDULE: Choice<Schedule> = Choice {
+    name: "schedule",
+    default: Schedule::AutoAttack,
+    options: &[Schedule::AutoAttack, Schedule::Relative],
+    word: |schedule| if schedule == Schedule::AutoAttack { "autoattack" } else { "relative" },
+    kind: ParamKind::Choice,
+    doc: "When squares get smaller: after as many of them as in AutoAttack, or after the same share of the queries, which is stronger where they are few.",
+};
 
 static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     name: "square",
@@ -35,19 +64,21 @@ static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description {
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
     needs_gradient: false,
     needs_eps: true,
-    parameters: vec![QUERIES.param()],
+    parameters: vec![QUERIES.param(), SCHEDULE.param()],
 });
 
 impl Square {
     pub(crate) const ENTRY: Entry = Entry {
         description: &DESCRIPTION,
-        parse: |arguments| Ok(Box::new(Self { queries: QUERIES.read(arguments)? })),
+        parse: |arguments| {
+            Ok(Box::new(Self { queries: QUERIES.read(arguments)?, schedule: SCHEDULE.read(arguments)? }))
+        },
     };
 }
 
 impl Default for Square {
     fn default() -> Self {
-        Self { queries: QUERIES.default }
+        Self { queries: QUERIES.default, schedule: SCHEDULE.default }
     }
 }
 
@@ -57,7 +88,7 @@ impl Attack for Square {
     }
 
     fn settings(&self) -> Vec<(&'static str, String)> {
-        vec![(QUERIES.name, self.queries.to_string())]
+        vec![(QUERIES.name, self.queries.to_string()), (SCHEDULE.name, (SCHEDULE.word)(self.schedule).to_owned())]
     }
 
     fn evaluations(&self) -> u64 {
@@ -74,7 +105,7 @@ impl Attack for Square {
             samples.query_each(|Answer { sample, x, point, margin, rng }| {
                 let best = best[sample].get_or_insert_with(|| Best::new(point));
                 best.judge(margin, point);
-                if !best.change(&search, self.queries, x, rng, point) {
+                if !best.change(&search, self, x, rng, point) {
                     ended.push(sample);
                 }
             })?;
@@ -111,9 +142,16 @@ impl Best {
 
     /// Tries the next square, and if it changes nothing, because it has the colours that are there, the next one: what the model says of the best point
     /// is known. Whether there is something to ask the model.
-    fn change(&mut self, search: &Search<'_>, queries: u32, x: &[f32], rng: &mut SampleRng, point: &mut [f32]) -> bool {
-        while self.tried < queries {
-            search.change(self.tried, x, rng, point);
+    fn change(
+        &mut self,
+        search: &Search<'_>,
+        square: &Square,
+        x: &[f32],
+        rng: &mut SampleRng,
+        point: &mut [f32],
+    ) -> bool {
+        while self.tried < square.queries {
+            search.change(square.schedule.place(self.tried, square.queries), x, rng, point);
             self.tried += 1;
             if point != self.point {
                 return true;
@@ -353,6 +391,15 @@ mod tests {
             [0, 10, 11, 50, 51, 200, 201].map(sides),
             [(29, 25), (29, 25), (20, 18), (20, 18), (14, 13), (14, 13), (10, 9)]
         );
+    }
+
+    #[test]
+    fn a_relative_schedule_is_that_of_ten_thousand_squares() {
+        let places = |queries| [0, 1, queries / 2, queries - 1].map(|square| Schedule::Relative.place(square, queries));
+        assert_eq!(places(1_000), [0, 10, 5_000, 9_990]);
+        assert_eq!(places(10_000), [0, 1, 5_000, 9_999]);
+        assert_eq!(places(1), [0, 10_000, 0, 0]);
+        assert_eq!(Schedule::AutoAttack.place(700, 1_000), 700);
     }
 
     #[test]

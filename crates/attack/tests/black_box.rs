@@ -110,7 +110,7 @@ fn estimates_ask_for_pairs_on_either_side_of_the_point() {
 /// No point is better than the first one here, and half of the squares, of one element each, have the colour that is there.
 #[test]
 fn square_does_not_ask_about_a_point_again() {
-    let rows = asked(&Square { queries: 200 }, 36, Norm::Linf, "0.1");
+    let rows = asked(&Square { queries: 200, ..Square::default() }, 36, Norm::Linf, "0.1");
     let (start, tried) = rows[1..].split_first().unwrap();
     assert!(tried.iter().all(|point| point != start));
     assert!((70..130).contains(&tried.len()), "{}", tried.len());

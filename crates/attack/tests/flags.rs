@@ -124,7 +124,7 @@ fn probabilities_are_no_logits() {
 fn a_model_without_a_gradient_or_with_an_estimate_says_so() {
     let (net, samples, threat) = net_and_samples();
     let none = Said::of(&net, Gradients::Unavailable("node \"gru\" (GRU): no rule".to_owned()));
-    let square = Square { queries: 20 };
+    let square = Square { queries: 20, ..Square::default() };
     let found = attacked(&samples, &none, &square, &threat);
     assert!(only(&found, FlagKind::NoGradient).detail.contains("(GRU)"));
     let estimate = Said::of(&net, Gradients::StraightThrough(vec!["node \"q\" (QuantizeLinear)".to_owned()]));

@@ -98,7 +98,7 @@ fn apgd_reaches_nearly_all_in_other_norms_and_all_of_two_classes_in_the_maximum_
 fn other_attacks_reach_most_of_what_can_be_reached() {
     let apgd_t = ApgdTargeted { loss: Loss::MarginTargeted, ..ApgdTargeted::default() };
     let cw = CarliniWagner { weight: 0.1, searches: 6, ..CarliniWagner::default() };
-    let (fmn, deepfool, square) = (Fmn::default(), DeepFool::default(), Square { queries: 1000 });
+    let (fmn, deepfool, square) = (Fmn::default(), DeepFool::default(), Square { queries: 1000, ..Square::default() });
     let (fab, fab_t) = (Fab::default(), FabTargeted::default());
     let (pgd, bim, mi_fgsm, ddn) = (Pgd::default(), Bim::default(), MiFgsm::default(), Ddn::default());
     let of_both: [&dyn Attack; 9] = [&pgd, &bim, &mi_fgsm, &apgd_t, &fmn, &fab, &fab_t, &deepfool, &square];
@@ -121,7 +121,9 @@ fn another_class_than_the_target_is_no_success() {
     let samples = Samples::random(&net, 20, 9);
     let threat = threat(Norm::Linf, "0.5");
     let targets = vec![Class(3); 20];
-    for attack in [&Pgd::default() as &dyn Attack, &Square { queries: 100 }, &FabTargeted::default()] {
+    for attack in
+        [&Pgd::default() as &dyn Attack, &Square { queries: 100, ..Square::default() }, &FabTargeted::default()]
+    {
         let untargeted = samples.attack(&net, attack, &threat);
         assert_eq!(untargeted.count(Outcome::Broken), 20);
         assert!(untargeted.outcomes.iter().all(|outcome| outcome.target.is_none()));
