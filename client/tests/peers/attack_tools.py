@@ -11,7 +11,8 @@ import time
 
 import numpy as np
 
-from serving import images, serving
+from demo_images import images
+from serving import serving
 
 import art_classifier  # client/examples, which `serving` puts on the path
 import foolbox

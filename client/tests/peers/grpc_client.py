@@ -12,7 +12,8 @@ import sys
 import grpc
 import numpy as np
 
-from serving import images, serving
+from demo_images import images
+from serving import serving
 
 from served import messages, services  # client/examples, which `serving` puts on the path
 

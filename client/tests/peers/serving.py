@@ -1,6 +1,5 @@
-"""A server with the demo's models for one test, and the demo's images."""
+"""A server with the demo's models for one test."""
 import contextlib
-import gzip
 import pathlib
 import socket
 import subprocess
@@ -9,10 +8,7 @@ import time
 import urllib.error
 import urllib.request
 
-import numpy as np
-
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-DATA = ROOT / "deploy/data/fashion-mnist"
 sys.path.insert(0, str(ROOT / "client/examples"))
 
 
@@ -31,12 +27,6 @@ def serving(binaries: pathlib.Path):
     assert code == 0, f"the server stopped with code {code}"
 
 
-def images(n: int):
-    """The first n test images of Fashion-MNIST, uint8 [n, 1, 28, 28], and their labels."""
-    pixels = idx("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 1, 28, 28)
-    return pixels[:n], idx("t10k-labels-idx1-ubyte.gz", 8)[:n]
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -53,7 +43,3 @@ def wait_until_ready(server: subprocess.Popen, admin: str) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     sys.exit("error: the server was not ready within a minute")
-
-
-def idx(name: str, header: int) -> np.ndarray:
-    return np.frombuffer(gzip.decompress((DATA / name).read_bytes())[header:], np.uint8)

@@ -1,0 +1,148 @@
+"""The attacks that are compared: ours, and what other programs call the same."""
+from dataclasses import dataclass, field
+
+import art.attacks.evasion as art
+import foolbox.attacks as foolbox
+import torch
+import torchattacks
+
+from peers import ALL, Peer, art_apgd, art_attack, art_fgsm, art_pgd, art_square, foolbox_attack, torch_attack
+
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One attack in one norm. `{queries}` in `ours` is what the other program spent on a sample."""
+
+    ours: str
+    norm: str
+    samples: int
+    theirs: dict[str, Peer] = field(hash=False)
+    nearest: bool = False  # whether it looks for the nearest adversarial sample
+    anywhere: bool = False  # whether it works without an eps
+    seeds: int = 1  # more where luck decides
+
+    @property
+    def name(self) -> str:
+        """Of the attack, with its loss."""
+        name, _, parameters = self.ours.partition(":")
+        losses = [value for parameter, _, value in (setting.partition("=") for setting in parameters.split(",")) if parameter == "loss"]
+        return "-".join([name, *losses])
+
+
+def pairs() -> list[Pair]:
+    return [*one_step(), *iterated(), *autoattack(), *minimum_norm(), *black_box()]
+
+
+def one_step() -> list[Pair]:
+    return [
+        Pair("fgsm", "Linf", 200, {
+            "torchattacks": torch_attack(lambda model, eps: torchattacks.FGSM(model, eps=eps)),
+            "Foolbox": foolbox_attack(foolbox.LinfFastGradientAttack()),
+            "ART": art_fgsm("Linf"),
+        }),
+        Pair("fgsm", "L2", 200, {"Foolbox": foolbox_attack(foolbox.L2FastGradientAttack()), "ART": art_fgsm("L2")}),
+        Pair("fgsm", "L1", 200, {"Foolbox": foolbox_attack(foolbox.L1FastGradientAttack()), "ART": art_fgsm("L1")}),
+    ]
+
+
+def iterated() -> list[Pair]:
+    few, many = {"steps": 10, "rel_stepsize": 0.25}, {"steps": 40, "rel_stepsize": 0.0625}
+    return [
+        Pair("bim:steps=10,step=0.25*eps", "Linf", 200, {
+            "torchattacks": torch_attack(lambda model, eps: torchattacks.BIM(model, eps=eps, alpha=eps / 4, steps=10)),
+            "Foolbox": foolbox_attack(foolbox.LinfBasicIterativeAttack(**few)),
+            "ART": art_pgd("Linf", 10, 0.25, 0),
+        }),
+        Pair("bim:steps=10,step=0.25*eps", "L2", 200, {"Foolbox": foolbox_attack(foolbox.L2BasicIterativeAttack(**few)), "ART": art_pgd("L2", 10, 0.25, 0)}),
+        Pair("bim:steps=10,step=0.25*eps", "L1", 200, {"Foolbox": foolbox_attack(foolbox.L1BasicIterativeAttack(**few)), "ART": art_pgd("L1", 10, 0.25, 0)}),
+        Pair("mi-fgsm:steps=10,step=0.25*eps", "Linf", 200, {
+            "torchattacks": torch_attack(lambda model, eps: torchattacks.MIFGSM(model, eps=eps, alpha=eps / 4, steps=10)),
+            "Foolbox": foolbox_attack(foolbox.LinfMomentumIterativeFastGradientMethod(**few)),
+            "ART": art_attack(lambda model, eps: art.MomentumIterativeMethod(model, eps=eps, eps_step=eps / 4, max_iter=10, batch_size=ALL, verbose=False)),
+        }),
+        Pair("mi-fgsm:steps=10,step=0.25*eps", "L2", 200, {
+            "ART": art_attack(lambda model, eps: art.MomentumIterativeMethod(model, 2, eps, eps / 4, max_iter=10, batch_size=ALL, verbose=False)),
+        }),
+        # Foolbox does not scale the sum of its unit gradients: over ten steps it is five units long in the mean.
+        Pair("mi-fgsm:steps=10,step=1.25*eps", "L2", 200, {"Foolbox": foolbox_attack(foolbox.L2MomentumIterativeFastGradientMethod(**few))}),
+        Pair("mi-fgsm:steps=10,step=1.25*eps", "L1", 200, {"Foolbox": foolbox_attack(foolbox.L1MomentumIterativeFastGradientMethod(**few))}),
+        Pair("pgd:steps=40", "Linf", 200, {
+            "torchattacks": torch_attack(lambda model, eps: torchattacks.PGD(model, eps=eps, alpha=eps / 16, steps=40)),
+            "Foolbox": foolbox_attack(foolbox.LinfPGD(**many)),
+            "ART": art_pgd("Linf", 40, 0.0625, 1),
+        }, seeds=3),
+        Pair("pgd:steps=40", "L2", 200, {
+            "torchattacks": torch_attack(lambda model, eps: torchattacks.PGDL2(model, eps=eps, alpha=eps / 16, steps=40)),
+            "Foolbox": foolbox_attack(foolbox.L2PGD(**many)),
+            "ART": art_pgd("L2", 40, 0.0625, 1),
+        }, seeds=3),
+        Pair("pgd:steps=40", "L1", 200, {
+            "Foolbox": foolbox_attack(foolbox.L1PGD(**many)),
+            "Foolbox, sparse": foolbox_attack(foolbox.SparseL1DescentAttack(**many)),
+            "ART": art_pgd("L1", 40, 0.0625, 1),
+        }, seeds=3),
+    ]
+
+
+def autoattack() -> list[Pair]:
+    return [pair for norm in ("Linf", "L2") for pair in with_original(norm)] + [
+        Pair("apgd", "L1", 100, {"ART": art_apgd("L1", "cross_entropy")}),
+        Pair("apgd:loss=dlr", "L1", 100, {"ART": art_apgd("L1", "difference_logits_ratio")}),
+    ]
+
+
+def with_original(norm: str) -> list[Pair]:
+    """Those that torchattacks has taken from the authors' program."""
+    apgd = lambda loss: torch_attack(lambda model, eps: torchattacks.APGD(model, norm, eps, steps=100, loss=loss, seed=torch.initial_seed()))
+    targeted = torch_attack(lambda model, eps: torchattacks.APGDT(model, norm, eps, steps=100, n_classes=10, seed=torch.initial_seed()))
+    fab = lambda targeted: torch_attack(lambda model, eps: torchattacks.FAB(model, norm, eps, steps=100, multi_targeted=targeted, n_classes=10))
+    return [
+        Pair("apgd", norm, 100, {"torchattacks": apgd("ce"), "ART": art_apgd(norm, "cross_entropy")}, seeds=2),
+        Pair("apgd:loss=dlr", norm, 100, {"torchattacks": apgd("dlr"), "ART": art_apgd(norm, "difference_logits_ratio")}, seeds=2),
+        Pair("apgd-t", norm, 50, {"torchattacks": targeted}),
+        Pair("fab-t", norm, 50, {"torchattacks": fab(True)}),
+        Pair("fab:steps=100", norm, 30, {"torchattacks": fab(False)}),
+    ]
+
+
+def minimum_norm() -> list[Pair]:
+    fmn = {"Linf": foolbox.LInfFMNAttack, "L2": foolbox.L2FMNAttack, "L1": foolbox.L1FMNAttack, "L0": foolbox.L0FMNAttack}
+    return [
+        Pair("cw:searches=5,steps=100,c=0.1", "L2", 50, {
+            "torchattacks": torch_attack(lambda model, eps: torchattacks.CW(model, c=1, steps=500)),
+            "Foolbox": foolbox_attack(foolbox.L2CarliniWagnerAttack(binary_search_steps=5, steps=100, initial_const=0.1)),
+            "ART": art_attack(lambda model, eps: art.CarliniL2Method(model, binary_search_steps=5, max_iter=100, initial_const=0.1, batch_size=ALL, verbose=False)),
+        }, nearest=True, anywhere=True),
+        Pair("deepfool", "L2", 50, {
+            "torchattacks": torch_attack(lambda model, eps: torchattacks.DeepFool(model, steps=50, overshoot=0.02)),
+            "Foolbox": foolbox_attack(foolbox.L2DeepFoolAttack(steps=50, candidates=10)),
+            "ART": art_attack(lambda model, eps: art.DeepFool(model, max_iter=50, epsilon=0.02, nb_grads=10, batch_size=ALL, verbose=False)),
+        }, nearest=True, anywhere=True),
+        Pair("deepfool", "Linf", 50, {"Foolbox": foolbox_attack(foolbox.LinfDeepFoolAttack(steps=50, candidates=10))}, nearest=True, anywhere=True),
+        Pair("ddn:steps=100", "L2", 100, {"Foolbox": foolbox_attack(foolbox.DDNAttack(steps=100))}, nearest=True, anywhere=True),
+        *(Pair("fmn:steps=100", norm, 100, {"Foolbox": foolbox_attack(attack(steps=100))}, nearest=True, anywhere=True) for norm, attack in fmn.items()),
+    ]
+
+
+def black_box() -> list[Pair]:
+    square = lambda norm, relative: torch_attack(lambda model, eps: torchattacks.Square(model, norm, eps, n_queries=1000, resc_schedule=relative, seed=torch.initial_seed()))
+    jump = lambda constraint: foolbox_attack(foolbox.HopSkipJumpAttack(steps=12, constraint=constraint))
+    return [
+        *(Pair("square:queries=1000", norm, 100, {"torchattacks": square(norm, False)}, seeds=2) for norm in ("Linf", "L2")),
+        *(Pair("square:queries=1000,schedule=relative", norm, 100, {"torchattacks": square(norm, True), "ART": art_square(norm, 1000)}, seeds=2) for norm in ("Linf", "L2")),
+        Pair("spsa:queries={queries},pairs=64,delta=0.01", "Linf", 50, {
+            "torchattacks": torch_attack(lambda model, eps: torchattacks.SPSA(model, eps=eps, delta=0.01, lr=0.01, nb_iter=10, nb_sample=128)),
+        }),
+        Pair("simba:queries={queries}", "L2", 30, {
+            "ART": art_attack(lambda model, eps: art.SimBA(model, attack="px", max_iter=300, epsilon=0.2, verbose=False), probabilities=True),
+        }, anywhere=True),
+        Pair("hopskipjump:queries={queries}", "L2", 20, {
+            "Foolbox": jump("l2"),
+            "ART": art_attack(lambda model, eps: art.HopSkipJump(model, norm=2, max_iter=12, verbose=False)),
+        }, nearest=True, anywhere=True),
+        Pair("hopskipjump:queries={queries}", "Linf", 20, {"Foolbox": jump("linf")}, nearest=True, anywhere=True),
+        Pair("boundary:queries={queries}", "L2", 20, {"Foolbox": foolbox_attack(foolbox.BoundaryAttack(steps=3000))}, nearest=True, anywhere=True),
+        Pair("noise:queries=100,distribution=uniform", "Linf", 200, {"Foolbox": foolbox_attack(foolbox.LinfRepeatedAdditiveUniformNoiseAttack(repeats=100))}),
+        Pair("noise:queries=100", "L2", 200, {"Foolbox": foolbox_attack(foolbox.L2RepeatedAdditiveGaussianNoiseAttack(repeats=100))}),
+    ]
