@@ -32,6 +32,7 @@ fn pgd(c: &mut Criterion) {
         seed: 0,
         batch: NonZeroUsize::new(SAMPLES).unwrap(),
         budget: Budget::default(),
+        eight_bit: false,
         checks: false,
     };
 

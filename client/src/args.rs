@@ -223,6 +223,10 @@ pub(crate) struct Attack {
     #[arg(long)]
     pub(crate) quote: bool,
 
+    /// Only images of 8 bits count: points are rounded to them before they are evaluated
+    #[arg(long)]
+    pub(crate) eight_bit: bool,
+
     /// Leave out the evaluations that look for flags and are no part of the attack
     #[arg(long)]
     pub(crate) skip_checks: bool,
@@ -265,6 +269,10 @@ pub(crate) struct Transfer {
     /// Seed of all randomness
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+
+    /// Only images of 8 bits count: points are rounded to them before they are evaluated
+    #[arg(long)]
+    pub(crate) eight_bit: bool,
 
     #[command(flatten)]
     pub(crate) budget: Budget,

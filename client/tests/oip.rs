@@ -79,6 +79,7 @@ fn at_home(net: &dyn Classifier, data: &Data, attack: &str, threat: &Threat, see
         seed,
         batch: NonZeroUsize::new(1000).unwrap(),
         budget: Budget::default(),
+        eight_bit: false,
         checks: false,
     };
     assay_attack::run(&job, &mut |_| {}, &Cancel::default()).unwrap()

@@ -22,6 +22,7 @@ pub(super) struct Order<'a> {
     pub(super) seed: u64,
     pub(super) budget: &'a Budget,
     pub(super) quote: bool,
+    pub(super) eight_bit: bool,
     pub(super) skip_checks: bool,
     pub(super) return_adversarial: bool,
 }
@@ -41,6 +42,7 @@ pub(crate) async fn run(session: &mut Session, command: &Attack) -> Result<Verdi
         seed: command.seed,
         budget: &command.budget,
         quote: command.quote,
+        eight_bit: command.eight_bit,
         skip_checks: command.skip_checks,
         return_adversarial: command.save.is_some(),
     };
@@ -92,6 +94,7 @@ pub(super) async fn attack(
             budget: Some(order.budget.message(started.elapsed())),
             quote: order.quote,
             skip_checks: order.skip_checks,
+            eight_bit: order.eight_bit,
             target: order.target.map(|target| target.message(range.len())),
         };
         let show = |now: &_| attacked.advance(progress, &stage, now, &range, samples.len());

@@ -56,6 +56,7 @@ pub(crate) async fn run(args: &Args, command: &Attack) -> Result<Verdict, Client
         seed: command.seed,
         budget: Budget { queries: command.budget.max_queries, gradients: command.budget.max_gradients, deadline: None },
         seconds: command.budget.max_seconds,
+        eight_bit: command.eight_bit,
         checks: !command.skip_checks,
         cancel: cancel.clone(),
         algorithm,
@@ -122,6 +123,7 @@ struct Work {
     batch: NonZeroUsize,
     budget: Budget,
     seconds: Option<Duration>,
+    eight_bit: bool,
     checks: bool,
     cancel: Cancel,
 }
@@ -178,6 +180,7 @@ impl Work {
             seed: self.seed,
             batch: self.batch,
             budget: self.budget,
+            eight_bit: self.eight_bit,
             // One look at the model is enough.
             checks: self.checks && range.start == 0,
         };
@@ -269,7 +272,7 @@ fn wire_result(result: &assay_attack::Attacked) -> AttackResult {
         remedy: flag.kind.remedy().to_owned(),
     };
     AttackResult {
-        outcomes: result.outcomes.iter().map(wire_outcome).collect(),
+        outcomes: result.outcomes.iter().zip(&result.seconds).map(wire_outcome).collect(),
         cost: Some(wire_cost(result.cost)),
         checks: Some(wire_cost(result.checks)),
         flags: result.flags.iter().map(wire_flag).collect(),
@@ -288,7 +291,7 @@ fn wire_cost(cost: assay_attack::Cost) -> Cost {
     Cost { queries: cost.queries, gradients: cost.gradients }
 }
 
-fn wire_outcome(outcome: &assay_attack::SampleOutcome) -> SampleOutcome {
+fn wire_outcome((outcome, &seconds): (&assay_attack::SampleOutcome, &f64)) -> SampleOutcome {
     let clean_prediction = outcome.clean_prediction.map_or(0, |class| class.0);
     SampleOutcome {
         sample_id: outcome.id.0,
@@ -311,5 +314,6 @@ fn wire_outcome(outcome: &assay_attack::SampleOutcome) -> SampleOutcome {
         cost: Some(wire_cost(outcome.cost)),
         error: outcome.error.clone().unwrap_or_default(),
         broken_by: outcome.broken_by.clone().unwrap_or_default(),
+        seconds,
     }
 }

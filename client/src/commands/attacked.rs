@@ -242,6 +242,7 @@ impl Attacked {
                 "distance_l0": o.distance_l0,
                 "queries": o.cost.unwrap_or_default().queries,
                 "gradients": o.cost.unwrap_or_default().gradients,
+                "seconds": o.seconds,
                 "error": (!o.error.is_empty()).then_some(&o.error),
             })).collect::<Vec<_>>(),
         })

@@ -204,6 +204,7 @@ async fn craft(
         seed: command.seed,
         budget: &command.budget,
         quote: false,
+        eight_bit: command.eight_bit,
         skip_checks: false,
         return_adversarial: true,
     };

@@ -36,6 +36,8 @@ pub struct Job<'a> {
     pub batch: NonZeroUsize,
     /// What may be spent.
     pub budget: Budget,
+    /// Whether only images of 8 bits count: points are rounded to them before they are evaluated. The samples must be such images.
+    pub eight_bit: bool,
     /// Whether the model is looked at for what would make the result doubtful, at the cost of some evaluations beside the attack; flags that cost none are
     /// raised in any case.
     pub checks: bool,
@@ -53,8 +55,9 @@ pub fn run(job: &Job<'_>, observer: &mut dyn FnMut(Progress), cancel: &Cancel) -
     validate(job)?;
     let mut samples = Samples::new(job, cancel, observer);
     let mut flags = Vec::new();
-    let attacked = predict(job, &mut samples).and_then(|clean| {
-        flags = inspect::model(job, &mut samples, &clean)?;
+    let attacked = inspect::before(job, &mut samples).and_then(|first| {
+        let clean = predict(job, &mut samples)?;
+        flags = inspect::model(&first, &clean);
         job.attack.run(&mut samples)
     });
     if let Some(reason) = stop(attacked)? {
@@ -127,10 +130,10 @@ fn verify(job: &Job<'_>, samples: &mut Samples<'_>, verified: &mut [Option<Verif
     samples.oracle.lift_deadline();
     let found: Vec<usize> = (0..samples.states.len()).filter(|&i| samples.states[i].found.is_some()).collect();
     for who in found.chunks(job.batch.get()) {
-        let together = samples.logits(Points::Found, who)?;
+        let together = samples.logits(Points::Decoded, who)?;
         samples.report();
         for (&i, logits) in who.iter().zip(together.rows()) {
-            let alone = samples.logits(Points::Found, &[i])?;
+            let alone = samples.alone(Points::Found, i)?;
             verified[i] = Some(Verified { in_batch: predicted(&logits), alone: predicted(&alone.row(0)) });
             samples.report();
         }
@@ -159,7 +162,15 @@ fn conclude(job: &Job<'_>, samples: &Samples<'_>, verified: &[Option<Verified>])
         cost += outcome.cost;
         outcomes.push(outcome);
     }
-    Attacked { outcomes, adversarial, cost, checks: samples.oracle.checks, flags: Vec::new(), stopped: samples.stopped }
+    Attacked {
+        outcomes,
+        adversarial,
+        cost,
+        checks: samples.oracle.checks,
+        seconds: (0..verified.len()).map(|i| samples.oracle.seconds(i)).collect(),
+        flags: Vec::new(),
+        stopped: samples.stopped,
+    }
 }
 
 fn conclude_one(job: &Job<'_>, samples: &Samples<'_>, i: usize, verified: Option<Verified>) -> SampleOutcome {

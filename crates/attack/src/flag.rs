@@ -103,8 +103,8 @@ impl FlagKind {
             Self::BatchDependentOutput => Text {
                 name: "batch-dependent-output",
                 cause: "A sample was evaluated alone and in a batch, and its logits differ in some bit.",
-                meaning: "Results may depend, in samples at the edge, on which others are attacked with them: two runs compare only with the same samples and batch size.",
-                remedy: "None is needed for differences of rounding, which verification alone and in a batch covers; if classes differ, the model mixes its samples: look for a normalisation over the batch.",
+                meaning: "Calls are filled up to one size, so that the number of samples decides nothing. Another batch size may still give another result in samples at the edge, and so may other samples, if the model mixes them.",
+                remedy: "None is needed for differences of rounding, which verification alone and in a batch covers; if classes differ, the model mixes its samples: look for a normalisation or a quantisation over the batch.",
             },
             Self::Probabilities => Text {
                 name: "probabilities",

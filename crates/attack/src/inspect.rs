@@ -2,7 +2,7 @@
 
 use assay_graph::Loss;
 use assay_runtime::Gradients;
-use ndarray::{Array2, ArrayView1, Axis, s};
+use ndarray::{Array2, ArrayView1, Axis};
 
 use crate::samples::{GRADIENT_NOT_FINITE, NOT_FINITE, Points, predicted};
 use crate::{
@@ -19,35 +19,56 @@ const BLACK_BOX: f64 = 0.002;
 /// Samples on which an attack is tried that is not bounded by eps, its steps, and their length as a share of the range of inputs.
 const UNBOUNDED: (usize, u32, f32) = (8, 40, 0.1);
 
-/// Looks at the model, of which the clean logits are known. Evaluates the first batch once more, and its first sample alone.
-pub(crate) fn model(job: &Job<'_>, samples: &mut Samples<'_>, clean: &Array2<f32>) -> Result<Vec<Flag>, Halt> {
-    let mut flags = Vec::new();
-    let first: Vec<usize> = (0..job.batch.get().min(samples.len())).collect();
-    if job.checks && !first.is_empty() {
-        let clean = clean.slice(s![..first.len(), ..]);
-        let again = samples.look(Points::Clean, &first)?;
-        let differ = clean.rows().into_iter().zip(again.rows()).filter(|(a, b)| differ(a, b)).count();
+/// What the first batch is seen to be before anything else is done.
+pub(crate) struct First {
+    /// Its logits, where the model is looked at.
+    logits: Option<Array2<f32>>,
+    flag: Option<Flag>,
+}
+
+/// Evaluates the first batch, and its first sample alone. If that makes a difference, all calls have one size from here on, so that results do not
+/// depend on how many samples are still under attack.
+pub(crate) fn before(job: &Job<'_>, samples: &mut Samples<'_>) -> Result<First, Halt> {
+    let mut first: Vec<usize> = (0..job.batch.get().min(samples.len())).collect();
+    if !job.checks || first.is_empty() {
+        return Ok(First { logits: None, flag: None });
+    }
+    if first.len() == 1 {
+        first.push(0);
+    }
+    let logits = samples.look(Points::Clean, &first)?;
+    let alone = samples.look(Points::Clean, &first[..1])?;
+    let mut flag = None;
+    // A model that answers at random differs from itself, too.
+    if alone.row(0) != logits.row(0) && samples.look(Points::Clean, &first[..1])? == alone {
+        let largest = logits.row(0).iter().zip(&alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        samples.oracle.fill(job.batch.get());
+        let detail = format!(
+            "a logit of the first sample differs by {largest:e} alone and in a batch of {}; calls are filled up to {} samples",
+            first.len(),
+            job.batch
+        );
+        flag = Some(Flag { kind: FlagKind::BatchDependentOutput, samples: 0, detail });
+    }
+    Ok(First { logits: Some(logits), flag })
+}
+
+/// What is to be said of the model once its clean logits are known.
+pub(crate) fn model(first: &First, clean: &Array2<f32>) -> Vec<Flag> {
+    let mut flags: Vec<Flag> = first.flag.iter().cloned().collect();
+    if let Some(logits) = &first.logits {
+        let of = logits.nrows().min(clean.nrows());
+        let differ = clean.rows().into_iter().zip(logits.rows()).filter(|(a, b)| differ(a, b)).count();
         if differ > 0 {
-            let detail =
-                format!("{differ} of {} samples had other logits when their batch was evaluated again", first.len());
+            let detail = format!("{differ} of {of} samples had other logits when their batch was evaluated again");
             flags.push(Flag { kind: FlagKind::RandomizedOutput, samples: differ as u64, detail });
-        } else if first.len() > 1 {
-            let alone = samples.look(Points::Clean, &first[..1])?;
-            let largest = clean.row(0).iter().zip(&alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            if largest > 0.0 {
-                let detail = format!(
-                    "a logit of the first sample differs by {largest:e} alone and in a batch of {}",
-                    first.len()
-                );
-                flags.push(Flag { kind: FlagKind::BatchDependentOutput, samples: 0, detail });
-            }
         }
     }
     if !clean.is_empty() && clean.rows().into_iter().all(|outputs| is_distribution(&outputs)) {
         let detail = format!("the outputs of all {} clean samples are probability distributions", clean.nrows());
         flags.push(Flag { kind: FlagKind::Probabilities, samples: 0, detail });
     }
-    Ok(flags)
+    flags
 }
 
 /// Whether two evaluations of one sample disagree: on the class, or in the direction of the logits.

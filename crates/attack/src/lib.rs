@@ -49,6 +49,7 @@ mod oracle;
 mod outcome;
 mod param;
 mod pgd;
+mod pixels;
 mod pixle;
 mod plane;
 mod registry;

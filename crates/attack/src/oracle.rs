@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use assay_graph::Loss;
 use assay_runtime::{Cancel, Class, Classifier, Evaluated, RunError};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis, s};
 
 use crate::Cost;
 
@@ -64,15 +64,20 @@ pub(crate) struct Oracle<'a> {
     classifier: &'a dyn Classifier,
     budget: Budget,
     cancel: &'a Cancel,
+    /// Rows of every call, for a model whose answers depend on their number.
+    filled: Option<usize>,
     /// By sample of the job.
     spent: Vec<Cost>,
+    /// Seconds by sample: its share of the calls it was part of.
+    seconds: Vec<f64>,
     /// What was spent on looking at the model.
     pub(crate) checks: Cost,
 }
 
 impl<'a> Oracle<'a> {
     pub(crate) fn new(classifier: &'a dyn Classifier, budget: Budget, cancel: &'a Cancel, samples: usize) -> Self {
-        Self { classifier, budget, cancel, spent: vec![Cost::default(); samples], checks: Cost::default() }
+        let (spent, seconds) = (vec![Cost::default(); samples], vec![0.0; samples]);
+        Self { classifier, budget, cancel, filled: None, spent, seconds, checks: Cost::default() }
     }
 
     pub(crate) fn classes(&self) -> usize {
@@ -89,20 +94,46 @@ impl<'a> Oracle<'a> {
         for &sample in who {
             self.spent[sample].queries += 1;
         }
-        self.call(x)
+        let started = Instant::now();
+        let logits = self.call(x, self.filled)?;
+        self.share(started, who);
+        Ok(logits)
+    }
+
+    /// [`Oracle::logits`] of one row as users ask for it: a call with that row and no other.
+    pub(crate) fn alone(&mut self, x: &ArrayView2<'_, f32>, sample: usize) -> Result<Array2<f32>, Halt> {
+        let filled = self.filled.take();
+        let logits = self.logits(x, &[sample]);
+        self.filled = filled;
+        logits
+    }
+
+    /// From here on every call has so many rows: where there are fewer, the last is repeated.
+    pub(crate) fn fill(&mut self, rows: usize) {
+        self.filled = Some(rows);
     }
 
     /// Logits of the rows of `x`, evaluations that look at the model.
     pub(crate) fn look(&mut self, x: &ArrayView2<'_, f32>) -> Result<Array2<f32>, Halt> {
         self.permit()?;
         self.checks.queries += x.nrows() as u64;
-        self.call(x)
+        self.call(x, None)
     }
 
-    fn call(&self, x: &ArrayView2<'_, f32>) -> Result<Array2<f32>, Halt> {
-        let logits = self.classifier.logits(*x)?;
-        check("logits", logits.dim(), (x.nrows(), self.classifier.spec().classes))?;
-        Ok(logits)
+    fn call(&self, x: &ArrayView2<'_, f32>, filled: Option<usize>) -> Result<Array2<f32>, Halt> {
+        let more = filler(x.nrows(), filled).map(|rows| x.select(Axis(0), &rows));
+        let sent = more.as_ref().map_or(*x, |more| more.view());
+        let logits = self.classifier.logits(sent)?;
+        check("logits", logits.dim(), (sent.nrows(), self.classifier.spec().classes))?;
+        Ok(logits.slice_move(s![..x.nrows(), ..]))
+    }
+
+    /// Divides the time since `started` among the samples of a call.
+    fn share(&mut self, started: Instant, who: &[usize]) {
+        let seconds = started.elapsed().as_secs_f64() / who.len().max(1) as f64;
+        for &sample in who {
+            self.seconds[sample] += seconds;
+        }
     }
 
     /// Logits, losses at `labels` (and `targets`) and gradients, in standard layout, of the rows of `x`, which are evaluations of `who`.
@@ -118,19 +149,37 @@ impl<'a> Oracle<'a> {
         for &sample in who {
             self.spent[sample].gradients += 1;
         }
-        let mut evaluated = self.classifier.gradient(*x, loss, labels, targets)?;
-        check("logits", evaluated.logits.dim(), (x.nrows(), self.classifier.spec().classes))?;
-        check("losses", (evaluated.loss.len(), 1), (x.nrows(), 1))?;
-        check("gradients", evaluated.gradient.dim(), x.dim())?;
+        let started = Instant::now();
+        let mut evaluated = match filler(x.nrows(), self.filled) {
+            None => self.classifier.gradient(*x, loss, labels, targets)?,
+            Some(rows) => {
+                let of = |classes: &[Class]| rows.iter().map(|&row| classes[row]).collect::<Vec<_>>();
+                let (labels, targets) = (of(labels), targets.map(of));
+                self.classifier.gradient(x.select(Axis(0), &rows).view(), loss, &labels, targets.as_deref())?
+            }
+        };
+        let rows = x.nrows().max(self.filled.unwrap_or(0));
+        check("logits", evaluated.logits.dim(), (rows, self.classifier.spec().classes))?;
+        check("losses", (evaluated.loss.len(), 1), (rows, 1))?;
+        check("gradients", evaluated.gradient.dim(), (rows, x.ncols()))?;
         if !evaluated.gradient.is_standard_layout() {
             evaluated.gradient = evaluated.gradient.as_standard_layout().into_owned();
         }
+        evaluated.logits.slice_collapse(s![..x.nrows(), ..]);
+        evaluated.gradient.slice_collapse(s![..x.nrows(), ..]);
+        evaluated.loss.truncate(x.nrows());
+        self.share(started, who);
         Ok(evaluated)
     }
 
     /// What was spent on a sample.
     pub(crate) fn spent(&self, sample: usize) -> Cost {
         self.spent[sample]
+    }
+
+    /// How long the model took for a sample.
+    pub(crate) fn seconds(&self, sample: usize) -> f64 {
+        self.seconds[sample]
     }
 
     /// How often a sample may be evaluated forward again.
@@ -163,6 +212,12 @@ impl<'a> Oracle<'a> {
         }
         Ok(())
     }
+}
+
+/// Which rows make a call of `filled` rows out of `rows`, where they are fewer.
+fn filler(rows: usize, filled: Option<usize>) -> Option<Vec<usize>> {
+    let filled = filled.filter(|filled| (1..*filled).contains(&rows))?;
+    Some((0..filled).map(|row| row.min(rows - 1)).collect())
 }
 
 /// A classifier that answers in another shape than asked must not be read past its end.

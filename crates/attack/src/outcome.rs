@@ -107,6 +107,8 @@ pub struct Attacked {
     pub cost: Cost,
     /// What was spent beside the attack, on looking for flags.
     pub checks: Cost,
+    /// How long the model took for each sample: its share of the calls that it was part of. No two runs agree on it.
+    pub seconds: Vec<f64>,
     /// Signs that the result says less than it seems to, each kind at most once.
     pub flags: Vec<Flag>,
     /// Why some attack ended early; none: every attack ran to its end.

@@ -12,6 +12,7 @@ use ndarray::{Array2, ArrayView1, ArrayView2};
 pub use self::probe::{Probe, Reading};
 use crate::ascent::Ascent;
 use crate::oracle::Oracle;
+use crate::pixels::Pixels;
 use crate::{Attack, Cancel, Goal, Halt, Job, Progress, Reason, SampleId, SampleRng, Threat};
 
 /// Where a restart begins.
@@ -125,6 +126,8 @@ pub struct Samples<'a> {
     pub(crate) stopped: Option<Reason>,
     observer: &'a mut dyn FnMut(Progress),
     keep: Keep,
+    /// The images of 8 bits, where only those count.
+    pixels: Option<Pixels>,
     /// Whether points may leave the threat: there they are no finds.
     roams: bool,
     /// By how much a logit must exceed the label's for a find.
@@ -180,6 +183,8 @@ pub(crate) enum Points {
     Clean,
     Current,
     Found,
+    /// What is found, exactly as whoever reads it from an image of 8 bits sees it, where only those count.
+    Decoded,
 }
 
 impl<'a> Samples<'a> {
@@ -226,6 +231,7 @@ impl<'a> Samples<'a> {
             stopped: None,
             observer,
             keep: Keep::First,
+            pixels: job.eight_bit.then(|| Pixels::of(job.threat.bounds)),
             roams: false,
             demanded: 0.0,
             draws: 1,
@@ -479,6 +485,12 @@ impl<'a> Samples<'a> {
         self.evaluate(who)
     }
 
+    /// Logits of what is found of a sample, in a call of its own.
+    pub(crate) fn alone(&mut self, points: Points, i: usize) -> Result<Array2<f32>, Halt> {
+        self.gather(points, &[i]);
+        self.oracle.alone(&matrix(&self.gathered, self.features)?, i)
+    }
+
     /// Logits of the gathered rows, which are evaluations of the samples `who`.
     fn evaluate(&mut self, who: &[usize]) -> Result<Array2<f32>, Halt> {
         self.oracle.logits(&matrix(&self.gathered, self.features)?, who)
@@ -597,11 +609,36 @@ impl<'a> Samples<'a> {
         let from: &[f32] = match points {
             Points::Clean => &self.images,
             Points::Current => &self.points,
-            Points::Found => &self.found,
+            Points::Found | Points::Decoded => &self.found,
         };
         self.gathered.clear();
         for &i in who {
             self.gathered.extend_from_slice(&from[i * self.features..(i + 1) * self.features]);
+        }
+        for (slot, &i) in who.iter().enumerate() {
+            match (points, self.pixels) {
+                (Points::Current, Some(_)) => self.round(i, slot),
+                (Points::Decoded, Some(pixels)) => {
+                    let (x, point) = (self.row(i), self.row(slot));
+                    pixels.round(&self.images[x], &mut self.gathered[point]);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Rounds the gathered row `slot`, a point of sample `i`, to an image of 8 bits, where only those count.
+    fn round(&mut self, i: usize, slot: usize) {
+        let Some(pixels) = self.pixels else { return };
+        let (x, row) = (&self.images[self.row(i)], self.row(slot));
+        let point = &mut self.gathered[row];
+        let exact = point.to_vec();
+        pixels.round(x, point);
+        if !self.roams && !self.threat.allows(x, point) {
+            point.copy_from_slice(&exact);
+            pixels.round_towards(x, point);
+            // By rounding of binary32 a whole number of levels may be longer than eps.
+            self.threat.project(x, point);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use assay_runtime::Gradients;
 
+use crate::pixels::Pixels;
 use crate::{AttackError, Goal, Job, Target};
 
 /// Checks a job against its model, threat and attack. Messages name the sample and say what was expected.
@@ -118,12 +119,26 @@ fn ids(job: &Job<'_>) -> Result<(), String> {
 
 fn values(job: &Job<'_>) -> Result<(), String> {
     let bounds = job.threat.bounds;
-    match job.images.indexed_iter().find(|(_, value)| !bounds.contain(**value)) {
-        Some(((i, element), value)) => Err(format!(
+    if let Some(((i, element), value)) = job.images.indexed_iter().find(|(_, value)| !bounds.contain(**value)) {
+        return Err(format!(
             "element {element} of sample {i} is {value}: expected a number in the input range [{}, {}]",
             bounds.low(),
             bounds.high()
-        )),
-        None => Ok(()),
+        ));
     }
+    if !job.eight_bit {
+        return Ok(());
+    }
+    let pixels = Pixels::of(bounds);
+    for (i, row) in job.images.rows().into_iter().enumerate() {
+        if let Some(element) = row.iter().position(|value| pixels.is_strange(*value)) {
+            return Err(format!(
+                "element {element} of sample {i} is {}, none of the 256 values that images of 8 bits have in [{}, {}]; attack it without the limit to such images",
+                row[element],
+                bounds.low(),
+                bounds.high()
+            ));
+        }
+    }
+    Ok(())
 }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use assay_attack::{
-    Attack, Attacked, Cancel, Description, Keep, Norm, Outcome, Pgd, SampleId, SampleOutcome, attacks, contents, parse,
-    run,
+    Attack, Attacked, Cancel, Description, Job, Keep, Norm, Outcome, Pgd, SampleId, SampleOutcome, attacks, contents,
+    parse, run,
 };
-use common::{Net, Samples, threat};
+use common::{Altered, Net, Samples, threat};
 use ndarray::{Array2, Axis, s};
 
 /// Everything that is told of each sample, by id: outcome as JSON and the bits of its adversarial sample.
@@ -95,6 +95,35 @@ fn results_do_not_depend_on_batch_order_or_company() {
             }
         }
     }
+}
+
+#[test]
+fn a_model_whose_arithmetic_depends_on_the_batch_gets_calls_of_one_size() {
+    let (net, samples) = net_and_samples();
+    let mut rounding = Altered::new(&net);
+    let share = |rows: usize, element: usize| 0.02 * (rows % 5) as f32 * (element % 3) as f32;
+    rounding.logits = Box::new(|x, z| Ok(z * (1.0 + 1e-6 * x.nrows() as f32)));
+    rounding.gradient = Box::new(move |x, mut e| {
+        e.logits *= 1.0 + 1e-6 * x.nrows() as f32;
+        e.gradient.indexed_iter_mut().for_each(|((_, i), g)| *g *= 1.0 + share(x.nrows(), i));
+        Ok(e)
+    });
+    let threat = threat(Norm::L2, "0.3");
+    let attack = parse("pgd", &[("steps".into(), "12".into())]).unwrap();
+    let told = |samples: &Samples, checks| {
+        let job = Job { checks, ..samples.job(&rounding, &*attack, &threat) };
+        told(&run(&job, &mut |_| {}, &Cancel::default()).unwrap())
+    };
+    let whole = told(&samples, true);
+    let (mut differ, parts) = (0, [(0..23).collect::<Vec<_>>(), (23..70).collect(), vec![5]]);
+    for part in parts {
+        let part = chosen(&samples, &part);
+        for (id, told) in told(&part, true) {
+            assert_eq!(told, whole[&id], "sample {id} in a subset of {}", part.ids.len());
+        }
+        differ += told(&part, false).into_iter().filter(|(id, told)| *told != whole[id]).count();
+    }
+    assert!(differ > 10, "without looking at the model, its batches are as they come: {differ} differ");
 }
 
 #[test]

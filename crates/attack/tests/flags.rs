@@ -105,7 +105,9 @@ fn a_model_whose_batch_matters_is_found_out() {
     let mut mixing = Altered::new(&net);
     mixing.logits = Box::new(|x, z| Ok(z * (1.0 + 1e-6 * x.nrows() as f32)));
     let attacked = attacked(&samples, &mixing, &Pgd::default(), &threat);
-    assert!(only(&attacked, FlagKind::BatchDependentOutput).detail.contains("in a batch of 16"));
+    assert!(
+        only(&attacked, FlagKind::BatchDependentOutput).detail.contains("in a batch of 16; calls are filled up to 16")
+    );
 }
 
 #[test]

@@ -41,6 +41,7 @@ impl Data {
             seed: 0,
             batch: NonZeroUsize::new(64).unwrap(),
             budget: Budget::default(),
+            eight_bit: false,
             checks: false,
         };
         let attacked = run(&job, &mut |_| {}, &Cancel::default()).unwrap();

@@ -41,6 +41,7 @@ fn attacked(model: &OnnxClassifier, pgd: &Pgd, threat: &Threat, n: usize, batch:
         seed: 0,
         batch: NonZeroUsize::new(batch).unwrap(),
         budget: Budget::default(),
+        eight_bit: false,
         checks: false,
     };
     run(&job, &mut |_| {}, &Cancel::default()).unwrap()

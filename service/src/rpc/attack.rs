@@ -44,6 +44,7 @@ pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Ev
         batch: core.job_batch(),
         return_adversarial: request.return_adversarial,
         quote: request.quote,
+        eight_bit: request.eight_bit,
         checks: !request.skip_checks,
         allowance,
         version: hosted.version.to_string(),
@@ -70,6 +71,7 @@ struct Work {
     batch: NonZeroUsize,
     return_adversarial: bool,
     quote: bool,
+    eight_bit: bool,
     checks: bool,
     allowance: Allowance,
 }
@@ -100,6 +102,7 @@ impl Work {
             seed: self.seed,
             batch: self.batch,
             budget: self.allowance.starting_now(),
+            eight_bit: self.eight_bit,
             checks: self.checks,
         };
         let started = Instant::now();
@@ -129,7 +132,7 @@ impl Work {
         });
         AttackResult {
             version: self.version.clone(),
-            outcomes: attacked.outcomes.iter().map(wire_outcome).collect(),
+            outcomes: attacked.outcomes.iter().zip(&attacked.seconds).map(wire_outcome).collect(),
             adversarial,
             cost: Some(wire_cost(attacked.cost)),
             seconds,
@@ -199,7 +202,7 @@ fn wire_cost(cost: assay_attack::Cost) -> v1::Cost {
     v1::Cost { queries: cost.queries, gradients: cost.gradients }
 }
 
-fn wire_outcome(outcome: &SampleOutcome) -> v1::SampleOutcome {
+fn wire_outcome((outcome, &seconds): (&SampleOutcome, &f64)) -> v1::SampleOutcome {
     let clean_prediction = outcome.clean_prediction.map_or(0, |class| class.0);
     v1::SampleOutcome {
         sample_id: outcome.id.0,
@@ -222,5 +225,6 @@ fn wire_outcome(outcome: &SampleOutcome) -> v1::SampleOutcome {
         cost: Some(wire_cost(outcome.cost)),
         error: outcome.error.clone().unwrap_or_default(),
         broken_by: outcome.broken_by.clone().unwrap_or_default(),
+        seconds,
     }
 }

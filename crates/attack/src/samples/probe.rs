@@ -79,6 +79,7 @@ impl Samples<'_> {
                 self.gathered.extend_from_slice(point);
                 let (probe, rng) = (&mut self.gathered[start..], &mut self.states[i].rng);
                 place(Probe { sample: i, index, x, point, probe, rng });
+                self.round(i, self.gathered.len() / self.features - 1);
             }
             let who: Vec<usize> = batch.iter().map(|(i, _)| *i).collect();
             let logits = self.evaluate(&who)?;

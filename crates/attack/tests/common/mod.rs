@@ -253,6 +253,7 @@ impl Samples {
             seed: 7,
             batch: NonZeroUsize::new(16).unwrap(),
             budget: Budget::default(),
+            eight_bit: false,
             checks: false,
         }
     }

@@ -182,6 +182,7 @@ impl<'a> Model<'a> {
             seed: self.seed,
             batch: self.subject.batch,
             budget: Budget::default(),
+            eight_bit: false,
             checks: true,
         };
         let fail = |source| AuditError::Attack { model: self.subject.name.clone(), source };
