@@ -109,6 +109,7 @@ impl Contest {
             seed,
             batch: BATCH,
             budget: Budget::default(),
+            eight_bit: false,
             checks: false,
         };
         self.classifier.nanoseconds.store(0, Ordering::Relaxed);
