@@ -1,6 +1,6 @@
 //! Checks of derived gradients against difference quotients of the interpreted model.
 
-use assay_graph::{Canonical, Model, Value, check, vjp};
+use assay_graph::{Canonical, Lowering, Model, Shaped, Value, Vjp, check, vjp};
 use ndarray::ArrayD;
 
 use crate::array::{Array, Data};
@@ -25,6 +25,7 @@ pub(crate) const TOLERANCE: f64 = 1e-6;
 /// - for a batch of 5, which is none of those that the shapes were learned from, the dot-product test `⟨w, J v⟩ = ⟨Jᵀ w, v⟩`
 ///   along a random direction `v`;
 /// - the derived model passes [`check`], and still gives the outputs of the model;
+/// - what is derived for CUDA, where that is another graph, gives the same;
 /// - it has derivatives itself: every operator that the rules wrote has a rule, and the dot-product test holds for the
 ///   derivative of the products by inputs and cotangents.
 ///
@@ -152,11 +153,25 @@ fn products<'a>(
     primal: Option<&[Array]>,
 ) -> Vec<(&'a str, ArrayD<f64>)> {
     let (source, outputs, wrt) = prepare(name, model, inputs);
-    let derived = vjp(&source, &outputs, &wrt).unwrap_or_else(|error| panic!("{name}: {error}"));
-    check(&derived.model).unwrap_or_else(|defect| panic!("{name}: the derived model is malformed: {defect}"));
-    let seeds = derived.cotangents.iter().map(Value::as_str).zip(cotangents.iter().cloned());
-    let all: Vec<(&str, Array)> = inputs.iter().cloned().chain(seeds).collect();
-    let values = run(&derived.model, &all).unwrap_or_else(|error| panic!("{name}: derived model: {error}"));
+    let derive = |source: &Shaped| {
+        let derived = vjp(source, &outputs, &wrt).unwrap_or_else(|error| panic!("{name}: {error}"));
+        check(&derived.model).unwrap_or_else(|defect| panic!("{name}: the derived model is malformed: {defect}"));
+        derived
+    };
+    let evaluate = |derived: &Vjp| {
+        let seeds = derived.cotangents.iter().map(Value::as_str).zip(cotangents.iter().cloned());
+        let all: Vec<(&str, Array)> = inputs.iter().cloned().chain(seeds).collect();
+        run(&derived.model, &all).unwrap_or_else(|error| panic!("{name}: derived model: {error}"))
+    };
+    let derived = derive(&source);
+    let values = evaluate(&derived);
+    let on_cuda = derive(&source.clone().lowered_for(Lowering::Cuda));
+    if on_cuda.model.graph.nodes != derived.model.graph.nodes {
+        let found = evaluate(&on_cuda);
+        for (a, b) in on_cuda.products.iter().zip(&derived.products) {
+            compare(&format!("{name}: for CUDA, \"{a}\""), found[a].f64(), values[b].f64(), TOLERANCE);
+        }
+    }
     for (info, expected) in model.graph.outputs.iter().zip(primal.unwrap_or_default()) {
         let same = values.get(&info.value).is_some_and(|found| match (&found.data, &expected.data) {
             (Data::Float(a), Data::Float(b)) => a.shape() == b.shape() && a.iter().zip(b).all(|(a, b)| close(*a, *b)),

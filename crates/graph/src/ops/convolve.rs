@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use super::inputs::{int, pad, product};
 use super::phases;
 use super::window::Window;
-use crate::{Attribute, Cause, Dim, Emit, Rule, Tensor, Value};
+use crate::{Attribute, Cause, Dim, Emit, Lowering, Rule, Tensor, Value};
 
 /// A kernel, with its content where that is known.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,12 @@ pub(super) struct Kernel<'a> {
 
 /// From the narrow side to the wide one: `wide[n * stride + k * dilation - begin] += kernel[k] narrow[n]`.
 pub(super) fn spread(y: &Value, kernel: Kernel<'_>, windows: &[Window], group: usize, e: &mut Emit<'_>) -> Rule<Value> {
-    if let Some(content) = kernel.content.filter(|k| flipping_pays(k.dims(), windows, group)) {
+    let flips = |k: &&Tensor| match e.lowering() {
+        Lowering::Cpu => flipping_pays(k.dims(), windows, group),
+        // As fast, and it adds in the same order in every run, which ConvTranspose does not.
+        Lowering::Cuda => windows.iter().all(|w| w.stride == 1),
+    };
+    if let Some(content) = kernel.content.filter(flips) {
         let flipped = e.tensor(flip(content, group)?);
         return Ok(spread_unit_stride(y, &flipped, windows, group, e));
     }
@@ -30,11 +35,21 @@ pub(super) fn spread(y: &Value, kernel: Kernel<'_>, windows: &[Window], group: u
     }
     // What remains of the wide side behind the last window is shorter than the stride, as ONNX Runtime demands of
     // `output_padding`: otherwise there would be one more window.
-    let ends: Vec<i64> = windows.iter().map(|w| w.overhang().max(0)).collect();
     let output_padding: Vec<i64> = windows.iter().map(|w| (-w.overhang()).max(0)).collect();
-    let mut attributes = attributes(windows, &ends, group, |w| (w.stride, w.dilation));
+    let needed = windows.iter().map(|w| (w.begin, w.overhang().max(0)));
+    // CUDA has a kernel for pads that are the same on both sides only: what they leave is cropped.
+    let pads: Vec<(i64, i64)> = match e.lowering() {
+        Lowering::Cpu => needed.clone().collect(),
+        Lowering::Cuda => needed.clone().map(|(begin, end)| (begin.min(end), begin.min(end))).collect(),
+    };
+    let crop = needed.zip(&pads).map(|(needed, pads)| (pads.0 - needed.0, pads.1 - needed.1));
+    let crop: Vec<(i64, i64)> = [(0, 0); 2].into_iter().chain(crop).collect();
+    let padded: Vec<Window> = windows.iter().zip(&pads).map(|(w, p)| Window { begin: p.0, ..*w }).collect();
+    let ends: Vec<i64> = pads.iter().map(|p| p.1).collect();
+    let mut attributes = attributes(&padded, &ends, group, |w| (w.stride, w.dilation));
     attributes.insert("output_padding".into(), output_padding.into());
-    Ok(one(e, "ConvTranspose", y, kernel.value, attributes))
+    let wide = one(e, "ConvTranspose", y, kernel.value, attributes);
+    Ok(pad(&wide, &crop, e))
 }
 
 /// Channels of a block of ONNX Runtime's blocked layout on processors with AVX-512; others have 8.

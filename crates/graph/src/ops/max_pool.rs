@@ -4,10 +4,10 @@
 //! output; PyTorch does the same.
 
 use super::class::{output, unary};
-use super::inputs::zeros_like;
+use super::inputs::{int, zeros_like};
 use super::window::{Stated, Window};
 use super::{Class, Operator};
-use crate::{Cause, Emit, Node, Rule, Value};
+use crate::{Cause, Emit, Lowering, Node, Rule, Value};
 
 #[derive(Debug)]
 pub(super) struct MaxPool;
@@ -26,7 +26,8 @@ impl Operator for MaxPool {
     }
 
     /// Adds each cotangent to the element that its window took: `Indices` counts through the whole tensor, and an element
-    /// that several windows took gets the sum.
+    /// that several windows took gets the sum. On CUDA these sums would be added up in an order that changes from run to run, so
+    /// that windows which overlap come one after the other.
     fn vjp(
         &self,
         node: &Node,
@@ -38,26 +39,52 @@ impl Operator for MaxPool {
             if node.int("storage_order", 0)? != 0 {
                 return Err(Cause::Unsupported("storage_order 1 (column-major indices); use 0".into()));
             }
-            for window in pool_windows(node, e)? {
+            let windows = pool_windows(node, e)?;
+            for window in &windows {
                 if (0..window.narrow).any(|n| window.taps_within(n, 0, window.wide) == 0) {
                     return Err(Cause::Unsupported("a window without any element, in the padding altogether".into()));
                 }
             }
             let flat = e.ints(&[-1]);
             let indices = e.forward_output(output(node)?, 1);
-            let indices = e.op("Reshape", &[&indices, &flat]);
-            let updates = e.op("Reshape", &[y, &flat]);
             let zeros = zeros_like(x, e)?;
-            let zeros = e.op("Reshape", &[&zeros, &flat]);
-            let sums = e.op_with(
-                "ScatterElements",
-                &[&zeros, &indices, &updates],
-                [("axis", 0.into()), ("reduction", "add".into())],
-            );
+            let mut sums = e.op("Reshape", &[&zeros, &flat]);
+            let steps = match e.lowering() {
+                Lowering::Cpu => vec![1; windows.len()],
+                Lowering::Cuda => windows.iter().map(Window::apart).collect(),
+            };
+            for starts in positions(&steps) {
+                let [indices, updates] = [&indices, y].map(|all| {
+                    let part = every(all, &starts, &steps, e);
+                    e.op("Reshape", &[&part, &flat])
+                });
+                sums = e.op_with(
+                    "ScatterElements",
+                    &[&sums, &indices, &updates],
+                    [("axis", 0.into()), ("reduction", "add".into())],
+                );
+            }
             let dims = e.dims(x)?;
             e.reshape(&sums, dims)
         })
     }
+}
+
+/// All positions in a grid of these sizes.
+fn positions(sizes: &[i64]) -> Vec<Vec<i64>> {
+    sizes.iter().fold(vec![Vec::new()], |all, &size| {
+        all.iter().flat_map(|at| (0..size).map(move |i| [&at[..], &[i]].concat())).collect()
+    })
+}
+
+/// Every so many elements of `value` along its spatial axes.
+fn every(value: &Value, starts: &[i64], steps: &[i64], e: &mut Emit<'_>) -> Value {
+    if steps.iter().all(|&step| step == 1) {
+        return value.clone();
+    }
+    let axes: Vec<i64> = (2..2 + int(steps.len())).collect();
+    let [starts, ends, axes, steps] = [starts, &vec![i64::MAX; steps.len()], &axes, steps].map(|list| e.ints(list));
+    e.op("Slice", &[value, &starts, &ends, &axes, &steps])
 }
 
 /// Windows of a pool, one per spatial axis. The number of windows is the runtime's, so `ceil_mode` is in it.

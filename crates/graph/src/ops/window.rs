@@ -40,6 +40,11 @@ impl Window {
         self.extent() - self.begin - self.wide
     }
 
+    /// The least number of windows from one to the next that has no element in common with it, if there are so many.
+    pub(super) fn apart(&self) -> i64 {
+        ((self.reach() + self.stride - 1) / self.stride).clamp(1, self.narrow.max(1))
+    }
+
     /// How many taps of window `n` lie before position `end` of the wide side, without those before position `start`.
     pub(super) fn taps_within(&self, n: i64, start: i64, end: i64) -> i64 {
         let inside = |k: &i64| (start..end).contains(&(n * self.stride + k * self.dilation - self.begin));
