@@ -60,9 +60,10 @@ pub(crate) enum Layout {
     Lanes,
 }
 
-/// What was derived from one model so far, or why it could not be.
+/// What was derived from one model so far, or why it could not be: by the function, by how its sessions share the processors, and by the
+/// most samples of one run.
 #[derive(Default)]
-pub(crate) struct Cache(Mutex<HashMap<(Of, Layout), Made>>);
+pub(crate) struct Cache(Mutex<HashMap<(Of, Layout, usize), Made>>);
 
 type Made = Result<Arc<Derived>, RunError>;
 
@@ -71,7 +72,7 @@ impl Cache {
     /// is still hosted.
     pub(crate) fn get(
         &self,
-        of: (Of, Layout),
+        of: (Of, Layout, usize),
         make: impl FnOnce() -> Result<Derived, RunError>,
         open: impl Fn() -> bool,
     ) -> Result<Arc<Derived>, RunError> {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::native::Session;
 use crate::session::{self, SessionError, SessionSettings, Source, Tensors};
-use crate::{Cancel, OnnxRuntime, Provider, RunError};
+use crate::{Cancel, OnnxRuntime, Provider, RunError, gpu};
 
 /// How an engine runs a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,8 @@ pub struct EngineOptions {
     pub fallback: bool,
     /// Sessions of the model, each on a thread of its own and with weights of its own, as its kernels pack them.
     pub sessions: NonZeroUsize,
-    /// Threads that a session computes one operator with. `None`: the processors of this process divided by `sessions`.
+    /// Threads that a session computes one operator with on the processor. `None`: the processors of this process divided by `sessions`;
+    /// 1 where it runs on a GPU.
     pub intra_threads: Option<NonZeroUsize>,
     /// Whether those threads spin while they wait for work: faster when the model is always busy, wasteful otherwise.
     pub spinning: bool,
@@ -87,13 +88,16 @@ impl Default for EngineOptions {
 impl EngineOptions {
     /// As many sessions of one thread as these sessions have threads together.
     pub(crate) fn lanes(&self) -> Self {
-        let sessions = self.sessions.saturating_mul(self.threads());
+        let sessions = self.sessions.saturating_mul(self.threads(self.provider));
         Self { sessions, intra_threads: Some(NonZeroUsize::MIN), ..self.clone() }
     }
 
-    /// Threads of each session.
-    fn threads(&self) -> NonZeroUsize {
+    /// Threads of each session on `provider`.
+    fn threads(&self, provider: Provider) -> NonZeroUsize {
         self.intra_threads.unwrap_or_else(|| {
+            if provider != Provider::Cpu {
+                return NonZeroUsize::MIN;
+            }
             let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
             NonZeroUsize::new(processors.get() / self.sessions).unwrap_or(NonZeroUsize::MIN)
         })
@@ -187,9 +191,10 @@ impl Engine {
         options: &EngineOptions,
         look: impl FnOnce(&mut Session, Provider) -> Result<T, E>,
     ) -> Result<(Self, T), E> {
+        let alone = gpu::alone(options.provider);
         let mut settings = SessionSettings {
             provider: options.provider,
-            intra_threads: options.threads(),
+            intra_threads: options.threads(options.provider),
             spinning: options.spinning,
             optimized: true,
         };
@@ -197,6 +202,7 @@ impl Engine {
             Err(SessionError::Provider { provider, reason }) if options.fallback && provider != Provider::Cpu => {
                 tracing::warn!(%provider, %reason, "the provider is not available: falling back to the processor");
                 settings.provider = Provider::Cpu;
+                settings.intra_threads = options.threads(Provider::Cpu);
                 session::open(runtime, source, &settings)?
             }
             other => other?,
@@ -206,6 +212,7 @@ impl Engine {
         for _ in 1..options.sessions.get() {
             sessions.push(session::open(runtime, source, &settings)?);
         }
+        drop(alone);
         let (queue, jobs) = sync_channel(options.queue.get());
         let jobs = Arc::new(Mutex::new(jobs));
         let mut engine =
@@ -214,7 +221,7 @@ impl Engine {
             let (jobs, closed, observer) = (Arc::clone(&jobs), Arc::clone(&engine.closed), options.observer.clone());
             let thread = std::thread::Builder::new()
                 .name("assay-session".into())
-                .spawn(move || serve(session, &jobs, &closed, observer.as_ref()))
+                .spawn(move || serve(session, settings.provider, &jobs, &closed, observer.as_ref()))
                 .map_err(|e| SessionError::Refused(format!("no thread for a session: {e}")))?;
             engine.threads.push(thread);
         }
@@ -307,10 +314,20 @@ impl Drop for Engine {
 }
 
 /// The life of a session's thread: until the queue is gone.
-fn serve(mut session: Session, jobs: &Mutex<Receiver<Job>>, closed: &AtomicBool, observer: Option<&RunObserver>) {
+fn serve(
+    mut session: Session,
+    provider: Provider,
+    jobs: &Mutex<Receiver<Job>>,
+    closed: &AtomicBool,
+    observer: Option<&RunObserver>,
+) {
+    let mut runs = gpu::Runs::new(provider);
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
+        let Ok(job) = job else {
+            let _alone = gpu::alone(provider);
+            return drop(session);
+        };
         let answered = catch_unwind(AssertUnwindSafe(|| {
             if closed.load(Ordering::Acquire) {
                 return drop(job.reply);
@@ -318,9 +335,11 @@ fn serve(mut session: Session, jobs: &Mutex<Receiver<Job>>, closed: &AtomicBool,
             if job.cancel.is_cancelled() {
                 return job.reply.send(Err(RunError::Cancelled));
             }
+            let turn = runs.turn(&job.inputs);
             let (waited, began) = (job.since.elapsed(), Instant::now());
             let result = catch_unwind(AssertUnwindSafe(|| session::run(&mut session, &job.inputs)))
                 .unwrap_or_else(|panic| Err(RunError::Runtime(format!("a run panicked: {}", message(&*panic)))));
+            drop(turn);
             if let Some(RunObserver(observe)) = observer {
                 observe(RunTimes { waited, ran: began.elapsed() });
             }

@@ -8,6 +8,7 @@ mod classifier;
 mod derived;
 mod engine;
 mod fidelity;
+mod gpu;
 mod library;
 mod memory;
 mod native;

@@ -60,9 +60,21 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Most samples of one run of `session`, which is new.
+    /// Most samples of one run of `session`, which is new. On a GPU it has made such a run then: the first one of a size makes the
+    /// plans of its convolutions, and the very first one loads their library.
     pub(crate) fn most(&self, session: &mut Session, provider: Provider) -> Result<usize, LoadCause> {
-        let Some(limit) = self.bytes.map(NonZeroU64::get) else { return Ok(self.batch) };
+        let most = match self.bytes {
+            Some(limit) => self.measured(session, provider, limit.get())?,
+            None => self.batch,
+        };
+        if provider != Provider::Cpu {
+            drop(session::outputs(session, &self.zeros(session, self.fixed.unwrap_or(most)))?);
+        }
+        Ok(most)
+    }
+
+    /// Most samples whose run fits into `limit` bytes.
+    fn measured(&self, session: &mut Session, provider: Provider, limit: u64) -> Result<usize, LoadCause> {
         let mut most = 0;
         let batches = self.fixed.map_or(BATCHES.to_vec(), |size| vec![size]);
         for (i, samples) in batches.into_iter().enumerate() {

@@ -10,6 +10,7 @@ use ndarray::{Array2, ArrayView2, CowArray, Ix2, s};
 
 use crate::derived::{Cache, Derived, Layout, Of};
 use crate::memory::Budget;
+use crate::native::Session;
 use crate::prepare::{Prepared, prepare};
 use crate::session::{Array, Source, Tensors};
 use crate::{
@@ -21,7 +22,8 @@ use crate::{
 ///
 /// The forward pass has its own sessions; each loss, and the product with a cotangent, gets sessions of the derived gradient
 /// graph when it is first asked for, and keeps them: as many as the forward pass for small batches, and for large ones, if the
-/// weights are few, one for each processor. Each session has a copy of the weights.
+/// weights are few, one for each processor. Each session has a copy of the weights. On a GPU each of a few sizes of a run has
+/// sessions of its own, if the weights are few, and runs are filled up to them.
 pub struct OnnxClassifier {
     spec: ClassifierSpec,
     info: ModelInfo,
@@ -29,15 +31,24 @@ pub struct OnnxClassifier {
     options: EngineOptions,
     /// What one run of any graph may take.
     budget: Budget,
-    /// Most samples of one forward run.
-    most: usize,
     /// The batch size of every run, if the model fixes it.
     fixed_batch: Option<usize>,
+    /// Whether all runs of a session have the same size.
+    steady: bool,
     /// What gradients are derived from.
     model: Shaped,
-    forward: Engine,
+    forward: Forward,
+    /// The forward pass for fewer and fewer samples, where runs are steady.
+    smaller: Vec<Forward>,
     derived: Cache,
     inspection: OnceLock<Inspection>,
+}
+
+/// Sessions of the forward pass.
+struct Forward {
+    engine: Engine,
+    /// Most samples of one run.
+    most: usize,
 }
 
 impl OnnxClassifier {
@@ -80,29 +91,38 @@ impl OnnxClassifier {
             sample_shape: sample_shape.clone(),
             classes,
         };
-        let (forward, most) =
-            Engine::start_and(runtime, Source::Model(model.model()), &options.engine, |session, provider| {
-                budget.most(session, provider)
-            })?;
+        let start = |rows: usize, options: &EngineOptions| -> Result<Forward, LoadCause> {
+            let budget = Budget { batch: rows, ..budget.clone() };
+            let most = |session: &mut Session, provider| budget.most(session, provider);
+            let (engine, most) = Engine::start_and(runtime, Source::Model(model.model()), options, most)?;
+            Ok(Forward { engine, most })
+        };
+        let forward = start(max_batch, &options.engine)?;
         // After a fallback the gradients run where the forward pass does.
-        let engine_options = EngineOptions { provider: forward.provider(), ..options.engine.clone() };
-        let provider = forward.provider().to_string();
-        let derivable = derivable.lowered_for(match forward.provider() {
+        let provider = forward.engine.provider();
+        let engine_options = EngineOptions { provider, ..options.engine.clone() };
+        let derivable = derivable.lowered_for(match provider {
             Provider::Cpu => Lowering::Cpu,
             Provider::Cuda { .. } => Lowering::Cuda,
         });
+        let inspection = OnceLock::new();
+        let few = || inspection.get_or_init(|| inspect(&derivable)).weights.bytes <= STEADY_WEIGHTS;
+        let steady = provider != Provider::Cpu && fixed_batch.is_none() && few();
+        let rows: Vec<usize> = if steady { steps(forward.most).skip(1).collect() } else { Vec::new() };
+        let smaller = rows.into_iter().map(|rows| start(rows, &engine_options)).collect::<Result<_, _>>()?;
         Ok(Self {
-            spec: ClassifierSpec { digest, sample_shape, classes, provider, gradients },
+            spec: ClassifierSpec { digest, sample_shape, classes, provider: provider.to_string(), gradients },
             info,
             runtime: runtime.clone(),
             options: engine_options,
             budget,
-            most,
             fixed_batch,
+            steady,
             model: derivable,
             forward,
+            smaller,
             derived: Cache::default(),
-            inspection: OnceLock::new(),
+            inspection,
         })
     }
 
@@ -128,7 +148,8 @@ impl OnnxClassifier {
         reply: impl FnOnce(Result<Array2<f32>, RunError>) + Send + 'static,
     ) -> Ticket {
         let n = x.nrows();
-        let (mut chunks, sizes) = match self.chunks(x.into(), &self.forward, self.most) {
+        let forward = self.forward(n);
+        let (mut chunks, sizes) = match self.chunks(x.into(), &forward.engine, forward.most) {
             Ok((chunks, _)) if chunks.is_empty() => {
                 reply(Ok(Array2::zeros((0, self.spec.classes))));
                 return Ticket::done();
@@ -140,15 +161,15 @@ impl OnnxClassifier {
             }
         };
         let (output, classes) = (self.info.output.clone(), self.spec.classes);
-        self.fill(&mut chunks);
-        batch::submit(&self.forward, chunks, move |result| {
+        self.fill(&mut chunks, forward.most);
+        batch::submit(&forward.engine, chunks, move |result| {
             reply(result.and_then(|mut parts| Ok(head(batch::rows(&mut parts, &output, &sizes, classes)?, n))));
         })
     }
 
     /// Refuses the calls that wait and those that come, as [`RunError::Unloaded`]. Runs that have begun end normally.
     pub fn unload(&self) {
-        self.forward.close();
+        [&self.forward].into_iter().chain(&self.smaller).for_each(|forward| forward.engine.close());
         self.derived.close();
     }
 
@@ -172,12 +193,12 @@ impl OnnxClassifier {
             let (logits, gradient) = (Array2::zeros((0, classes)), Array2::zeros((0, features)));
             return Ok(Evaluated { logits, loss: Vec::new(), gradient });
         }
-        let derived = self.derived(of, self.layout(n))?;
+        let derived = self.derived(of, n)?;
         let (mut chunks, sizes) = self.chunks(x.view().into(), &derived.engine, derived.most)?;
         for (chunk, range) in chunks.iter_mut().zip(self.ranges(n, &derived.engine, derived.most)) {
             chunk.extend(derived.inputs(objective, range));
         }
-        self.fill(&mut chunks);
+        self.fill(&mut chunks, derived.most);
         let mut parts = batch::run(&derived.engine, chunks, cancel)?;
         let loss = match &derived.loss {
             Some(name) => head(batch::rows(&mut parts, name, &sizes, 1)?, n).into_iter().collect(),
@@ -190,22 +211,33 @@ impl OnnxClassifier {
         })
     }
 
-    /// The sessions of the gradient of `of`, made when they are first asked for.
-    fn derived(&self, of: Of, layout: Layout) -> Result<Arc<Derived>, RunError> {
+    /// The sessions that take `n` samples with the least to spare.
+    fn forward(&self, n: usize) -> &Forward {
+        self.smaller.iter().rev().find(|forward| n <= forward.most).unwrap_or(&self.forward)
+    }
+
+    /// The sessions of the gradient of `of` for `n` samples, made when they are first asked for.
+    fn derived(&self, of: Of, n: usize) -> Result<Arc<Derived>, RunError> {
+        let layout = self.layout(n);
         let options = match layout {
             Layout::Joint => self.options.clone(),
             Layout::Lanes => self.options.lanes(),
         };
-        let budget = Budget { batch: self.budget.batch.min(self.most_activations()), ..self.budget.clone() };
+        let most = self.budget.batch;
+        let rows = match self.steady {
+            true => steps(most).take_while(|&rows| n <= rows).last().unwrap_or(most),
+            false => most.min(self.most_activations()),
+        };
+        let budget = Budget { batch: rows, ..self.budget.clone() };
         let make = || Derived::new(of, &self.model, &self.runtime, &options, &budget);
-        self.derived.get((of, layout), make, || !self.forward.is_closed())
+        self.derived.get((of, layout, rows), make, || !self.forward.engine.is_closed())
     }
 
     /// The sessions that compute a gradient of `n` samples fastest.
     fn layout(&self, n: usize) -> Layout {
         let lanes = self.options.lanes().sessions.get();
         let few = lanes == self.options.sessions.get() || n / WORTH_A_RUN.max(self.fixed_batch.unwrap_or(1)) < lanes;
-        if few || self.forward.provider() != Provider::Cpu || self.inspection().weights.bytes > LANE_WEIGHTS {
+        if few || self.options.provider != Provider::Cpu || self.inspection().weights.bytes > LANE_WEIGHTS {
             Layout::Joint
         } else {
             Layout::Lanes
@@ -214,7 +246,7 @@ impl OnnxClassifier {
 
     /// Samples whose activations stay near the processor while a gradient reads them again.
     fn most_activations(&self) -> usize {
-        match self.forward.provider() {
+        match self.options.provider {
             Provider::Cpu => {
                 let most = NEAR_ACTIVATIONS / self.inspection().activation_bytes.max(1);
                 usize::try_from(most).unwrap_or(usize::MAX).max(FEWEST_ROWS)
@@ -282,16 +314,21 @@ impl OnnxClassifier {
         }
     }
 
+    /// The size of every run of sessions that take at most `most` samples, where runs must not differ.
+    fn size(&self, most: usize) -> Option<usize> {
+        self.fixed_batch.or(self.steady.then_some(most))
+    }
+
     fn ranges(&self, n: usize, engine: &Engine, most: usize) -> Vec<Range<usize>> {
-        match self.fixed_batch {
+        match self.size(most) {
             Some(size) => (0..n).step_by(size).map(|from| from..n.min(from + size)).collect(),
             None => ranges(n, most, engine.sessions()),
         }
     }
 
-    /// Fills runs up to the batch size that the model fixes.
-    fn fill(&self, chunks: &mut [Tensors]) {
-        if let Some(size) = self.fixed_batch {
+    /// Fills runs up to the size that they must have.
+    fn fill(&self, chunks: &mut [Tensors], most: usize) {
+        if let Some(size) = self.size(most) {
             chunks.iter_mut().for_each(|chunk| batch::fill(chunk, size));
         }
     }
@@ -305,7 +342,7 @@ impl OnnxClassifier {
     ) -> Result<(Vec<Tensors>, Vec<usize>), RunError> {
         self.check_width(x.ncols())?;
         let ranges = self.ranges(x.nrows(), engine, most);
-        let sizes = ranges.iter().map(|range| self.fixed_batch.unwrap_or(range.len())).collect();
+        let sizes = ranges.iter().map(|range| self.size(most).unwrap_or(range.len())).collect();
         let chunks = match ranges.len() {
             1 => vec![self.inputs(x)?],
             _ => {
@@ -330,12 +367,13 @@ impl Classifier for OnnxClassifier {
     }
 
     fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
-        let (mut chunks, sizes) = self.chunks(x.into(), &self.forward, self.most)?;
+        let forward = self.forward(x.nrows());
+        let (mut chunks, sizes) = self.chunks(x.into(), &forward.engine, forward.most)?;
         if chunks.is_empty() {
             return Ok(Array2::zeros((0, self.spec.classes)));
         }
-        self.fill(&mut chunks);
-        let mut parts = batch::run(&self.forward, chunks, &Cancel::default())?;
+        self.fill(&mut chunks, forward.most);
+        let mut parts = batch::run(&forward.engine, chunks, &Cancel::default())?;
         Ok(head(batch::rows(&mut parts, &self.info.output, &sizes, self.spec.classes)?, x.nrows()))
     }
 
@@ -375,6 +413,19 @@ const NEAR_ACTIVATIONS: u64 = 128 << 20;
 /// Rows of a gradient's run however large their activations are: with fewer, the weights are read too often.
 const FEWEST_ROWS: usize = 4;
 
+/// Bytes of weights up to which each size of a run has sessions of its own on a GPU. There ONNX Runtime plans each convolution
+/// anew whenever the size of its input differs from the last one's, which takes longer than many small runs. A large model's runs are
+/// long, and its copies many.
+const STEADY_WEIGHTS: u64 = 256 << 20;
+
+/// How many times fewer samples the next smaller size of a run has. A GPU that is not full computes as fast for a few more.
+const STEP: usize = 4;
+
+/// The sizes of runs up to `most`, from the largest on.
+fn steps(most: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(most), |&rows| (rows > 1).then(|| rows.div_ceil(STEP)))
+}
+
 /// Rows of the runs for `n` rows: as few as hold at most `most` each, but enough to give every session its share, and all of
 /// about the same size.
 fn ranges(n: usize, most: usize, sessions: usize) -> Vec<Range<usize>> {
@@ -390,7 +441,14 @@ fn head(rows: Array2<f32>, n: usize) -> Array2<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::ranges;
+    use super::{ranges, steps};
+
+    #[test]
+    fn a_few_sizes_lead_down_to_one_sample() {
+        assert_eq!(steps(64).collect::<Vec<_>>(), [64, 16, 4, 1]);
+        assert_eq!(steps(100).collect::<Vec<_>>(), [100, 25, 7, 2, 1]);
+        assert_eq!(steps(1).collect::<Vec<_>>(), [1]);
+    }
 
     #[test]
     fn runs_cover_all_rows_in_order_and_keep_the_limit() {
