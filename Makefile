@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # ONNX Runtime's Linux builds report usage unless told not to before they start.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup build demo test test-all test-peers lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms clean
+.PHONY: help setup build demo test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,10 @@ ifeq ($(NEXTEST),yes)
 else
 	$(CARGO) test --workspace --locked --release --lib --bins --tests -- --ignored
 endif
+
+test-cuda: ## Run the tests that need an NVIDIA GPU, with CUDA 13 and cuDNN 9 on the library path
+	@$(MAKE) --no-print-directory setup GPU=1
+	ASSAY_CUDA=1 $(CARGO) test --locked -p assay-runtime -p assay-attack --test cuda -- --include-ignored --test-threads 1
 
 test-peers: setup build $(TARGET)/peers/.ready ## Compare with PyTorch and other Python programs (PEERS=all: with every model of the zoo)
 	$(TARGET)/peers/bin/python client/tests/peers/grpc_client.py --bin $(TARGET)/release
