@@ -2,7 +2,7 @@
 
 Every contender is a process of its own with two threads, and the processes work in turn, because two spinning thread pools on two
 cores ruin each other's times. Each turn gives a median; the table has the median of the turns. It is printed, and written between
-the marks in docs/performance.md with `--write`.
+the marks in docs/performance.md with `--write`. With `--provider cuda:0` all work on the GPU.
 """
 import argparse
 import pathlib
@@ -19,8 +19,8 @@ def measure(net: str, batch: int, options: argparse.Namespace) -> tuple[dict[str
     """Times in milliseconds and peak memories in MiB of one net at one batch size."""
     model = str(nets.onnx_file(net, options.folder))
     threads = str(options.threads)
-    ours = lambda what: Contender([options.contender, model, what, str(batch), str(options.threads // options.sessions), str(options.sessions)])
-    theirs = lambda mode: Contender([sys.executable, str(HERE / "torch_step.py"), net, mode, str(batch), threads], {"OMP_NUM_THREADS": threads})
+    ours = lambda what: Contender([options.contender, model, what, str(batch), str(options.threads // options.sessions), str(options.sessions), options.provider])
+    theirs = lambda mode: Contender([sys.executable, str(HERE / "torch_step.py"), net, mode, str(batch), threads, options.provider], {"OMP_NUM_THREADS": threads})
     contenders = {"forward": ours("forward"), "step": ours("step"), **{mode: theirs(mode) for mode in options.peers}}
     try:
         times = race(contenders, options.turns, options.milliseconds)
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=nets.NAMES, choices=nets.NAMES)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16, 64])
     parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
+    parser.add_argument("--provider", default="cpu", help="cpu or cuda:0; sessions on a GPU need `make setup GPU=1`")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sessions", type=int, default=1, help="assay's sessions; the threads are shared out among them")
     parser.add_argument("--turns", type=int, default=5)
@@ -54,9 +55,9 @@ def main() -> None:
         if options.write:
             write("make bench-gradients ARGS=--runs", lines)
         return
-    rate = gemm_rate(options.contender, options.folder, options.threads, options.turns, options.milliseconds)
+    rate = gemm_rate(options.contender, options.folder, options.threads, options.turns, options.milliseconds, options.provider)
     turns = f"{options.turns} turns of {options.milliseconds} ms, assay with {options.sessions} session(s)"
-    lines = [f"{machine(rate, options.threads)}; {turns}.", ""]
+    lines = [f"{machine(rate, options.threads, options.provider)}; {turns}.", ""]
     lines.append("| net, batch | forward ms | step ms | PyTorch ms (best of) | PyTorch / assay | step / (2 × forward) | of GEMM rate | memory, step / forward |")
     lines.append("|---|---|---|---|---|---|---|---|")
     print("\n".join(lines), flush=True)
@@ -79,7 +80,7 @@ def main() -> None:
     lines += ["", f"Geometric mean of PyTorch / assay: **{geometric_mean(ratios):.2f}**; least {min(ratios):.2f}."]
     print("\n".join(lines[-2:]), flush=True)
     if options.write:
-        write("make bench-gradients", lines)
+        write("make bench-gradients" if options.provider == "cpu" else f'make bench-gradients ARGS="--provider {options.provider}"', lines)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 //! One contender of the gradient benchmark: a process that does the same thing over and over for as long as it is told.
 //!
-//! `contender MODEL forward|step BATCH THREADS SESSIONS [BYTES]` hosts the ONNX file `MODEL` with `SESSIONS` sessions of `THREADS`
-//! threads, each with at most `BYTES` of memory. For each line on its input, a number of milliseconds, it works for that long and prints the median time of one
+//! `contender MODEL forward|step BATCH THREADS SESSIONS [PROVIDER [BYTES]]` hosts the ONNX file `MODEL` on `PROVIDER` with `SESSIONS`
+//! sessions of `THREADS` threads, each with at most `BYTES` of memory. For each line on its input, a number of milliseconds, it works for that long and prints the median time of one
 //! call in milliseconds; for the line `memory` it prints its peak memory in MiB. It ends with its input.
 
 use std::error::Error;
@@ -35,11 +35,12 @@ fn failed(error: &dyn Error) -> ExitCode {
 }
 
 fn compete(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
-    let &[model, what @ ("forward" | "step"), batch, threads, sessions, ref memory @ ..] = arguments else {
-        return Err("usage: contender MODEL forward|step BATCH THREADS SESSIONS [BYTES]".into());
+    let &[model, what @ ("forward" | "step"), batch, threads, sessions, ref more @ ..] = arguments else {
+        return Err("usage: contender MODEL forward|step BATCH THREADS SESSIONS [PROVIDER [BYTES]]".into());
     };
     let batch: usize = batch.parse()?;
     let engine = EngineOptions {
+        provider: more.first().copied().unwrap_or("cpu").parse()?,
         intra_threads: Some(threads.parse()?),
         sessions: sessions.parse()?,
         spinning: true,
@@ -48,7 +49,7 @@ fn compete(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
     let options = ClassifierOptions {
         engine,
         max_batch: NonZeroUsize::new(batch).ok_or("a batch of no samples")?,
-        memory: memory.first().map(|bytes| bytes.parse()).transpose()?,
+        memory: more.get(1).map(|bytes| bytes.parse()).transpose()?,
         ..ClassifierOptions::default()
     };
     let runtime = OnnxRuntime::load(&Library::default())?;
