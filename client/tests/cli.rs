@@ -215,6 +215,25 @@ fn attacks_and_saves_what_it_found() {
 }
 
 #[test]
+fn one_perturbation_is_made_from_some_samples_and_judged_on_the_others() {
+    let arguments = [
+        &["attack", "fashion-dense"],
+        &DATA[..],
+        &["--samples", "40", "--threat", "Linf:0.1", "--attack", "universal:fit=0.25"],
+    ]
+    .concat();
+    let answer = json(&embedded(&arguments));
+    let count = |name: &str| answer[name].as_u64().unwrap();
+    assert_eq!((count("samples"), count("fitted")), (30, 10));
+    assert_eq!(count("misclassified") + count("broken") + count("robust") + count("unstable") + count("errors"), 30);
+    let outcomes = answer["outcomes"].as_array().unwrap();
+    assert!(outcomes.iter().enumerate().all(|(i, outcome)| (outcome["outcome"] == "fitted") == (i < 10)), "{answer}");
+    let table = succeeds(&embedded(&arguments));
+    assert!(table.contains("10 samples are what the attack was made from, and not counted"), "{table}");
+    assert!(table.contains(&format!("({}/30)", count("broken"))), "{table}");
+}
+
+#[test]
 fn an_attack_is_aimed_at_a_class_and_leaves_out_its_samples() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("adversarial.npy");

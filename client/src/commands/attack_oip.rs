@@ -301,6 +301,7 @@ fn wire_outcome((outcome, &seconds): (&assay_attack::SampleOutcome, &f64)) -> Sa
             assay_attack::Outcome::Broken => v1::Outcome::Broken,
             assay_attack::Outcome::Unstable => v1::Outcome::Unstable,
             assay_attack::Outcome::Error => v1::Outcome::Error,
+            assay_attack::Outcome::Fitted => v1::Outcome::Fitted,
         }
         .into(),
         label: outcome.label.0,

@@ -156,12 +156,17 @@ impl Attacked {
         progress.update(stage, done, 1000 * of as u64, &format!("{left} still correct"));
     }
 
+    /// Samples that the attack was judged on: all but those that it was made from.
+    pub(super) fn judged(&self) -> u64 {
+        self.outcomes.len() as u64 - self.count(Outcome::Fitted)
+    }
+
     pub(super) fn count(&self, outcome: Outcome) -> u64 {
         self.outcomes.iter().filter(|o| o.outcome() == outcome).count() as u64
     }
 
     pub(super) fn print(&self) -> Result<(), ClientError> {
-        let of = self.outcomes.len() as u64;
+        let of = self.judged();
         let mut rows = table(&["outcome", "samples"], &[1]);
         for (name, outcome) in [
             ("misclassified without attack", Outcome::Misclassified),
@@ -175,6 +180,12 @@ impl Attacked {
         print(&rows)?;
         if self.left_out > 0 {
             print(&format!("{} samples are labelled with the target and left out", self.left_out))?;
+        }
+        if self.count(Outcome::Fitted) > 0 {
+            print(&format!(
+                "{} samples are what the attack was made from, and not counted",
+                self.count(Outcome::Fitted)
+            ))?;
         }
         let broken: Vec<&SampleOutcome> = self.outcomes.iter().filter(|o| o.outcome() == Outcome::Broken).collect();
         let mut makers = BTreeMap::new();
@@ -209,7 +220,8 @@ impl Attacked {
             "model": model,
             "version": version,
             "data": data,
-            "samples": self.outcomes.len(),
+            "samples": self.judged(),
+            "fitted": self.count(Outcome::Fitted),
             "left_out": self.left_out,
             "misclassified": self.count(Outcome::Misclassified),
             "broken": self.count(Outcome::Broken),

@@ -240,7 +240,7 @@ impl Matrix {
         let mut rows = table(&heads, &(1..heads.len()).collect::<Vec<_>>());
         for (source, model) in self.sources.iter().zip(&self.models) {
             let attacked = &source.attacked;
-            let attackable = attacked.outcomes.len() as u64 - attacked.count(Outcome::Misclassified);
+            let attackable = attacked.judged() - attacked.count(Outcome::Misclassified);
             let mut row = vec![model.name.clone(), rate(attacked.count(Outcome::Broken), attackable)];
             row.extend(source.shown.iter().map(|shown| rate(shown.misled, shown.samples)));
             rows.add_row(row);
@@ -253,7 +253,8 @@ impl Matrix {
             table(&["model", "right without attack", "under its own attack", "under those of the others"], &[1, 2, 3]);
         let of = self.samples.len() as u64;
         for (i, model) in self.models.iter().enumerate() {
-            let own = self.sources.get(i).map(|source| rate(source.attacked.count(Outcome::Robust), of));
+            let own = self.sources.get(i).map(|source| &source.attacked);
+            let own = own.map(|attacked| rate(attacked.count(Outcome::Robust), attacked.judged()));
             rows.add_row([
                 model.name.clone(),
                 rate(model.count_right(), of),

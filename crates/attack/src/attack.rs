@@ -74,6 +74,12 @@ pub trait Attack: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// The share of the samples that it is made from, the first ones of the job, if it is the same perturbation for all of them. Those are not judged; what becomes
+    /// of the others depends on them, and not on one another.
+    fn fitted_share(&self) -> Option<f64> {
+        None
+    }
+
     /// Attacks the samples.
     ///
     /// # Errors

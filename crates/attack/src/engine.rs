@@ -6,7 +6,7 @@ use assay_runtime::{Class, Classifier};
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
 use crate::inspect;
-use crate::samples::{NOT_FINITE, Points, predicted};
+use crate::samples::{NOT_FINITE, Points, fitted, predicted};
 use crate::validate::validate;
 use crate::{
     Attack, AttackError, Attacked, Budget, Cancel, Cost, Distance, Goal, Halt, Outcome, Progress, Reason, SampleId,
@@ -30,7 +30,8 @@ pub struct Job<'a> {
     pub labels: &'a [Class],
     /// Identity of each sample, all different.
     pub ids: &'a [SampleId],
-    /// Seed of all randomness. A sample's result depends on this and its id, not on the other samples or the batch.
+    /// Seed of all randomness. A sample's result depends on this and its id, not on the batch, and not on the other samples unless the attack is made from
+    /// them ([`Attack::fitted_share`]).
     pub seed: u64,
     /// Most samples in one call of the model.
     pub batch: NonZeroUsize,
@@ -55,11 +56,21 @@ pub fn run(job: &Job<'_>, observer: &mut dyn FnMut(Progress), cancel: &Cancel) -
     validate(job)?;
     let mut samples = Samples::new(job, cancel, observer);
     let mut flags = Vec::new();
+    let mut nothing_to_fit = false;
     let attacked = inspect::before(job, &mut samples).and_then(|first| {
         let clean = predict(job, &mut samples)?;
         flags = inspect::model(&first, &clean);
-        job.attack.run(&mut samples)
+        nothing_to_fit = fitted(job) > 0 && !samples.states.iter().any(|state| state.fitted && state.active);
+        if nothing_to_fit { Ok(()) } else { job.attack.run(&mut samples) }
     });
+    if nothing_to_fit {
+        return Err(AttackError::Invalid(format!(
+            "attack \"{}\" is made from the first {} of {} samples, and the model classifies none of those correctly; put others first",
+            job.attack.description().name,
+            fitted(job),
+            job.ids.len()
+        )));
+    }
     if let Some(reason) = stop(attacked)? {
         samples.stopped = Some(reason);
         for i in samples.active() {
@@ -101,7 +112,7 @@ fn predict(job: &Job<'_>, samples: &mut Samples<'_>) -> Result<Array2<f32>, Halt
             match clean {
                 None => samples.fail(i, NOT_FINITE),
                 Some(class) if class != job.labels[i] => {
-                    samples.progress.broken += 1;
+                    samples.progress.broken += u64::from(!samples.states[i].fitted);
                     samples.retire(i);
                 }
                 Some(_) => {}
@@ -179,6 +190,7 @@ fn conclude_one(job: &Job<'_>, samples: &Samples<'_>, i: usize, verified: Option
     let label = job.labels[i];
     let none = (None, Distance::default());
     let (outcome, (adversarial_prediction, distance), error) = match (state.found, verified) {
+        _ if state.fitted => (Outcome::Fitted, none, state.error.clone()),
         (Some(_), None) => (
             Outcome::Error,
             none,

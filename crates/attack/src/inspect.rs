@@ -116,6 +116,11 @@ pub(crate) fn result(job: &Job<'_>, samples: &Samples<'_>, outcomes: &[SampleOut
     count(FlagKind::ZeroGradient, "are robust, and their gradient was exactly zero at some step", &|i| {
         is(i, Outcome::Robust) && outcomes[i].zero_gradients > 0
     });
+    count(
+        FlagKind::ZeroGradient,
+        "are what the attack was made from, and their gradient was exactly zero at some step",
+        &|i| is(i, Outcome::Fitted) && outcomes[i].zero_gradients > 0,
+    );
     count(FlagKind::NotFinite, "had logits or gradients that are not finite", &|i| {
         outcomes[i].error.as_deref().is_some_and(|why| [NOT_FINITE, GRADIENT_NOT_FINITE].contains(&why))
     });

@@ -66,6 +66,7 @@ mod spsa;
 mod square;
 mod suite;
 mod threat;
+mod universal;
 mod validate;
 mod waves;
 
@@ -111,5 +112,6 @@ pub use spsa::{Optimizer, Spsa};
 pub use square::{Schedule, Square};
 pub use suite::{Contents, Part, Suite, contents};
 pub use threat::{Bounds, BoundsError, Threat};
+pub use universal::Universal;
 
 pub use assay_runtime::Cancel;

@@ -33,6 +33,8 @@ pub enum Outcome {
     Broken,
     /// An adversarial sample was found whose prediction did not hold when it was evaluated again.
     Unstable,
+    /// The attack was made from the sample, and not judged on it: it is in no denominator.
+    Fitted,
     /// The sample could not be measured: the model failed on it, or the run was stopped before its attack ended. Never
     /// counted as robust.
     Error,
@@ -92,7 +94,7 @@ pub struct SampleOutcome {
     pub cost: Cost,
     /// Steps at which the gradient was exactly zero, so that a random direction was taken: a sign of a masked gradient.
     pub zero_gradients: u64,
-    /// Why it could not be measured, where the outcome is an error.
+    /// Why it could not be measured, where the outcome is an error, or have its part in the attack, where it is fitted.
     pub error: Option<String>,
 }
 

@@ -6,7 +6,7 @@ use crate::param::Arguments;
 use crate::{
     Apgd, ApgdTargeted, Attack, Bim, Boundary, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Fab, FabTargeted,
     Fgsm, Fmn, GeoDa, HopSkipJump, MiFgsm, Negative, Nes, Noise, Norm, Occlusion, OnePixel, Param, ParamError, Pgd,
-    Pixle, SigmaZero, Simba, Spatial, Spsa, Square, Suite,
+    Pixle, SigmaZero, Simba, Spatial, Spsa, Square, Suite, Universal,
 };
 
 /// What an attack is and what it takes.
@@ -70,6 +70,7 @@ static ENTRIES: &[Entry] = &[
     Spatial::ENTRY,
     Spsa::ENTRY,
     Square::ENTRY,
+    Universal::ENTRY,
 ];
 
 /// All, in order of name.

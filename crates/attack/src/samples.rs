@@ -1,6 +1,7 @@
 //! The samples of a job while they are attacked.
 
 mod draws;
+mod fitted;
 mod probe;
 
 use std::borrow::Cow;
@@ -149,6 +150,8 @@ pub(crate) struct State {
     pub(crate) rivals: Vec<Class>,
     /// The class that its prediction is to become, where the goal has one.
     pub(crate) target: Option<Class>,
+    /// Whether the attack is made from it, and not judged on it.
+    pub(crate) fitted: bool,
     pub(crate) active: bool,
     /// Left out until the next start.
     resting: bool,
@@ -192,10 +195,12 @@ impl<'a> Samples<'a> {
         let images =
             job.images.to_slice().map_or_else(|| Cow::Owned(job.images.iter().copied().collect()), Cow::Borrowed);
         let attack = job.attack.description().name;
-        let state = |id: &_| State {
+        let fitted = fitted(job);
+        let state = |(i, id): (usize, &_)| State {
             clean: None,
             rivals: Vec::new(),
             target: None,
+            fitted: i < fitted,
             active: true,
             resting: false,
             found: None,
@@ -226,7 +231,7 @@ impl<'a> Samples<'a> {
             batch: job.batch.get(),
             features: job.images.ncols(),
             oracle: Oracle::new(job.classifier, job.budget, cancel, samples),
-            states: job.ids.iter().map(state).collect(),
+            states: job.ids.iter().enumerate().map(state).collect(),
             progress,
             stopped: None,
             observer,
@@ -577,6 +582,9 @@ impl<'a> Samples<'a> {
         let excess = -margin;
         // Equal logits may be adversarial too, by the order of the classes.
         let margin = -excess.max(f32::MIN_POSITIVE);
+        if self.states[i].fitted {
+            return Some(margin);
+        }
         let (row, point) = (self.row(i), self.row(slot));
         let (x, point) = (&self.images[row.clone()], &self.gathered[point]);
         if excess < self.demanded || (self.roams && !self.threat.allows(x, point)) {
@@ -645,6 +653,12 @@ impl<'a> Samples<'a> {
     fn row(&self, i: usize) -> std::ops::Range<usize> {
         i * self.features..(i + 1) * self.features
     }
+}
+
+/// How many samples the attack of a job is made from, the first ones.
+pub(crate) fn fitted(job: &Job<'_>) -> usize {
+    let number = |share: f64| ((share * job.ids.len() as f64).round() as usize).max(1);
+    job.attack.fitted_share().map_or(0, number)
 }
 
 /// Rows that lie one behind the other.

@@ -2,7 +2,7 @@
 
 use assay_graph::Loss;
 
-use crate::param::{Arguments, Choice, Integer, ParamKind};
+use crate::param::{Arguments, Choice, Decimal, Integer, ParamKind};
 use crate::{Keep, ParamError, Start};
 
 pub(crate) const RESTARTS: Integer = Integer {
@@ -49,6 +49,15 @@ pub(crate) const EOT: Integer = Integer {
     min: 1,
     max: 1_000,
     doc: "Evaluations of each point whose mean is followed (expectation over transformation): for models that answer at random.",
+};
+
+/// For attacks that are one perturbation for all samples.
+pub(crate) const FIT: Decimal = Decimal {
+    name: "fit",
+    default: 0.5,
+    min: 0.01,
+    max: 0.99,
+    doc: "Share of the samples of a request that it is made from, the first ones. They are not judged, and are in no denominator.",
 };
 
 /// For attacks that look for the nearest adversarial point.

@@ -452,6 +452,8 @@ mod tests {
                 for norm in norms.iter().filter(|norm| description.norms.contains(norm)) {
                     assert!(part.description().norms.contains(norm), "{} {part:?} {norm}", description.name);
                 }
+                // All parts judge the same samples.
+                assert!(part.fitted_share().is_none(), "{} {part:?}", description.name);
             }
             let any = |needs: fn(&Description) -> bool| suite.parts.iter().any(|(_, part)| needs(part.description()));
             assert_eq!(description.needs_gradient, any(|part| part.needs_gradient), "{}", description.name);

@@ -220,6 +220,13 @@ impl Threat {
         }
     }
 
+    /// What may be done to zero so that, added to some sample, it is a perturbation of this threat.
+    #[must_use]
+    pub fn of_offsets(&self) -> Self {
+        let range = (self.bounds.high - self.bounds.low).min(f32::MAX);
+        Self { bounds: Bounds { low: -range, high: range }, ..self.clone() }
+    }
+
     /// Whether the adversary may choose `point`.
     #[must_use]
     pub fn allows(&self, x: &[f32], point: &[f32]) -> bool {

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use assay_runtime::Gradients;
 
 use crate::pixels::Pixels;
+use crate::samples::fitted;
 use crate::{AttackError, Goal, Job, Target};
 
 /// Checks a job against its model, threat and attack. Messages name the sample and say what was expected.
 pub(crate) fn validate(job: &Job<'_>) -> Result<(), AttackError> {
     attack(job)?;
     shapes(job)
+        .and_then(|()| fitting(job))
         .and_then(|()| labels(job))
         .and_then(|()| goal(job))
         .and_then(|()| ids(job))
@@ -59,6 +61,17 @@ fn shapes(job: &Job<'_>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn fitting(job: &Job<'_>) -> Result<(), String> {
+    let (from, of) = (fitted(job), job.ids.len());
+    if from == 0 || from < of {
+        return Ok(());
+    }
+    Err(format!(
+        "attack \"{}\" is made from {from} of {of} samples, which leaves none to judge it on: give more samples, at least 2, or a smaller share",
+        job.attack.description().name
+    ))
 }
 
 fn labels(job: &Job<'_>) -> Result<(), String> {

@@ -20,6 +20,8 @@ What `ListAttacks` and `assay attacks` show, with the flags that a result may ca
   input counts, and the distance that is reported estimates how robust the sample is.
 - Aimed at a class (`AttackRequest.target`, `--target`), only points that are predicted as that class are adversarial. Attacks with a DLR loss refuse.
 - Random numbers are keyed by seed, sample, attack and restart: a sample's result does not depend on which others are attacked with it.
+- An attack with the parameter `fit` is one perturbation for all samples. It is made from the first samples of a request and judged on the others: the
+  first are **fitted**, and in no denominator. With other samples in the first part, results are others. Audits and suites have no such attack.
 
 ## Attacks
 

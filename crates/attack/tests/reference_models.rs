@@ -8,8 +8,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use assay_attack::{
-    Attack, Attacked, Bounds, Budget, Cancel, Goal, Job, Norm, Outcome, Pgd, SampleId, Start, StepSize, Suite, Threat,
-    parse, run,
+    Attack, Attacked, Bounds, Budget, Cancel, Goal, Job, Noise, Norm, Outcome, Pgd, SampleId, Start, StepSize, Suite,
+    Threat, Universal, parse, run,
 };
 use assay_graph::{Canonical, Normalization, preprocess};
 use assay_reference::{Material, material, skip};
@@ -161,6 +161,22 @@ fn a_robust_model_is_as_robust_as_in_the_reference() {
     let only_pgd =
         attacked.outcomes.iter().zip(flags).filter(|(o, f)| o.outcome == Outcome::Broken && *f == b'1').count();
     assert!(only_pgd <= 1 && robust >= autoattack - 1 && robust <= autoattack + 4, "{only_pgd} {robust} {autoattack}");
+}
+
+/// What was made from the first hundred images misleads on the second hundred, where a random perturbation of that length does not.
+#[test]
+fn one_perturbation_misleads_on_images_that_it_was_not_made_from() {
+    let (Some(runtime), Some(material)) = (runtime(), material()) else { return };
+    let model =
+        OnnxClassifier::load(&runtime, &material.path("models/fashion-dense.onnx"), &ClassifierOptions::default())
+            .unwrap();
+    let data = fashion().first(200);
+    let universal = data.attack(&model, &Universal::default(), Norm::Linf, "0.1");
+    let noise = data.attack(&model, &Noise { queries: 1, ..Noise::default() }, Norm::Linf, "0.1");
+    let (broken, by_noise) = (universal.count(Outcome::Broken), noise.count(Outcome::Broken));
+    println!("fashion-dense: one perturbation breaks {broken} of 100, noise {by_noise} of 200");
+    assert_eq!(universal.count(Outcome::Fitted), 100);
+    assert!(broken > 70 && by_noise < 10, "{broken} {by_noise}");
 }
 
 /// Nets of the verification competition that take pixels: their files take normalised images, and the perturbation is one of pixels.

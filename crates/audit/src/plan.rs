@@ -161,6 +161,11 @@ impl Plan {
             let given: Vec<_> = spec.parameters.clone().into_iter().collect();
             let field = format!("evaluations[{i}].attacks[{j}]");
             let attack = assay_attack::parse(&spec.name, &given).map_err(|e| wrong(field.clone(), e.to_string()))?;
+            if attack.fitted_share().is_some() {
+                let reason =
+                    "is made from some samples and judged on the others, but an audit judges all: use `assay attack`";
+                return Err(wrong(field, format!("attack \"{}\" {reason}", spec.name)));
+            }
             attack.check(evaluation.norm, &evaluation.eps).map_err(|e| wrong(field, e))?;
             Ok(attack)
         };
@@ -246,6 +251,10 @@ mod tests {
             (
                 refusal(&format!("{one}{}", EVALUATION.replace("pgd", "pdg"))),
                 "evaluations[0].attacks[0]: unknown attack \"pdg\"",
+            ),
+            (
+                refusal(&format!("{one}{}", EVALUATION.replace("pgd", "universal"))),
+                "evaluations[0].attacks[0]: attack \"universal\" is made from some samples",
             ),
             (refusal(&format!("{one}{}", EVALUATION.replace("8/255", "-1"))), "eps \"-1\" is not a radius"),
             (refusal(&format!("{one}{}", EVALUATION.replace("8/255", "inf"))), "attack \"pgd\" needs a finite eps"),

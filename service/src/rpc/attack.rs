@@ -212,6 +212,7 @@ fn wire_outcome((outcome, &seconds): (&SampleOutcome, &f64)) -> v1::SampleOutcom
             Outcome::Broken => v1::Outcome::Broken,
             Outcome::Unstable => v1::Outcome::Unstable,
             Outcome::Error => v1::Outcome::Error,
+            Outcome::Fitted => v1::Outcome::Fitted,
         }
         .into(),
         label: outcome.label.0,

@@ -196,7 +196,8 @@ impl<'a> Model<'a> {
             Outcome::Robust => Fate::Held,
             Outcome::Broken => Fate::Changed,
             // Attacked away from its prediction, a sample is misclassified only if the prediction was another one this time.
-            Outcome::Unstable | Outcome::Misclassified => Fate::Unstable,
+            // A plan has no attack that is made from samples.
+            Outcome::Unstable | Outcome::Misclassified | Outcome::Fitted => Fate::Unstable,
             Outcome::Error => Fate::Error,
         };
         if let Some(slot) = self.fates.get_mut(i) {
