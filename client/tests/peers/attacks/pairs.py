@@ -20,7 +20,8 @@ class Pair:
     theirs: dict[str, Peer] = field(hash=False)
     nearest: bool = False  # whether it looks for the nearest adversarial sample
     anywhere: bool = False  # whether it works without an eps
-    seeds: int = 1  # more where luck decides
+    wider: int = 1  # by what eps is larger than for the other attacks
+    seeds: int = 1  # more where random numbers are drawn
 
     @property
     def name(self) -> str:
@@ -87,8 +88,8 @@ def iterated() -> list[Pair]:
 
 def autoattack() -> list[Pair]:
     return [pair for norm in ("Linf", "L2") for pair in with_original(norm)] + [
-        Pair("apgd", "L1", 100, {"ART": art_apgd("L1", "cross_entropy")}),
-        Pair("apgd:loss=dlr", "L1", 100, {"ART": art_apgd("L1", "difference_logits_ratio")}),
+        Pair("apgd", "L1", 100, {"ART": art_apgd("L1", "cross_entropy")}, seeds=2),
+        Pair("apgd:loss=dlr", "L1", 100, {"ART": art_apgd("L1", "difference_logits_ratio")}, seeds=2),
     ]
 
 
@@ -100,7 +101,7 @@ def with_original(norm: str) -> list[Pair]:
     return [
         Pair("apgd", norm, 100, {"torchattacks": apgd("ce"), "ART": art_apgd(norm, "cross_entropy")}, seeds=2),
         Pair("apgd:loss=dlr", norm, 100, {"torchattacks": apgd("dlr"), "ART": art_apgd(norm, "difference_logits_ratio")}, seeds=2),
-        Pair("apgd-t", norm, 50, {"torchattacks": targeted}),
+        Pair("apgd-t", norm, 50, {"torchattacks": targeted}, seeds=2),
         Pair("fab-t", norm, 50, {"torchattacks": fab(True)}),
         Pair("fab:steps=100", norm, 30, {"torchattacks": fab(False)}),
     ]
@@ -109,10 +110,12 @@ def with_original(norm: str) -> list[Pair]:
 def minimum_norm() -> list[Pair]:
     fmn = {"Linf": foolbox.LInfFMNAttack, "L2": foolbox.L2FMNAttack, "L1": foolbox.L1FMNAttack, "L0": foolbox.L0FMNAttack}
     return [
+        # torchattacks does not search the weight.
+        Pair("cw:searches=1,steps=500,c=1", "L2", 50, {"torchattacks": torch_attack(lambda model, eps: torchattacks.CW(model, c=1, steps=500))}, nearest=True, anywhere=True),
         Pair("cw:searches=5,steps=100,c=0.1", "L2", 50, {
-            "torchattacks": torch_attack(lambda model, eps: torchattacks.CW(model, c=1, steps=500)),
             "Foolbox": foolbox_attack(foolbox.L2CarliniWagnerAttack(binary_search_steps=5, steps=100, initial_const=0.1)),
-            "ART": art_attack(lambda model, eps: art.CarliniL2Method(model, binary_search_steps=5, max_iter=100, initial_const=0.1, batch_size=ALL, verbose=False)),
+            # Each of its steps is a line search.
+            "ART": art_attack(lambda model, eps: art.CarliniL2Method(model, binary_search_steps=5, max_iter=20, initial_const=0.1, batch_size=ALL, verbose=False)),
         }, nearest=True, anywhere=True),
         Pair("deepfool", "L2", 50, {
             "torchattacks": torch_attack(lambda model, eps: torchattacks.DeepFool(model, steps=50, overshoot=0.02)),
@@ -133,16 +136,16 @@ def black_box() -> list[Pair]:
         *(Pair("square:queries=1000,schedule=relative", norm, 100, {"torchattacks": square(norm, True), "ART": art_square(norm, 1000)}, seeds=2) for norm in ("Linf", "L2")),
         Pair("spsa:queries={queries},pairs=64,delta=0.01", "Linf", 50, {
             "torchattacks": torch_attack(lambda model, eps: torchattacks.SPSA(model, eps=eps, delta=0.01, lr=0.01, nb_iter=10, nb_sample=128)),
-        }),
+        }, seeds=2),
         Pair("simba:queries={queries}", "L2", 30, {
             "ART": art_attack(lambda model, eps: art.SimBA(model, attack="px", max_iter=300, epsilon=0.2, verbose=False), probabilities=True),
-        }, anywhere=True),
+        }, anywhere=True, seeds=2),
         Pair("hopskipjump:queries={queries}", "L2", 20, {
             "Foolbox": jump("l2"),
             "ART": art_attack(lambda model, eps: art.HopSkipJump(model, norm=2, max_iter=12, verbose=False)),
         }, nearest=True, anywhere=True),
         Pair("hopskipjump:queries={queries}", "Linf", 20, {"Foolbox": jump("linf")}, nearest=True, anywhere=True),
         Pair("boundary:queries={queries}", "L2", 20, {"Foolbox": foolbox_attack(foolbox.BoundaryAttack(steps=3000))}, nearest=True, anywhere=True),
-        Pair("noise:queries=100,distribution=uniform", "Linf", 200, {"Foolbox": foolbox_attack(foolbox.LinfRepeatedAdditiveUniformNoiseAttack(repeats=100))}),
-        Pair("noise:queries=100", "L2", 200, {"Foolbox": foolbox_attack(foolbox.L2RepeatedAdditiveGaussianNoiseAttack(repeats=100))}),
+        Pair("noise:queries=100,distribution=uniform", "Linf", 200, {"Foolbox": foolbox_attack(foolbox.LinfRepeatedAdditiveUniformNoiseAttack(repeats=100))}, wider=4, seeds=2),
+        Pair("noise:queries=100", "L2", 200, {"Foolbox": foolbox_attack(foolbox.L2RepeatedAdditiveGaussianNoiseAttack(repeats=100))}, wider=8, seeds=2),
     ]
