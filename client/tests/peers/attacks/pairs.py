@@ -68,17 +68,17 @@ def iterated() -> list[Pair]:
         # Foolbox does not scale the sum of its unit gradients: over ten steps it is five units long in the mean.
         Pair("mi-fgsm:steps=10,step=1.25*eps", "L2", 200, {"Foolbox": foolbox_attack(foolbox.L2MomentumIterativeFastGradientMethod(**few))}),
         Pair("mi-fgsm:steps=10,step=1.25*eps", "L1", 200, {"Foolbox": foolbox_attack(foolbox.L1MomentumIterativeFastGradientMethod(**few))}),
-        Pair("pgd:steps=40", "Linf", 200, {
+        Pair("pgd:steps=40", "Linf", 100, {
             "torchattacks": torch_attack(lambda model, eps: torchattacks.PGD(model, eps=eps, alpha=eps / 16, steps=40)),
             "Foolbox": foolbox_attack(foolbox.LinfPGD(**many)),
             "ART": art_pgd("Linf", 40, 0.0625, 1),
         }, seeds=3),
-        Pair("pgd:steps=40", "L2", 200, {
+        Pair("pgd:steps=40", "L2", 100, {
             "torchattacks": torch_attack(lambda model, eps: torchattacks.PGDL2(model, eps=eps, alpha=eps / 16, steps=40)),
             "Foolbox": foolbox_attack(foolbox.L2PGD(**many)),
             "ART": art_pgd("L2", 40, 0.0625, 1),
         }, seeds=3),
-        Pair("pgd:steps=40", "L1", 200, {
+        Pair("pgd:steps=40", "L1", 100, {
             "Foolbox": foolbox_attack(foolbox.L1PGD(**many)),
             "Foolbox, sparse": foolbox_attack(foolbox.SparseL1DescentAttack(**many)),
             "ART": art_pgd("L1", 40, 0.0625, 1),
@@ -88,8 +88,8 @@ def iterated() -> list[Pair]:
 
 def autoattack() -> list[Pair]:
     return [pair for norm in ("Linf", "L2") for pair in with_original(norm)] + [
-        Pair("apgd", "L1", 100, {"ART": art_apgd("L1", "cross_entropy")}, seeds=2),
-        Pair("apgd:loss=dlr", "L1", 100, {"ART": art_apgd("L1", "difference_logits_ratio")}, seeds=2),
+        Pair("apgd", "L1", 50, {"ART": art_apgd("L1", "cross_entropy")}, seeds=2),
+        Pair("apgd:loss=dlr", "L1", 50, {"ART": art_apgd("L1", "difference_logits_ratio")}, seeds=2),
     ]
 
 
@@ -99,11 +99,11 @@ def with_original(norm: str) -> list[Pair]:
     targeted = torch_attack(lambda model, eps: torchattacks.APGDT(model, norm, eps, steps=100, n_classes=10, seed=torch.initial_seed()))
     fab = lambda targeted: torch_attack(lambda model, eps: torchattacks.FAB(model, norm, eps, steps=100, multi_targeted=targeted, n_classes=10))
     return [
-        Pair("apgd", norm, 100, {"torchattacks": apgd("ce"), "ART": art_apgd(norm, "cross_entropy")}, seeds=2),
-        Pair("apgd:loss=dlr", norm, 100, {"torchattacks": apgd("dlr"), "ART": art_apgd(norm, "difference_logits_ratio")}, seeds=2),
-        Pair("apgd-t", norm, 50, {"torchattacks": targeted}, seeds=2),
-        Pair("fab-t", norm, 50, {"torchattacks": fab(True)}),
-        Pair("fab:steps=100", norm, 30, {"torchattacks": fab(False)}),
+        Pair("apgd", norm, 50, {"torchattacks": apgd("ce"), "ART": art_apgd(norm, "cross_entropy")}, seeds=2),
+        Pair("apgd:loss=dlr", norm, 50, {"torchattacks": apgd("dlr"), "ART": art_apgd(norm, "difference_logits_ratio")}, seeds=2),
+        Pair("apgd-t", norm, 25, {"torchattacks": targeted}, seeds=2),
+        Pair("fab-t", norm, 25, {"torchattacks": fab(True)}),
+        Pair("fab:steps=100", norm, 20, {"torchattacks": fab(False)}),
     ]
 
 
@@ -111,8 +111,8 @@ def minimum_norm() -> list[Pair]:
     fmn = {"Linf": foolbox.LInfFMNAttack, "L2": foolbox.L2FMNAttack, "L1": foolbox.L1FMNAttack, "L0": foolbox.L0FMNAttack}
     return [
         # torchattacks does not search the weight.
-        Pair("cw:searches=1,steps=500,c=1", "L2", 50, {"torchattacks": torch_attack(lambda model, eps: torchattacks.CW(model, c=1, steps=500))}, nearest=True, anywhere=True),
-        Pair("cw:searches=5,steps=100,c=0.1", "L2", 50, {
+        Pair("cw:searches=1,steps=500,c=1", "L2", 25, {"torchattacks": torch_attack(lambda model, eps: torchattacks.CW(model, c=1, steps=500))}, nearest=True, anywhere=True),
+        Pair("cw:searches=5,steps=100,c=0.1", "L2", 25, {
             "Foolbox": foolbox_attack(foolbox.L2CarliniWagnerAttack(binary_search_steps=5, steps=100, initial_const=0.1)),
             # Each of its steps is a line search.
             "ART": art_attack(lambda model, eps: art.CarliniL2Method(model, binary_search_steps=5, max_iter=20, initial_const=0.1, batch_size=ALL, verbose=False)),
@@ -123,8 +123,8 @@ def minimum_norm() -> list[Pair]:
             "ART": art_attack(lambda model, eps: art.DeepFool(model, max_iter=50, epsilon=0.02, nb_grads=10, batch_size=ALL, verbose=False)),
         }, nearest=True, anywhere=True),
         Pair("deepfool", "Linf", 50, {"Foolbox": foolbox_attack(foolbox.LinfDeepFoolAttack(steps=50, candidates=10))}, nearest=True, anywhere=True),
-        Pair("ddn:steps=100", "L2", 100, {"Foolbox": foolbox_attack(foolbox.DDNAttack(steps=100))}, nearest=True, anywhere=True),
-        *(Pair("fmn:steps=100", norm, 100, {"Foolbox": foolbox_attack(attack(steps=100))}, nearest=True, anywhere=True) for norm, attack in fmn.items()),
+        Pair("ddn:steps=100", "L2", 50, {"Foolbox": foolbox_attack(foolbox.DDNAttack(steps=100))}, nearest=True, anywhere=True),
+        *(Pair("fmn:steps=100", norm, 50, {"Foolbox": foolbox_attack(attack(steps=100))}, nearest=True, anywhere=True) for norm, attack in fmn.items()),
     ]
 
 
@@ -132,9 +132,9 @@ def black_box() -> list[Pair]:
     square = lambda norm, relative: torch_attack(lambda model, eps: torchattacks.Square(model, norm, eps, n_queries=1000, resc_schedule=relative, seed=torch.initial_seed()))
     jump = lambda constraint: foolbox_attack(foolbox.HopSkipJumpAttack(steps=12, constraint=constraint))
     return [
-        *(Pair("square:queries=1000", norm, 100, {"torchattacks": square(norm, False)}, seeds=2) for norm in ("Linf", "L2")),
-        *(Pair("square:queries=1000,schedule=relative", norm, 100, {"torchattacks": square(norm, True), "ART": art_square(norm, 1000)}, seeds=2) for norm in ("Linf", "L2")),
-        Pair("spsa:queries={queries},pairs=64,delta=0.01", "Linf", 50, {
+        *(Pair("square:queries=1000", norm, 50, {"torchattacks": square(norm, False)}, seeds=2) for norm in ("Linf", "L2")),
+        *(Pair("square:queries=1000,schedule=relative", norm, 50, {"torchattacks": square(norm, True), "ART": art_square(norm, 1000)}, seeds=2) for norm in ("Linf", "L2")),
+        Pair("spsa:queries={queries},pairs=64,delta=0.01", "Linf", 25, {
             "torchattacks": torch_attack(lambda model, eps: torchattacks.SPSA(model, eps=eps, delta=0.01, lr=0.01, nb_iter=10, nb_sample=128)),
         }, seeds=2),
         Pair("simba:queries={queries}", "L2", 30, {
