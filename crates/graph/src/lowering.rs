@@ -7,6 +7,6 @@ pub enum Lowering {
     /// ONNX Runtime's CPU provider: forms that keep its blocked convolution layout, and go around its slow kernels.
     #[default]
     Cpu,
-    /// ONNX Runtime's CUDA provider: the forms with the fewest nodes.
+    /// ONNX Runtime's CUDA provider: forms that it has kernels for, and whose kernels add in the same order in every run.
     Cuda,
 }

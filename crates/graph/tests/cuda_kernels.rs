@@ -1,12 +1,16 @@
 //! Every operator that a rule or a loss can emit is one that ONNX Runtime's CUDA provider has a kernel for.
 //!
-//! An operator without one would run on the processor in the middle of a gradient, with a copy there and back at each step.
+//! An operator without one would run on the processor in the middle of a gradient, with a copy there and back at each step. That
+//! whole gradients do run on a GPU is seen in `crates/runtime/tests/cuda.rs`, where there is one.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use assay_graph::{Canonical, Lowering, vjp};
+use assay_reference::{Case, Values, probe};
 
 /// Kernels for f32 (or what the operator takes) in operator set 18, from `docs/OperatorKernels.md` of ONNX Runtime 1.24.
 #[rustfmt::skip]
@@ -48,6 +52,34 @@ fn what_rules_emit_has_a_cuda_kernel() {
     assert!(missing.is_empty(), "no CUDA kernel, and no reason in EXCEPTIONS: {missing:?}");
     for (operator, reason) in EXCEPTIONS {
         assert!(emitted.contains(*operator), "{operator} is not emitted any more ({reason})");
+    }
+}
+
+/// CUDA has a kernel for transposed convolutions with the same padding on both sides only, and one that adds in another order in every
+/// run. Constant kernels do without it.
+#[test]
+fn a_convolution_goes_back_through_kernels_that_cuda_has() {
+    let data = || Values::uniform(-1.0, 1.0);
+    for constant in [true, false] {
+        for (kernel, stride, dilation) in [(1, 2, 1), (2, 2, 1), (3, 1, 1), (3, 2, 1), (3, 2, 2), (3, 3, 1), (2, 3, 1)]
+        {
+            for pads in [[0, 0, 0, 0], [1, 1, 1, 1], [1, 0, 0, 2], [0, 2, 1, 0]] {
+                let case = Case::op("Conv").batched(&[4, 8, 9], data());
+                let dims = [3, 4, kernel, kernel];
+                let case = if constant { case.weights(&dims, &data()) } else { case.fixed(&dims, data()) };
+                let case =
+                    case.set("strides", vec![stride; 2]).set("dilations", vec![dilation; 2]).set("pads", pads.to_vec());
+                let source = probe(Canonical::new(case.model()).unwrap(), &case.inputs(2));
+                let source = source.lowered_for(Lowering::Cuda);
+                let derived = vjp(&source, &["y0".into()], &["x0".into()]).unwrap();
+                let nodes = &derived.model.graph.nodes;
+                for node in nodes.iter().filter(|n| n.operator == "ConvTranspose") {
+                    let pads = node.ints("pads").unwrap().unwrap();
+                    assert_eq!(pads[..2], pads[2..], "{}", case.name());
+                    assert!(!constant || dilation > 1, "{}", case.name());
+                }
+            }
+        }
     }
 }
 
