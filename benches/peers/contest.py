@@ -77,23 +77,23 @@ def race(contenders: dict[str, Contender], turns: int, milliseconds: int) -> dic
     return {name: statistics.median(contender.turns) for name, contender in contenders.items()}
 
 
-def gemm_rate(contender: str, folder: pathlib.Path, threads: int, turns: int, milliseconds: int, provider: str = "cpu") -> float:
+def gemm_rate(contender: str, folder: pathlib.Path, threads: int, turns: int, milliseconds: int) -> float:
     """Floating-point operations per second of a large matrix product on ONNX Runtime, as the program `contender` runs it."""
-    product = Contender([contender, str(gemm_file(folder)), "forward", str(GEMM_SIZE), str(threads), "1", provider])
+    product = Contender([contender, str(gemm_file(folder)), "forward", str(GEMM_SIZE), str(threads), "1"])
     try:
         return 2 * GEMM_LAYERS * GEMM_SIZE**3 / (race({"gemm": product}, turns, milliseconds)["gemm"] / 1e3)
     finally:
         product.close()
 
 
-def machine(rate: float, threads: int, provider: str = "cpu") -> str:
+def machine(rate: float | None, threads: int, provider: str = "cpu") -> str:
     import onnxruntime
     import torch
 
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-    product = f"large matrix product {rate / 1e9:.0f} GFLOP/s"
+    product = f", large matrix product {rate / 1e9:.0f} GFLOP/s" if rate else ""
     gpu = "" if provider == "cpu" else f"{torch.cuda.get_device_name(provider)}, CUDA {torch.version.cuda}; "
-    return f"{gpu}{cpu}, {threads} of {os.cpu_count()} cores, {product}; ONNX Runtime {onnxruntime.__version__}, PyTorch {torch.__version__}"
+    return f"{gpu}{cpu}, {threads} of {os.cpu_count()} cores{product}; ONNX Runtime {onnxruntime.__version__}, PyTorch {torch.__version__}"
 
 
 def geometric_mean(values: list[float]) -> float:

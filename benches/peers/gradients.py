@@ -55,11 +55,13 @@ def main() -> None:
         if options.write:
             write("make bench-gradients ARGS=--runs", lines)
         return
-    rate = gemm_rate(options.contender, options.folder, options.threads, options.turns, options.milliseconds, options.provider)
+    on_cpu = options.provider == "cpu"
+    rate = gemm_rate(options.contender, options.folder, options.threads, options.turns, options.milliseconds) if on_cpu else None
     turns = f"{options.turns} turns of {options.milliseconds} ms, assay with {options.sessions} session(s)"
     lines = [f"{machine(rate, options.threads, options.provider)}; {turns}.", ""]
-    lines.append("| net, batch | forward ms | step ms | PyTorch ms (best of) | PyTorch / assay | step / (2 × forward) | of GEMM rate | memory, step / forward |")
-    lines.append("|---|---|---|---|---|---|---|---|")
+    # The product's rate would be that of copies to the GPU, and the processes' memory is not the GPU's.
+    lines.append("| net, batch | forward ms | step ms | PyTorch ms (best of) | PyTorch / assay | step / (2 × forward) |" + on_cpu * " of GEMM rate | memory, step / forward |")
+    lines.append("|---|---|---|---|---|---|" + on_cpu * "---|---|")
     print("\n".join(lines), flush=True)
     ratios = []
     for net in options.nets:
@@ -70,12 +72,11 @@ def main() -> None:
             best = min(options.peers, key=times.get, default=None)
             ratio = times[best] / step if best else float("nan")
             ratios.append(ratio)
-            reached = 4 * macs * batch / (step / 1e3) / rate
             peer = f"{times[best]:.2f} ({best})" if best else "–"
-            lines.append(
-                f"| {net}, {batch} | {forward:.2f} | {step:.2f} | {peer} | {ratio:.2f} | {step / 2 / forward:.2f} | {reached:.0%} "
-                f"| {memory['step']:.0f} / {memory['forward']:.0f} MiB |"
-            )
+            lines.append(f"| {net}, {batch} | {forward:.2f} | {step:.2f} | {peer} | {ratio:.2f} | {step / 2 / forward:.2f} |")
+            if on_cpu:
+                reached = 4 * macs * batch / (step / 1e3) / rate
+                lines[-1] += f" {reached:.0%} | {memory['step']:.0f} / {memory['forward']:.0f} MiB |"
             print(lines[-1], flush=True)
     lines += ["", f"Geometric mean of PyTorch / assay: **{geometric_mean(ratios):.2f}**; least {min(ratios):.2f}."]
     print("\n".join(lines[-2:]), flush=True)
