@@ -69,7 +69,7 @@ pub struct Runtime {
     pub provider: String,
     /// Whether a provider that is not available is replaced by `cpu` (with a warning) instead of being an error. Default false.
     pub fallback: bool,
-    /// Threads of one session, 1 to 1024; unset: the processors divided by `sessions`. Default unset.
+    /// Threads of one session, 1 to 1024; unset: the processors divided by `sessions`, and 1 on a GPU. Default unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
     /// Sessions of one model, that is, batches it evaluates at once, 1 to 256; each has its copy of the weights. Default 2.
@@ -79,7 +79,8 @@ pub struct Runtime {
     /// Bytes that one session may have in use, its own copies of weights included, 1048576 (1 MiB) to 1125899906842624 (1 PiB). Batches that need
     /// more are split; a model of which one sample needs more is not loaded, and a gradient of which one does is refused.
     /// Each model has `sessions` sessions for the forward pass and as many for each loss that is asked for; for batches of
-    /// gradients of a model with at most 32 MiB of weights, as many as `sessions` times `threads`. Unset: what `batch` samples take.
+    /// gradients of a model with at most 32 MiB of weights, as many as `sessions` times `threads`. On a GPU a model with at most 256 MiB of
+    /// weights has them for `batch` samples, for a quarter of them, and so on down to 1. Unset: what `batch` samples take.
     /// Default unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
