@@ -12,7 +12,7 @@ from peers import ALL, Peer, art_apgd, art_attack, art_fgsm, art_pgd, art_square
 
 @dataclass(frozen=True)
 class Pair:
-    """One attack in one norm. `{queries}` in `ours` is what the other program spent on a sample."""
+    """One attack in one norm. `{queries}` in `ours` is what the other program spent on a sample, in the mean, where it spends about as much on each."""
 
     ours: str
     norm: str
@@ -137,9 +137,13 @@ def black_box() -> list[Pair]:
         Pair("spsa:queries={queries},pairs=64,delta=0.01", "Linf", 25, {
             "torchattacks": torch_attack(lambda model, eps: torchattacks.SPSA(model, eps=eps, delta=0.01, lr=0.01, nb_iter=10, nb_sample=128)),
         }, seeds=2),
-        Pair("simba:queries={queries}", "L2", 30, {
+        Pair("simba:queries=601", "L2", 30, {
             "ART": art_attack(lambda model, eps: art.SimBA(model, attack="px", max_iter=300, epsilon=0.2, verbose=False), probabilities=True),
         }, anywhere=True, seeds=2),
+        Pair("one-pixel:pixels=3,population=100,generations=10", "L0", 20, {
+            "torchattacks": torch_attack(lambda model, eps: torchattacks.OnePixel(model, pixels=3, steps=10, popsize=100)),
+        }, anywhere=True, seeds=2),
+        Pair("pixle:queries=201", "L0", 20, {"torchattacks": torch_attack(lambda model, eps: torchattacks.Pixle(model))}, anywhere=True, seeds=2),
         Pair("hopskipjump:queries={queries}", "L2", 20, {
             "Foolbox": jump("l2"),
             "ART": art_attack(lambda model, eps: art.HopSkipJump(model, norm=2, max_iter=12, verbose=False)),
