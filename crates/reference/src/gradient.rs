@@ -165,7 +165,7 @@ fn products<'a>(
     };
     let derived = derive(&source);
     let values = evaluate(&derived);
-    let on_cuda = derive(&source.clone().lowered_for(Lowering::Cuda));
+    let on_cuda = derive(&source.lowered_for(Lowering::Cuda));
     if on_cuda.model.graph.nodes != derived.model.graph.nodes {
         let found = evaluate(&on_cuda);
         for (a, b) in on_cuda.products.iter().zip(&derived.products) {

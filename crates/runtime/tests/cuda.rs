@@ -98,7 +98,7 @@ fn labels(n: usize, classes: usize, shift: usize) -> Vec<Class> {
 }
 
 /// `‖a - b‖ / ‖b‖`.
-fn distance(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
+fn distance(a: &ArrayView1<'_, f32>, b: &ArrayView1<'_, f32>) -> f64 {
     let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|v| v * v).sum::<f64>().sqrt();
     let difference = norm(&mut a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b)));
     let size = norm(&mut b.iter().map(|b| f64::from(*b)));
@@ -108,7 +108,7 @@ fn distance(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
 /// The largest distance of rows.
 fn farthest(a: &Array2<f32>, b: &Array2<f32>) -> f64 {
     assert_eq!(a.dim(), b.dim());
-    a.rows().into_iter().zip(b.rows()).map(|(a, b)| distance(a, b)).fold(0.0, f64::max)
+    a.rows().into_iter().zip(b.rows()).map(|(a, b)| distance(&a, &b)).fold(0.0, f64::max)
 }
 
 /// What f32 may lose in a net, relative to a sample's logits or gradient. TF32, which has to be off, loses more than 1e-3.
@@ -126,7 +126,7 @@ fn smooth(
     for factor in [1.0 - 1e-6, 1.0 - 2e-7, 1.0 + 2e-7, 1.0 + 1e-6] {
         let beside = of(&(x * factor)).gradient;
         for (i, smooth) in smooth.iter_mut().enumerate() {
-            *smooth &= distance(beside.row(i), here.row(i)) < TOLERANCE / 2.0;
+            *smooth &= distance(&beside.row(i), &here.row(i)) < TOLERANCE / 2.0;
         }
     }
     smooth
@@ -163,7 +163,7 @@ fn logits_and_gradients_are_those_of_the_processor_and_the_same_in_every_run() {
             let (expected, found) = (at(&cpu, &x), at(&cuda, &x));
             let smooth = smooth(&cpu, &x, &expected.gradient, |x| at(&cpu, x));
             for (i, _) in smooth.iter().enumerate().filter(|(_, smooth)| **smooth) {
-                let far = distance(found.gradient.row(i), expected.gradient.row(i));
+                let far = distance(&found.gradient.row(i), &expected.gradient.row(i));
                 let loss_far = (found.loss[i] - expected.loss[i]).abs() / expected.loss[i].abs().max(1.0);
                 if far.is_nan() || far > TOLERANCE || f64::from(loss_far) > TOLERANCE {
                     failures.push(format!("{name}, {loss}, sample {i}: gradient {far:.1e}, loss {loss_far:.1e}"));
@@ -197,8 +197,8 @@ fn a_sample_does_not_depend_on_how_many_there_are() {
         let some = at(rows.clone());
         assert_eq!(some.loss.len(), rows.len());
         for (i, row) in rows.enumerate() {
-            assert!(distance(some.logits.row(i), all.logits.row(row)) < TOLERANCE);
-            assert!(distance(some.gradient.row(i), all.gradient.row(row)) < TOLERANCE);
+            assert!(distance(&some.logits.row(i), &all.logits.row(row)) < TOLERANCE);
+            assert!(distance(&some.gradient.row(i), &all.gradient.row(row)) < TOLERANCE);
         }
     }
     assert_eq!(model.logits(x.slice(ndarray::s![..0, ..])).unwrap().dim(), (0, 10));
