@@ -148,7 +148,7 @@ fn dispatch(provider: Provider) -> Result<ExecutionProviderDispatch, String> {
             }
             ep::CUDA::default()
                 .with_device_id(i32::try_from(device).map_err(|e| e.to_string())?)
-                // An exhaustive search takes several times as long for every new size of a run, and finds nothing faster.
+                // An exhaustive search takes several times as long for every new size of a run.
                 .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic)
                 // Many sessions share the memory, and none takes more than its runs need.
                 .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
