@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use crate::param::Arguments;
 use crate::{
-    Apgd, ApgdTargeted, Attack, Bim, Boundary, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Fab, FabTargeted,
-    Fgsm, Fmn, GeoDa, HopSkipJump, MiFgsm, Negative, Nes, Noise, Norm, Occlusion, OnePixel, Param, ParamError, Pgd,
-    Pixle, SigmaZero, Simba, Spatial, Spsa, Square, Suite, Universal,
+    AdversarialPatch, Apgd, ApgdTargeted, Attack, Bim, Boundary, CarliniWagner, Colour, Corruption, Ddn, DeepFool, Fab,
+    FabTargeted, Fgsm, Fmn, GeoDa, HopSkipJump, MiFgsm, Negative, Nes, Noise, Norm, Occlusion, OnePixel, Param,
+    ParamError, Pgd, Pixle, SigmaZero, Simba, Spatial, Spsa, Square, Suite, Universal,
 };
 
 /// What an attack is and what it takes.
@@ -42,6 +42,7 @@ pub(crate) struct Entry {
 
 /// Those that are no suites.
 static ENTRIES: &[Entry] = &[
+    AdversarialPatch::ENTRY,
     Apgd::ENTRY,
     ApgdTargeted::ENTRY,
     Bim::ENTRY,

@@ -6,6 +6,7 @@ use assay_graph::Loss;
 
 use crate::param::{Integer, Notation};
 use crate::pgd::{StepSize, step};
+use crate::pull::Pulls;
 use crate::registry::{Description, Entry};
 use crate::shared::FIT;
 use crate::{Attack, Cost, Halt, Norm, Samples, Spot, Threat};
@@ -13,10 +14,8 @@ use crate::{Attack, Cost, Halt, Norm, Samples, Spot, Threat};
 /// A universal perturbation (Moosavi-Dezfooli et al., 2017): one that makes most samples misclassified, whichever it is added to. It is made from the first
 /// samples by projected gradient ascent, as by Shafahi et al. (2020), and judged on the others.
 ///
-/// Ascent is on the number of those that are misclassified, made smooth: each counts for the logistic function of its margin, in units of the mean clean
-/// margin. So neither samples that are far across the boundary pull, nor those that hardly any perturbation moves, and where some pull against others one
-/// side wins. What is kept is the perturbation under which most were misclassified. Each step takes the gradients of all, so that it does not matter how they
-/// are put into batches.
+/// Ascent is on the number of those that are misclassified, made smooth; what is kept is the perturbation under which most of them were. Each step takes the
+/// gradients of all, so that it does not matter how they are put into batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Universal {
     /// Steps.
@@ -92,23 +91,18 @@ impl Attack for Universal {
         let length = self.step.length(threat, 2.5 / f64::from(self.steps));
         let (mut offset, mut sum) = (zero.clone(), zero.clone());
         let mut best = Best { misclassified: 0, offset: zero.clone() };
-        let mut unit = f64::INFINITY;
+        let mut pulls = Pulls::new();
         samples.start_fitting();
         for _ in 0..self.steps {
-            let (mut misclassified, mut seen, mut margins) = (0, 0_u32, 0.0);
+            let mut misclassified = 0;
             sum.fill(0.0);
             samples.each(|mut spot| add(&offset, threat, &mut spot));
             samples.gradient(Loss::Margin, |step| {
-                let margin = f64::from(step.loss);
                 misclassified += u32::from(step.adversarial);
-                seen += 1;
-                margins += margin.abs();
-                let pull = pull(margin / unit);
+                let pull = pulls.of(step.loss);
                 sum.iter_mut().zip(step.gradient).for_each(|(sum, g)| *sum += pull * *g);
             })?;
-            if unit.is_infinite() {
-                unit = (margins / f64::from(seen.max(1))).max(f64::MIN_POSITIVE);
-            }
+            pulls.end();
             best.note(misclassified, &offset);
             offsets.climb(&zero, &mut sum, length, &mut offset);
         }
@@ -120,12 +114,6 @@ impl Attack for Universal {
         samples.each(|mut spot| add(&best.offset, threat, &mut spot));
         samples.query()
     }
-}
-
-/// Derivative of the logistic function.
-fn pull(margin: f64) -> f32 {
-    let share = (1.0 + (-margin).exp()).recip();
-    (share * (1.0 - share)) as f32
 }
 
 /// Moves the point of a sample to where the offset leads, or to the nearest valid input.

@@ -6,8 +6,8 @@ mod common;
 use std::num::NonZeroUsize;
 
 use assay_attack::{
-    Attack, Attacked, Cancel, Goal, Noise, Norm, Outcome, SampleId, SampleOutcome, Target, Universal, attacks, parse,
-    run,
+    AdversarialPatch, Attack, Attacked, Cancel, Goal, Noise, Norm, Outcome, SampleId, SampleOutcome, Target, Universal,
+    attacks, parse, run,
 };
 use assay_runtime::Class;
 use common::{Net, Samples, exact_margin, threat};
@@ -122,6 +122,48 @@ fn it_breaks_far_more_than_noise() {
     }
 }
 
+/// Three classes that are colours: a patch of one colour misleads from the others wherever it is.
+fn colours() -> Net {
+    let weights = ndarray::Array2::from_shape_fn((3, 192), |(class, i)| if i / 64 == class { 1.0 } else { -0.5 });
+    Net::linear(&[3, 8, 8], weights, vec![0.0; 3])
+}
+
+/// At the same places, a random picture is the control.
+#[test]
+fn a_patch_breaks_far_more_than_a_random_picture() {
+    let net = colours();
+    let samples = samples(&net, 200, None, 0.0);
+    let threat = threat(Norm::L0, "inf");
+    let patch = AdversarialPatch { side: 0.5, ..AdversarialPatch::default() };
+    let [made, drawn, often] = [(200, 1), (0, 1), (200, 5)].map(|(steps, tries)| {
+        let attacked = samples.attack(&net, &AdversarialPatch { steps, tries, ..patch }, &threat);
+        assert_eq!((attacked.count(Outcome::Fitted), attacked.count(Outcome::Error)), (100, 0));
+        for (outcome, row) in attacked.outcomes.iter().zip(attacked.adversarial.rows()) {
+            // Of three channels, no more than a square of half the side, turned, covers.
+            assert!(outcome.distance.l0 <= 3 * 25 && row.iter().all(|v| (0.0..=1.0).contains(v)));
+            let (queries, gradients) = (outcome.cost.queries, outcome.cost.gradients);
+            match outcome.outcome {
+                Outcome::Fitted => assert_eq!((queries, gradients), (1, steps.into())),
+                _ => assert!(queries <= u64::from(tries) + 3 && gradients == 0),
+            }
+        }
+        attacked.count(Outcome::Broken)
+    });
+    println!("a patch breaks {made} of 100, in five places {often}, a random picture {drawn}");
+    assert!(made > 2 * drawn && made > 50 && often >= made, "{made} {drawn} {often}");
+}
+
+/// Beyond eps nothing is found.
+#[test]
+fn a_patch_that_eps_does_not_allow_is_no_find() {
+    let net = colours();
+    let samples = samples(&net, 40, None, 0.0);
+    let patch = AdversarialPatch { side: 0.5, steps: 40, ..AdversarialPatch::default() };
+    let [few, all] =
+        ["8", "inf"].map(|eps| samples.attack(&net, &patch, &threat(Norm::L0, eps)).count(Outcome::Broken));
+    assert!(few == 0 && all > 3, "{few} {all}");
+}
+
 #[test]
 fn it_may_be_aimed_at_a_class() {
     let net = Net::random_linear(&[3, 5, 4], 4, 2);
@@ -151,7 +193,7 @@ fn told(attacked: &Attacked) -> Vec<(SampleId, String)> {
 /// All attacks that are made from samples: batches change nothing, and neither do those that are judged for one another.
 #[test]
 fn results_depend_on_the_samples_they_are_made_from_and_on_nothing_else() {
-    let net = Net::random_linear(&[2, 3, 5], 4, 5);
+    let net = Net::random_linear(&[2, 6, 7], 4, 5);
     let samples = samples(&net, 60, None, 0.0);
     let chosen = |rows: Vec<usize>| Samples {
         images: samples.images.select(Axis(0), &rows),
@@ -171,8 +213,9 @@ fn results_depend_on_the_samples_they_are_made_from_and_on_nothing_else() {
         }
         tested += 1;
         for norm in description.norms {
-            let threat = threat(*norm, if *norm == Norm::Linf { "0.1" } else { "0.9" });
             let half = make("0.5");
+            let eps = if *norm == Norm::Linf { "0.1" } else { "0.9" };
+            let threat = threat(*norm, if half.needs_eps() { eps } else { "inf" });
             let whole = samples.attack(&net, &*half, &threat);
             assert!(whole.count(Outcome::Broken) > 0);
             for batch in [1, 3, 7, 64] {
@@ -190,7 +233,7 @@ fn results_depend_on_the_samples_they_are_made_from_and_on_nothing_else() {
             assert_ne!(told(&others.attack(&net, &*half, &threat)), told(&whole), "{norm}: made from others");
         }
     }
-    assert!(tested > 0);
+    assert_eq!(tested, 2);
 }
 
 #[test]
