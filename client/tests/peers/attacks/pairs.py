@@ -6,7 +6,7 @@ import foolbox.attacks as foolbox
 import torch
 import torchattacks
 
-from peers import ALL, Peer, art_apgd, art_attack, art_fgsm, art_pgd, art_square, foolbox_attack, torch_attack
+from peers import ALL, Peer, art_apgd, art_attack, art_fgsm, art_pgd, art_square, foolbox_attack, foolbox_decision, torch_attack
 
 
 
@@ -130,7 +130,7 @@ def minimum_norm() -> list[Pair]:
 
 def black_box() -> list[Pair]:
     square = lambda norm, relative: torch_attack(lambda model, eps: torchattacks.Square(model, norm, eps, n_queries=1000, resc_schedule=relative, seed=torch.initial_seed()))
-    jump = lambda constraint: foolbox_attack(foolbox.HopSkipJumpAttack(steps=12, constraint=constraint))
+    jump = lambda constraint: foolbox_decision(foolbox.HopSkipJumpAttack(steps=12, constraint=constraint))
     return [
         *(Pair("square:queries=1000", norm, 50, {"torchattacks": square(norm, False)}, seeds=2) for norm in ("Linf", "L2")),
         *(Pair("square:queries=1000,schedule=relative", norm, 50, {"torchattacks": square(norm, True), "ART": art_square(norm, 1000)}, seeds=2) for norm in ("Linf", "L2")),
@@ -149,7 +149,7 @@ def black_box() -> list[Pair]:
             "ART": art_attack(lambda model, eps: art.HopSkipJump(model, norm=2, max_iter=12, verbose=False)),
         }, nearest=True, anywhere=True),
         Pair("hopskipjump:queries={queries}", "Linf", 20, {"Foolbox": jump("linf")}, nearest=True, anywhere=True),
-        Pair("boundary:queries={queries}", "L2", 20, {"Foolbox": foolbox_attack(foolbox.BoundaryAttack(steps=3000))}, nearest=True, anywhere=True),
+        Pair("boundary:queries={queries}", "L2", 20, {"Foolbox": foolbox_decision(foolbox.BoundaryAttack(steps=3000))}, nearest=True, anywhere=True),
         Pair("noise:queries=100,distribution=uniform", "Linf", 200, {"Foolbox": foolbox_attack(foolbox.LinfRepeatedAdditiveUniformNoiseAttack(repeats=100))}, wider=4, seeds=2),
         Pair("noise:queries=100", "L2", 200, {"Foolbox": foolbox_attack(foolbox.L2RepeatedAdditiveGaussianNoiseAttack(repeats=100))}, wider=8, seeds=2),
     ]

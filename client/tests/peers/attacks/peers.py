@@ -31,6 +31,17 @@ def foolbox_attack(attack) -> Peer:
     return run
 
 
+def foolbox_decision(attack) -> Peer:
+    """One that asks for the predicted class only. It begins at the first image of another class: Foolbox gives up where noise does not mislead the model."""
+
+    def run(model, x, y, eps):
+        begin = torch.stack([x[y != label][0] for label in y])
+        _, clipped, _ = attack(foolbox.PyTorchModel(model, bounds=(0, 1)), x, y, epsilons=None, starting_points=begin)
+        return clipped
+
+    return run
+
+
 def art_attack(make: Callable, probabilities: bool = False) -> Peer:
     """`make` gets ART's classifier and eps."""
 
