@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay_attack::Bounds;
+use assay_attack::{Bounds, Norm};
 use assay_audit::Severity;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Attack(Box<Attack>),
     /// Attack models, and see whether what is found misleads other models too
     Transfer(Box<Transfer>),
+    /// Measure accuracy where an adversary changes the weights, the inputs, or both
+    Weights(Weights),
     /// Measure clean and robust accuracy of one model, or of two on the same samples
     Audit(Audit),
     /// List the models, show one, or inspect what it is made of
@@ -281,6 +283,39 @@ pub(crate) struct Transfer {
     pub(crate) oip: Oip,
 }
 
+#[derive(Debug, Group)]
+pub(crate) struct Weights {
+    /// Model, as NAME or NAME/VERSION
+    pub(crate) model: String,
+
+    #[command(flatten)]
+    pub(crate) data: Data,
+
+    /// How far each weight tensor may be changed, as shares of its Euclidean length, rising
+    #[arg(long, value_name = "R,...", value_delimiter = ',', default_value = "0,0.001,0.003,0.01,0.03", value_parser = radius)]
+    pub(crate) radii: Vec<f64>,
+
+    /// Norm of changes of inputs: Linf, L2 or L1
+    #[arg(long, default_value_t = Norm::Linf)]
+    pub(crate) norm: Norm,
+
+    /// How far inputs may be changed, rising, for example 0,2/255,8/255
+    #[arg(long, value_name = "EPS,...", value_delimiter = ',', default_value = "0")]
+    pub(crate) eps: Vec<String>,
+
+    /// Steps of each ascent
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) steps: u32,
+
+    /// Random changes of the weights that are tried for each radius, for comparison
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) draws: u32,
+
+    /// Seed of all randomness
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
 /// What is said of a model on another server, and how it is treated.
 #[derive(Debug, Group)]
 pub(crate) struct Oip {
@@ -405,6 +440,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(s) if s > 0.0 => Duration::try_from_secs_f64(s).map_err(|error| error.to_string()),
         _ => Err("expected a number of seconds above 0".to_owned()),
+    }
+}
+
+fn radius(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(radius) if radius.is_finite() && radius >= 0.0 => Ok(radius),
+        _ => Err("expected a number from 0, such as 0.01".to_owned()),
     }
 }
 

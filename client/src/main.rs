@@ -60,6 +60,7 @@ async fn dispatch(args: Args) -> Result<Verdict, ClientError> {
         Command::Gradient(command) => commands::gradient::run(&mut session, &command).await,
         Command::Attack(command) => commands::attack::run(&mut session, &command).await,
         Command::Transfer(command) => commands::transfer::run(&mut session, &command).await,
+        Command::Weights(command) => commands::weights::run(&mut session, &command).await,
         Command::Audit(command) => commands::audit::run(&mut session, &command).await,
         Command::Models(command) => commands::models::run(&mut session, &command).await,
         Command::Attacks(command) => commands::attacks::run(&mut session, &command).await,

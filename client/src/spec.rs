@@ -14,6 +14,16 @@ pub(crate) fn model(text: &str) -> v1::ModelRef {
     v1::ModelRef { model: name.to_owned(), version: version.to_owned() }
 }
 
+/// As the contract has it.
+pub(crate) fn norm(norm: Norm) -> v1::Norm {
+    match norm {
+        Norm::Linf => v1::Norm::Linf,
+        Norm::L2 => v1::Norm::L2,
+        Norm::L1 => v1::Norm::L1,
+        Norm::L0 => v1::Norm::L0,
+    }
+}
+
 /// `NORM:EPS`, for example `Linf:8/255`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ThreatArg {
@@ -29,13 +39,7 @@ impl fmt::Display for ThreatArg {
 
 impl ThreatArg {
     pub(crate) fn message(&self) -> v1::Threat {
-        let norm = match self.norm {
-            Norm::Linf => v1::Norm::Linf,
-            Norm::L2 => v1::Norm::L2,
-            Norm::L1 => v1::Norm::L1,
-            Norm::L0 => v1::Norm::L0,
-        };
-        v1::Threat { norm: norm.into(), eps: self.eps.to_string() }
+        v1::Threat { norm: norm(self.norm).into(), eps: self.eps.to_string() }
     }
 
     /// For inputs in this range.

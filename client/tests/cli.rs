@@ -494,3 +494,19 @@ fn no_answer_within_the_deadline_is_told_in_words() {
     let told = ["no answer within the time that --timeout gives", "the deadline of 0.001 s passed"];
     assert!(told.iter().any(|words| message.contains(words)), "{message}");
 }
+
+#[test]
+fn weights_are_attacked_with_denominators() {
+    let arguments =
+        [&["weights", "fashion-robust"], &DATA[..], &["--samples", "30", "--eps", "0,0.05", "--steps", "3"]].concat();
+    let answer = json(&embedded(&[&arguments[..], &["--radii", "0,0.01,0.5"]].concat()));
+    let cells = answer["cells"].as_array().unwrap();
+    assert_eq!((cells.len(), answer["samples"].as_u64()), (6, Some(30)));
+    let correct: Vec<u64> = cells.iter().map(|cell| cell["correct"].as_u64().unwrap()).collect();
+    assert!(correct[0] > 20 && correct[2] < correct[0] && correct[3] <= correct[0], "{answer}");
+    assert_eq!(answer["random"][0]["correct"].as_u64(), Some(correct[0]));
+    let table = succeeds(&embedded(&arguments));
+    assert!(table.contains("weights 0.003") && table.contains("/30)") && table.contains("by chance"), "{table}");
+    fails(2, "each larger than the one before", &embedded(&[&arguments[..], &["--radii", "0.1,0.01"]].concat()));
+    fails(2, "expected a number from 0", &embedded(&[&arguments[..], &["--radii=-1"]].concat()));
+}

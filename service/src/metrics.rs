@@ -26,10 +26,11 @@ pub(crate) const UNKNOWN: &str = "_unknown";
 pub(crate) const NO_MODEL: &str = "_none";
 
 /// The RPCs of `assay.v1.Assay`, and whether they are about a model.
-pub(crate) const RPCS: [(&str, bool); 7] = [
+pub(crate) const RPCS: [(&str, bool); 8] = [
     ("Predict", true),
     ("Gradient", true),
     ("Attack", true),
+    ("WeightSurface", true),
     ("Audit", true),
     ("GetModel", true),
     ("ListModels", false),
@@ -111,7 +112,7 @@ impl Metrics {
                     counter!("assay_gradient_samples_total", "model" => name.clone(), "objective" => objective)
                         .absolute(0);
                 }
-                for rpc in ["Attack", "Audit"] {
+                for rpc in ["Attack", "WeightSurface", "Audit"] {
                     counter!("assay_attack_queries_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
                     counter!("assay_attack_gradients_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
                 }

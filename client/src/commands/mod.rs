@@ -10,6 +10,7 @@ pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod predict;
 pub(crate) mod transfer;
+pub(crate) mod weights;
 
 use std::time::Duration;
 

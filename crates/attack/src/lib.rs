@@ -3,6 +3,8 @@
 //! [`parse`] makes an [`Attack`] from its name and parameters, [`run`] carries it out on a [`Job`], and [`Attacked`] says what
 //! became of every sample. An attack is one file that reads like the algorithm of its paper: the [`Threat`] knows the
 //! geometry, and [`Samples`] the points, what was found, who is still under attack, and what every evaluation costs.
+//!
+//! [`surface`] attacks the weights too, for all samples at once: what becomes of a single one is no result there.
 
 mod adam;
 mod apgd;
@@ -67,6 +69,7 @@ mod spatial;
 mod spsa;
 mod square;
 mod suite;
+mod surface;
 mod threat;
 mod universal;
 mod validate;
@@ -114,6 +117,7 @@ pub use spatial::Spatial;
 pub use spsa::{Optimizer, Spsa};
 pub use square::{Schedule, Square};
 pub use suite::{Contents, Part, Suite, contents};
+pub use surface::{Surface, SurfaceJob, surface};
 pub use threat::{Bounds, BoundsError, Threat};
 pub use universal::Universal;
 

@@ -18,6 +18,7 @@ mod prepare;
 mod probe;
 mod provider;
 mod session;
+mod weighted;
 
 pub use assay_graph::Adaptation;
 pub use cancel::Cancel;
@@ -31,3 +32,4 @@ pub use options::{ClassifierOptions, LoadCause, LoadError, ModelInfo};
 pub use probe::{ProbeError, shapes};
 pub use provider::Provider;
 pub use session::{Array, SessionError, Tensors};
+pub use weighted::{OnnxWeighted, Weighed, Weight, Weighted};

@@ -97,8 +97,17 @@ impl Budget {
     fn zeros(&self, session: &Session, samples: usize) -> Tensors {
         let inputs = session.inputs().iter().map(|input| {
             let integers = matches!(input.dtype(), ValueType::Tensor { ty: TensorElementType::Int64, .. });
+            // Weights are the only inputs without a batch.
+            let fixed = match input.dtype() {
+                ValueType::Tensor { shape, .. } => {
+                    shape.iter().map(|&size| usize::try_from(size).ok()).collect::<Option<Vec<_>>>()
+                }
+                _ => None,
+            };
             let zeros = if input.name() == self.input {
                 Array::Float(ArrayD::zeros([&[samples], &self.sample_shape[..]].concat()))
+            } else if let Some(shape) = fixed.filter(|_| self.fixed.is_none()) {
+                Array::Float(ArrayD::zeros(shape))
             } else if integers {
                 Array::Int(ArrayD::zeros(vec![samples]))
             } else {

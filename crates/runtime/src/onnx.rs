@@ -1,6 +1,7 @@
 //! A classifier from an ONNX file.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -15,7 +16,7 @@ use crate::prepare::{Prepared, prepare};
 use crate::session::{Array, Source, Tensors};
 use crate::{
     Cancel, Class, Classifier, ClassifierOptions, ClassifierSpec, Engine, EngineOptions, Evaluated, Gradients,
-    LoadCause, LoadError, ModelInfo, Objective, OnnxRuntime, Provider, RunError, Ticket, batch,
+    LoadCause, LoadError, ModelInfo, Objective, OnnxRuntime, OnnxWeighted, Provider, RunError, Ticket, batch,
 };
 
 /// A model hosted on ONNX Runtime.
@@ -165,6 +166,20 @@ impl OnnxClassifier {
         batch::submit(&forward.engine, chunks, move |result| {
             reply(result.and_then(|mut parts| Ok(head(batch::rows(&mut parts, &output, &sizes, classes)?, n))));
         })
+    }
+
+    /// This model with its weights as arguments, in sessions of its own that go when it is dropped.
+    ///
+    /// # Errors
+    /// There is no differentiable path from a weight to the logits; the model takes batches of one size only, so that copies of samples would count as
+    /// samples; the runtime refuses the graph.
+    pub fn weighted(&self) -> Result<OnnxWeighted, RunError> {
+        if let Some(size) = self.fixed_batch {
+            return Err(RunError::NoGradient(format!("the model takes batches of {size} samples only")));
+        }
+        let one = EngineOptions { sessions: NonZeroUsize::MIN, ..self.options.clone() };
+        let budget = Budget { batch: self.budget.batch.min(self.most_activations()), ..self.budget.clone() };
+        OnnxWeighted::new(self.spec.clone(), &self.model, &self.runtime, &one, &budget)
     }
 
     /// Refuses the calls that wait and those that come, as [`RunError::Unloaded`]. Runs that have begun end normally.

@@ -5,7 +5,7 @@ use std::path::Path;
 use assay_graph::{Inspection, Normalization};
 use assay_runtime::{
     Cancel, Classifier, ClassifierOptions, ClassifierSpec, Evaluated, ModelInfo, Objective, OnnxClassifier,
-    OnnxRuntime, RunError,
+    OnnxRuntime, OnnxWeighted, RunError,
 };
 use ndarray::{Array2, ArrayView2};
 use tokio::sync::oneshot;
@@ -62,6 +62,11 @@ impl Hosted {
     /// The model itself.
     pub(crate) fn classifier(&self) -> &dyn Classifier {
         &self.classifier
+    }
+
+    /// The model with its weights as arguments.
+    pub(crate) fn weighted(&self) -> Result<OnnxWeighted, RunError> {
+        self.classifier.weighted()
     }
 
     /// What it is.

@@ -13,7 +13,10 @@ use tonic::Request;
 use super::{
     metered::Metered,
     model::gradients,
-    request::{Allowance, allowance, attack as parse_attack, check_steps, expected, goal, labels, no_gradient, threat},
+    request::{
+        Allowance, allowance, attack as parse_attack, check_steps, expected, goal, labels, no_gradient, sample_ids,
+        threat,
+    },
 };
 use crate::{
     call::Call,
@@ -148,20 +151,6 @@ impl Work {
         let (one, samples) = (self.attack.worst_case(), self.ids.len() as u64);
         v1::Cost { queries: samples * one.queries, gradients: samples * one.gradients }
     }
-}
-
-/// The given ids, or 0, 1, 2, ...
-fn sample_ids(given: &[u64], n: usize) -> Result<Vec<SampleId>, CallError> {
-    if given.is_empty() {
-        return Ok((0..n as u64).map(SampleId).collect());
-    }
-    if given.len() != n {
-        return Err(CallError::field(
-            "sample_ids",
-            format!("expected none, or {n}, one for each sample, got {}", given.len()),
-        ));
-    }
-    Ok(given.iter().copied().map(SampleId).collect())
 }
 
 /// Why an attack was not run.

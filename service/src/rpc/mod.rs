@@ -8,6 +8,7 @@ mod metered;
 mod model;
 mod predict;
 mod request;
+mod weights;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ impl Handlers {
 impl Assay for Handlers {
     type AttackStream = Events<v1::AttackResponse>;
     type AuditStream = Events<v1::AuditResponse>;
+    type WeightSurfaceStream = Events<v1::WeightSurfaceResponse>;
 
     async fn predict(&self, request: Request<v1::PredictRequest>) -> Result<Response<v1::PredictResponse>, Status> {
         Ok(Response::new(predict::predict(&self.core, &request).await?))
@@ -46,6 +48,13 @@ impl Assay for Handlers {
 
     async fn attack(&self, request: Request<v1::AttackRequest>) -> Result<Response<Self::AttackStream>, Status> {
         Ok(Response::new(attack::attack(&self.core, &request)?))
+    }
+
+    async fn weight_surface(
+        &self,
+        request: Request<v1::WeightSurfaceRequest>,
+    ) -> Result<Response<Self::WeightSurfaceStream>, Status> {
+        Ok(Response::new(weights::surface_of(&self.core, &request)?))
     }
 
     async fn audit(&self, request: Request<v1::AuditRequest>) -> Result<Response<Self::AuditStream>, Status> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use assay_attack::{Attack, Bounds, Budget, Eps, Goal, Norm, ParamError, Target, Threat};
+use assay_attack::{Attack, Bounds, Budget, Eps, Goal, Norm, ParamError, SampleId, Target, Threat};
 use assay_proto::v1::{self, TargetChoice};
 use assay_runtime::{Class, ClassifierSpec};
 
@@ -60,21 +60,37 @@ pub(super) fn labels(field: &str, labels: &[u32], n: usize, classes: usize) -> R
     }
 }
 
+/// The given ids, or 0, 1, 2, ...
+pub(super) fn sample_ids(given: &[u64], n: usize) -> Result<Vec<SampleId>, CallError> {
+    if given.is_empty() {
+        return Ok((0..n as u64).map(SampleId).collect());
+    }
+    if given.len() != n {
+        return Err(CallError::field(
+            "sample_ids",
+            format!("expected none, or {n}, one for each sample, got {}", given.len()),
+        ));
+    }
+    Ok(given.iter().copied().map(SampleId).collect())
+}
+
+/// The norm in `field`.
+pub(super) fn norm(field: &str, number: i32) -> Result<Norm, CallError> {
+    match v1::Norm::try_from(number) {
+        Ok(v1::Norm::Linf) => Ok(Norm::Linf),
+        Ok(v1::Norm::L2) => Ok(Norm::L2),
+        Ok(v1::Norm::L1) => Ok(Norm::L1),
+        Ok(v1::Norm::L0) => Ok(Norm::L0),
+        Ok(v1::Norm::Unspecified) | Err(_) => {
+            Err(CallError::field(field, format!("expected NORM_LINF, NORM_L2, NORM_L1 or NORM_L0, got {number}")))
+        }
+    }
+}
+
 /// Norm and radius of the threat in `field`.
 pub(super) fn norm_and_eps(field: &str, threat: Option<&v1::Threat>) -> Result<(Norm, Eps), CallError> {
     let threat = threat.ok_or_else(|| CallError::field(field, "missing; give norm and eps"))?;
-    let norm = match threat.norm() {
-        v1::Norm::Linf => Norm::Linf,
-        v1::Norm::L2 => Norm::L2,
-        v1::Norm::L1 => Norm::L1,
-        v1::Norm::L0 => Norm::L0,
-        v1::Norm::Unspecified => {
-            return Err(CallError::field(
-                format!("{field}.norm"),
-                format!("expected NORM_LINF, NORM_L2, NORM_L1 or NORM_L0, got {}", threat.norm),
-            ));
-        }
-    };
+    let norm = norm(&format!("{field}.norm"), threat.norm)?;
     let eps = threat
         .eps
         .parse()

@@ -1,9 +1,9 @@
 //! Attack streams progress and ends with one result.
 
-use crate::harness::{Running, attack_request, floats, images, linf};
+use crate::harness::{Running, attack_request, floats, fp32, images, linf};
 use assay_proto::v1::{
-    AttackProgress, AttackRequest, AttackResult, Budget, Cost, ListAttacksRequest, Outcome, Target, TargetChoice,
-    attack_response::Event,
+    AttackProgress, AttackRequest, AttackResult, Budget, Cost, ListAttacksRequest, Outcome, SampleOutcome, Target,
+    TargetChoice, attack_response::Event,
 };
 
 async fn run(server: &Running, request: AttackRequest) -> (Vec<AttackProgress>, AttackResult) {
@@ -19,6 +19,11 @@ async fn run(server: &Running, request: AttackRequest) -> (Vec<AttackProgress>, 
     (progress, result.expect("no result"))
 }
 
+/// What was found, without the time that it took.
+fn timeless(result: &AttackResult) -> Vec<SampleOutcome> {
+    result.outcomes.iter().map(|outcome| SampleOutcome { seconds: 0.0, ..outcome.clone() }).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn progress_never_falls_and_the_result_comes_last() {
     let server = Running::start().await;
@@ -32,7 +37,8 @@ async fn progress_never_falls_and_the_result_comes_last() {
     assert_eq!(result.version, "1");
     let cost = result.cost.unwrap();
     assert!(cost.gradients > 0 && cost.queries >= 16, "{cost:?}");
-    assert!(result.seconds > 0.0);
+    let shares: f64 = result.outcomes.iter().map(|outcome| outcome.seconds).sum();
+    assert!(result.outcomes.iter().all(|outcome| outcome.seconds > 0.0) && shares < result.seconds);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +89,7 @@ async fn a_target_is_reached_or_the_sample_is_robust() {
     assert!(broken > 0);
     let last = run(&server, aim(target(TargetChoice::Rank, vec![], 9))).await.1;
     let least = run(&server, aim(target(TargetChoice::LeastLikely, vec![], 0))).await.1;
-    assert_eq!(last.outcomes, least.outcomes);
+    assert_eq!(timeless(&last), timeless(&least));
     let untargeted = run(&server, aim(None)).await.1;
     assert!(untargeted.outcomes.iter().all(|outcome| outcome.target.is_none()));
 }
@@ -154,7 +160,7 @@ async fn looking_for_flags_is_counted_apart_and_can_be_left_out() {
     let request = attack_request(16, &[("steps", "5")]);
     let looked = run(&server, request.clone()).await.1;
     let plain = run(&server, AttackRequest { skip_checks: true, ..request }).await.1;
-    assert_eq!((looked.cost, looked.outcomes), (plain.cost, plain.outcomes));
+    assert_eq!((looked.cost, timeless(&looked)), (plain.cost, timeless(&plain)));
     assert!(looked.checks.unwrap().queries > 0);
     assert_eq!(plain.checks, Some(Cost::default()));
 }
@@ -171,4 +177,18 @@ async fn a_suite_says_what_it_consists_of() {
         assert!(parts.iter().any(|part| part == name), "{parts:?}");
     }
     assert_eq!(suite("pgd"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_found_is_an_image_of_8_bits_where_that_is_asked_for() {
+    let server = Running::start().await;
+    let eight_bit =
+        AttackRequest { eight_bit: true, return_adversarial: true, ..attack_request(32, &[("steps", "10")]) };
+    let (_, result) = run(&server, eight_bit.clone()).await;
+    let adversarial = floats(&result.adversarial.unwrap());
+    assert!(adversarial.iter().all(|v| (255.0 * v - (255.0 * v).round()).abs() < 1e-4));
+    assert!(result.outcomes.iter().any(|outcome| outcome.outcome() == Outcome::Broken));
+    let between = AttackRequest { input: Some(fp32(&[32, 1, 28, 28], &[0.5; 32 * 784])), ..eight_bit };
+    let refused = server.client().await.attack(between).await.unwrap().into_inner().message().await.unwrap_err();
+    assert!(refused.message().contains("none of the 256 values"), "{refused}");
 }

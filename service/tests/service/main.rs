@@ -20,3 +20,4 @@ mod program;
 mod readiness;
 mod repository;
 mod validation;
+mod weights;
