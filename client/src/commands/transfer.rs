@@ -96,7 +96,7 @@ enum Host {
     /// The server.
     Here(Box<GetModelResponse>),
     /// Another one.
-    Elsewhere(Opened),
+    Elsewhere(Box<Opened>),
 }
 
 impl Model {
@@ -104,7 +104,7 @@ impl Model {
         let (version, input, classes, host) = if Address::is_meant(name) {
             let address = name.parse().map_err(ClientError::Usage)?;
             let opened = Opened::connect(&address, &command.oip, session.timeout).await?;
-            (opened.version().to_owned(), opened.input(), opened.classes(), Host::Elsewhere(opened))
+            (opened.version().to_owned(), opened.input(), opened.classes(), Host::Elsewhere(Box::new(opened)))
         } else {
             let (info, input) = session.model(&spec::model(name)).await?;
             (info.version.clone(), input, info.classes as usize, Host::Here(Box::new(info)))
