@@ -4,7 +4,7 @@
 //! became of every sample. An attack is one file that reads like the algorithm of its paper: the [`Threat`] knows the
 //! geometry, and [`Samples`] the points, what was found, who is still under attack, and what every evaluation costs.
 //!
-//! [`surface`] attacks the weights too, for all samples at once: what becomes of a single one is no result there.
+//! [`surface()`] attacks the weights too, for all samples at once: what becomes of a single one is no result there.
 
 mod adam;
 mod apgd;
