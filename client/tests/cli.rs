@@ -419,6 +419,10 @@ fn a_server_gives_the_same_answers_as_an_embedded_one() {
     let (mut remote, mut local) = (json(&[&at, &attack[..]].concat()), json(&embedded(&attack)));
     for answer in [&mut remote, &mut local] {
         answer.as_object_mut().unwrap().remove("seconds");
+        for outcome in answer["outcomes"].as_array_mut().unwrap() {
+            let seconds = outcome.as_object_mut().unwrap().remove("seconds");
+            assert!(seconds.unwrap().as_f64().unwrap() > 0.0);
+        }
     }
     assert_eq!(remote, local);
     assert_eq!(server.stop(), Some(0));
