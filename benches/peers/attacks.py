@@ -186,9 +186,11 @@ def macs(net: Net, folder: pathlib.Path) -> int:
     """Multiplications of one sample's forward pass."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    # Outside of the counter: an untrained net is asked for the labels of its images.
+    classifier, shape = converted(model(net, folder)), np.load(data(net, folder))["images"].shape[1:]
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        converted(model(net, folder))(torch.rand(1, *np.load(data(net, folder))["images"].shape[1:]))
+        classifier(torch.rand(1, *shape))
     return counter.get_total_flops() // 2
 
 
