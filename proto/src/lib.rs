@@ -3,6 +3,9 @@
 //! The texts, with the unit, range and default of every field, are `proto/assay/v1/assay.proto` and
 //! `proto/inference/open_inference.proto`.
 
+#[cfg(feature = "attack")]
+mod attacked;
+
 /// Package `assay.v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod v1 {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use assay_proto::v1::attack_response::Event;
-use assay_proto::v1::{AttackProgress, AttackRequest, AttackResult, GetModelResponse, InputSpec, Threat};
+use assay_proto::v1::{AttackProgress, AttackRequest, AttackResult, GetModelResponse, InputSpec, Outcome, Threat};
 
 use super::Session;
 use super::attacked::{Attacked, Chosen};
@@ -99,6 +99,14 @@ pub(super) async fn attack(
         };
         let show = |now: &_| attacked.advance(progress, &stage, now, &range, samples.len());
         let result = one_request(session, request, show).await?;
+        if range.len() < samples.len() && result.outcomes.iter().any(|o| o.outcome() == Outcome::Fitted) {
+            return Err(ClientError::Usage(format!(
+                "{} makes one perturbation from all samples of a request, and the server takes at most {} in one: choose no more with \
+                 --samples, or raise the server's `limits.max_batch`",
+                order.attack.name(),
+                input.max_batch
+            )));
+        }
         attacked.add(result)?;
     }
     Ok(attacked)

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use assay_attack::{Attack as Algorithm, AttackError, Budget, Cancel, Flag, Goal, Job, Reason, SampleId, Threat};
-use assay_proto::v1::{self, AttackProgress, AttackResult, Cost, InputSpec, Outcome, SampleOutcome};
+use assay_attack::{Attack as Algorithm, AttackError, Budget, Cancel, Goal, Job, Reason, SampleId, Threat};
+use assay_proto::v1::{Cost, InputSpec, Outcome, SampleOutcome};
 use assay_runtime::Class;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -184,7 +184,8 @@ impl Work {
             // One look at the model is enough.
             checks: self.checks && range.start == 0,
         };
-        let mut observer = |now| attacked.advance(progress, &self.stage, &wire_progress(now), &range, samples.len());
+        let mut observer =
+            |now: assay_attack::Progress| attacked.advance(progress, &self.stage, &now.into(), &range, samples.len());
         let result = match assay_attack::run(&job, &mut observer, &self.cancel) {
             Ok(result) => result,
             Err(AttackError::Model(_)) if self.cancel.is_cancelled() => return Ok(Some(End::Interrupted)),
@@ -195,7 +196,7 @@ impl Work {
             let broken = outcome.outcome == assay_attack::Outcome::Broken;
             attacked.adversarial.extend(if broken { result.adversarial.row(i) } else { images.row(i) });
         }
-        attacked.add(wire_result(&result))?;
+        attacked.add((&result).into())?;
         Ok(match result.stopped {
             Some(Reason::Deadline) => Some(End::Late),
             Some(Reason::Cancelled) => Some(End::Interrupted),
@@ -255,66 +256,4 @@ fn quote(output: Output, algorithm: &dyn Algorithm, chosen: &Chosen) -> Result<V
     let [queries, gradients] = [one.queries, one.gradients].map(|cost| cost * samples as u64);
     let worst_case = Cost { queries, gradients };
     Attacked { worst_case, ..Attacked::none_of(chosen) }.print_quote(output, samples)
-}
-
-fn wire_progress(progress: assay_attack::Progress) -> AttackProgress {
-    let assay_attack::Progress { steps_done, steps_total, samples, finished, broken } = progress;
-    AttackProgress { steps_done, steps_total, samples, finished, broken }
-}
-
-/// As the server tells it, so that one function prints both.
-fn wire_result(result: &assay_attack::Attacked) -> AttackResult {
-    let wire_flag = |flag: &Flag| v1::Flag {
-        kind: flag.kind.name().to_owned(),
-        samples: flag.samples,
-        detail: flag.detail.clone(),
-        meaning: flag.kind.meaning().to_owned(),
-        remedy: flag.kind.remedy().to_owned(),
-    };
-    AttackResult {
-        outcomes: result.outcomes.iter().zip(&result.seconds).map(wire_outcome).collect(),
-        cost: Some(wire_cost(result.cost)),
-        checks: Some(wire_cost(result.checks)),
-        flags: result.flags.iter().map(wire_flag).collect(),
-        stopped: match result.stopped {
-            Some(Reason::Queries) => "queries",
-            Some(Reason::Gradients) => "gradients",
-            Some(Reason::Deadline) => "seconds",
-            Some(Reason::Cancelled) | None => "",
-        }
-        .to_owned(),
-        ..AttackResult::default()
-    }
-}
-
-fn wire_cost(cost: assay_attack::Cost) -> Cost {
-    Cost { queries: cost.queries, gradients: cost.gradients }
-}
-
-fn wire_outcome((outcome, &seconds): (&assay_attack::SampleOutcome, &f64)) -> SampleOutcome {
-    let clean_prediction = outcome.clean_prediction.map_or(0, |class| class.0);
-    SampleOutcome {
-        sample_id: outcome.id.0,
-        outcome: match outcome.outcome {
-            assay_attack::Outcome::Misclassified => v1::Outcome::Misclassified,
-            assay_attack::Outcome::Robust => v1::Outcome::Robust,
-            assay_attack::Outcome::Broken => v1::Outcome::Broken,
-            assay_attack::Outcome::Unstable => v1::Outcome::Unstable,
-            assay_attack::Outcome::Error => v1::Outcome::Error,
-            assay_attack::Outcome::Fitted => v1::Outcome::Fitted,
-        }
-        .into(),
-        label: outcome.label.0,
-        target: outcome.target.map(|class| class.0),
-        clean_prediction,
-        adversarial_prediction: outcome.adversarial_prediction.map_or(clean_prediction, |class| class.0),
-        distance_linf: outcome.distance.linf,
-        distance_l2: outcome.distance.l2,
-        distance_l1: outcome.distance.l1,
-        distance_l0: outcome.distance.l0,
-        cost: Some(wire_cost(outcome.cost)),
-        error: outcome.error.clone().unwrap_or_default(),
-        broken_by: outcome.broken_by.clone().unwrap_or_default(),
-        seconds,
-    }
 }

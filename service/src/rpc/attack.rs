@@ -2,10 +2,8 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
-use assay_attack::{
-    Attack, AttackError, Attacked, Cancel, Flag, Goal, Job, Outcome, Reason, SampleId, SampleOutcome, Threat,
-};
-use assay_proto::v1::{self, AttackProgress, AttackRequest, AttackResponse, AttackResult, attack_response::Event};
+use assay_attack::{Attack, AttackError, Attacked, Cancel, Goal, Job, Outcome, Reason, SampleId, Threat};
+use assay_proto::v1::{self, AttackRequest, AttackResponse, AttackResult, attack_response::Event};
 use assay_runtime::{Class, Classifier};
 use ndarray::Array2;
 use tonic::Request;
@@ -109,7 +107,8 @@ impl Work {
             checks: self.checks,
         };
         let started = Instant::now();
-        let mut observer = |now| progress.update(AttackResponse { event: Some(Event::Progress(wire_progress(now))) });
+        let mut observer =
+            |now: assay_attack::Progress| progress.update(AttackResponse { event: Some(Event::Progress(now.into())) });
         let attacked = assay_attack::run(&job, &mut observer, cancel).map_err(|error| match error {
             AttackError::NoGradient { attack, reason } => {
                 no_gradient(&self.classifier.hosted, &format!("attack `{attack}`"), &reason)
@@ -135,15 +134,11 @@ impl Work {
         });
         AttackResult {
             version: self.version.clone(),
-            outcomes: attacked.outcomes.iter().zip(&attacked.seconds).map(wire_outcome).collect(),
             adversarial,
-            cost: Some(wire_cost(attacked.cost)),
             seconds,
             gradients: self.attack.description().needs_gradient.then(|| gradients(&self.classifier.spec().gradients)),
-            flags: attacked.flags.iter().map(wire_flag).collect(),
-            checks: Some(wire_cost(attacked.checks)),
-            stopped: attacked.stopped.map_or("", spent).to_owned(),
             worst_case: Some(self.worst_case()),
+            ..attacked.into()
         }
     }
 
@@ -159,62 +154,5 @@ pub(super) fn refused(error: AttackError) -> CallError {
         AttackError::Model(error) => error.into(),
         AttackError::NoGradient { .. } => CallError::Precondition(error.to_string()),
         other => CallError::field("attack", other.to_string()),
-    }
-}
-
-/// The part of the budget that was spent.
-fn spent(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Queries => "queries",
-        Reason::Gradients => "gradients",
-        Reason::Deadline => "seconds",
-        Reason::Cancelled => "",
-    }
-}
-
-fn wire_flag(flag: &Flag) -> v1::Flag {
-    v1::Flag {
-        kind: flag.kind.name().to_owned(),
-        samples: flag.samples,
-        detail: flag.detail.clone(),
-        meaning: flag.kind.meaning().to_owned(),
-        remedy: flag.kind.remedy().to_owned(),
-    }
-}
-
-fn wire_progress(progress: assay_attack::Progress) -> AttackProgress {
-    let assay_attack::Progress { steps_done, steps_total, samples, finished, broken } = progress;
-    AttackProgress { steps_done, steps_total, samples, finished, broken }
-}
-
-fn wire_cost(cost: assay_attack::Cost) -> v1::Cost {
-    v1::Cost { queries: cost.queries, gradients: cost.gradients }
-}
-
-fn wire_outcome((outcome, &seconds): (&SampleOutcome, &f64)) -> v1::SampleOutcome {
-    let clean_prediction = outcome.clean_prediction.map_or(0, |class| class.0);
-    v1::SampleOutcome {
-        sample_id: outcome.id.0,
-        outcome: match outcome.outcome {
-            Outcome::Misclassified => v1::Outcome::Misclassified,
-            Outcome::Robust => v1::Outcome::Robust,
-            Outcome::Broken => v1::Outcome::Broken,
-            Outcome::Unstable => v1::Outcome::Unstable,
-            Outcome::Error => v1::Outcome::Error,
-            Outcome::Fitted => v1::Outcome::Fitted,
-        }
-        .into(),
-        label: outcome.label.0,
-        target: outcome.target.map(|class| class.0),
-        clean_prediction,
-        adversarial_prediction: outcome.adversarial_prediction.map_or(clean_prediction, |class| class.0),
-        distance_linf: outcome.distance.linf,
-        distance_l2: outcome.distance.l2,
-        distance_l1: outcome.distance.l1,
-        distance_l0: outcome.distance.l0,
-        cost: Some(wire_cost(outcome.cost)),
-        error: outcome.error.clone().unwrap_or_default(),
-        broken_by: outcome.broken_by.clone().unwrap_or_default(),
-        seconds,
     }
 }
