@@ -49,8 +49,12 @@ def build(name: str) -> tuple[nn.Module, tuple[int, ...]]:
     torch.manual_seed(0)
     if name == "resnet-18":
         net, shape = Residual([64, 128, 256, 512], 2, norm=True), (3, 32, 32)
+    elif name == "resnet-20":
+        net, shape = Residual([16, 32, 64], 3, norm=True), (3, 32, 32)
     elif name == "16-32-64":
         net, shape = Residual([16, 32, 64], 1, norm=False), (3, 32, 32)
+    elif name == "fashion-16-32-64":
+        net, shape = Residual([16, 32, 64], 1, norm=True, channels=1), (1, 28, 28)
     elif name in SHIPPED:
         net, shape = Residual([16, 32, 64], 1, norm=False, channels=1, inner=SHIPPED[name]), (1, 28, 28)
     elif name == "mobilenet-v3-small":
@@ -89,6 +93,34 @@ def onnx_file(name: str, folder: pathlib.Path) -> pathlib.Path:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(net, (torch.rand(2, *shape),), file, dynamo=False, opset_version=17, dynamic_axes=axes, **names)
+    return file
+
+
+def learner(name: str) -> tuple[nn.Module, tuple[int, ...]]:
+    """The net as it is trained. No two weights are equal at the start: the exporter would write copies of one."""
+    net, shape = build(name)
+    torch.manual_seed(1)
+    for weight in net.parameters():
+        weight.add_(0.01 * torch.randn_like(weight))
+        weight.requires_grad_(True)
+    for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.momentum = 0.1
+        norm.running_mean.normal_(0, 0.1)
+        norm.running_var.uniform_(0.5, 1.5)
+    return net, shape
+
+
+def training_file(name: str, folder: pathlib.Path) -> pathlib.Path:
+    """The net of `learner` as a file, with its batch norms."""
+    file = folder / f"{name}.training.onnx"
+    net, shape = learner(name)
+    axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net, (torch.rand(2, *shape),), file, dynamo=False, opset_version=17, dynamic_axes=axes, input_names=["input"], output_names=["logits"],
+            do_constant_folding=False, training=torch.onnx.TrainingMode.PRESERVE,
+        )  # fmt: skip
     return file
 
 

@@ -70,14 +70,14 @@ fn by_weights(model: &Path, samples: &Path, labels: &Path, folder: &Path) -> Res
     let runtime = OnnxRuntime::load(&Library::default())?;
     let source = shaped(&runtime, model)?;
     let wrt = Wrt { weights: None, input: false };
-    let step = training(&source, Loss::CrossEntropy, &wrt, BatchNorm::OfBatch)?;
+    let step = training(&source, &Loss::CrossEntropy, &wrt, BatchNorm::OfBatch)?;
 
     let labels: Vec<i64> = words(labels)?.into_iter().map(|word| u32::from_le_bytes(word).into()).collect();
     let mut dims = vec![labels.len()];
-    let input = source.facts(&step.input).map(|facts| facts.dims.as_slice()).unwrap_or_default();
+    let input = source.facts(&step.inputs[0]).map(|facts| facts.dims.as_slice()).unwrap_or_default();
     dims.extend(input.iter().filter_map(|dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None }));
     let mut inputs = Tensors::new();
-    inputs.insert(step.input.to_string(), Array::Float(ArrayD::from_shape_vec(dims, numbers(samples)?)?));
+    inputs.insert(step.inputs[0].to_string(), Array::Float(ArrayD::from_shape_vec(dims, numbers(samples)?)?));
     inputs.insert(step.labels.to_string(), Array::Int(ArrayD::from_shape_vec(vec![labels.len()], labels)?));
     let (mut names, mut weights) = (String::new(), Vec::new());
     for weight in &step.weights {

@@ -8,7 +8,8 @@ use indexmap::IndexMap;
 use crate::names::Names;
 use crate::order::drop_unused;
 use crate::{
-    Attribute, Cause, DataType, Dim, Dimension, Facts, Lowering, Model, Node, Rule, Shaped, Tensor, Value, ValueInfo,
+    Attribute, Cause, DataType, Dim, Dimension, Facts, KERNELS, Lowering, Model, Node, Rule, Shaped, Tensor, Value,
+    ValueInfo,
 };
 
 /// Constants up to this size are written once, however often they are asked for.
@@ -210,6 +211,22 @@ impl<'m> Emit<'m> {
         values
     }
 
+    /// Outputs of one of assay's own kernels, which only a graph for [`Lowering::CpuKernels`] may have.
+    pub(crate) fn kernel(
+        &mut self,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: IndexMap<String, Attribute>,
+        outputs: usize,
+    ) -> Vec<Value> {
+        let inputs = inputs.iter().map(|&v| Some(v.clone())).collect();
+        let values = self.node(operator, inputs, attributes, outputs);
+        if let Some(node) = self.nodes.last_mut() {
+            KERNELS.clone_into(&mut node.domain);
+        }
+        values
+    }
+
     /// A constant.
     pub fn tensor(&mut self, tensor: Tensor) -> Value {
         if tensor.bytes().len() > INTERNED_BYTES {
@@ -368,7 +385,7 @@ impl<'m> Emit<'m> {
     /// As [`Emit::facts`].
     pub fn expand_scaled(&mut self, value: &Value, factor: f64, from: &[Dim], like: &Value) -> Rule<Value> {
         let Facts { dtype, dims: to, .. } = self.facts(like)?;
-        let has_kernel = self.lowering() == Lowering::Cpu && matches!(dtype, DataType::Float | DataType::Double);
+        let has_kernel = self.lowering().is_cpu() && matches!(dtype, DataType::Float | DataType::Double);
         if let Some(copies) = trailing_copies(from, to).filter(|&n| has_kernel && n <= OUTER_PRODUCT_COPIES) {
             let column = self.ints(&[-1, 1]);
             let column = self.op("Reshape", &[value, &column]);
@@ -418,6 +435,9 @@ impl<'m> Emit<'m> {
         graph.initializers.extend(self.constants);
         graph.outputs = self.outputs;
         drop_unused(graph);
+        if graph.nodes.iter().any(|node| node.domain == KERNELS) {
+            model.opsets.insert(KERNELS.to_owned(), 1);
+        }
         model
     }
 }

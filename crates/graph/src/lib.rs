@@ -13,6 +13,7 @@ mod adaptation;
 mod attribute;
 mod canonical;
 mod check;
+mod criterion;
 mod emit;
 mod error;
 mod external;
@@ -38,13 +39,14 @@ pub use adaptation::Adaptation;
 pub use attribute::Attribute;
 pub use canonical::{Canonical, CanonicalError};
 pub use check::{Defect, check};
+pub use criterion::{Criterion, Minimand};
 pub use emit::{Emit, Estimator};
 pub use error::{Cause, Kind, Rule, TransformError};
 pub use fold::Folded;
 pub use inspect::{Inspection, Layer, Weights, inspect};
 pub use load::{Limits, LoadError, ModelFile};
 pub use loss::Loss;
-pub use lowering::Lowering;
+pub use lowering::{KERNELS, Lowering};
 pub use model::{Dimension, Function, Graph, Model, Node, Value, ValueInfo};
 pub use ops::{Class, OPERATORS, Operator, operator};
 pub use rebatch::open_batch;
@@ -52,5 +54,5 @@ pub use shape::{Dim, Facts, Probe, Probed, ShapeError, Shaped, Shapes};
 pub use tensor::{DataType, Tensor};
 pub use transform::{
     BatchNorm, BatchStatistics, Gradient, Normalization, Trainable, Training, Vjp, Weight, Wrt, gradient, logits,
-    preprocess, trainable, training, vjp, weights,
+    preprocess, trainable, training, untied, vjp, weights,
 };

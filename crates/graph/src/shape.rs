@@ -94,6 +94,16 @@ pub enum ShapeError {
         /// Its outputs.
         found: String,
     },
+    /// Content was given for an initializer that the model has not, or has in another form.
+    #[error("the model has no initializer \"{value}\" of type {dtype:?} and shape {dims:?}")]
+    NoSuchInitializer {
+        /// The name.
+        value: Value,
+        /// The type that was given.
+        dtype: DataType,
+        /// The shape that was given.
+        dims: Vec<usize>,
+    },
     /// The output that was asked for by name is not there, or is not of the form of logits.
     #[error(
         "there is no floating-point output \"{name}\" [batch, classes], or [batch, classes, 1, 1]; this model's outputs are: {found}"
@@ -228,6 +238,38 @@ impl Shaped {
     #[must_use]
     pub fn lowered_for(self, lowering: Lowering) -> Self {
         Self { lowering, ..self }
+    }
+
+    /// The same model with other content in some of its initializers: a snapshot of weights that are being trained.
+    ///
+    /// # Errors
+    /// There is no such initializer, or its type or shape is another.
+    pub fn with_initializers(&self, tensors: impl IntoIterator<Item = (Value, Tensor)>) -> Result<Self, ShapeError> {
+        let mut shaped = self.clone();
+        let mut changed = HashSet::new();
+        for (value, tensor) in tensors {
+            let slot = shaped.canonical.model.graph.initializers.get_mut(&value);
+            let fits = slot.as_ref().is_some_and(|old| old.dtype() == tensor.dtype() && old.dims() == tensor.dims());
+            let (Some(slot), true) = (slot, fits) else {
+                let (dtype, dims) = (tensor.dtype(), tensor.dims().to_vec());
+                return Err(ShapeError::NoSuchInitializer { value, dtype, dims });
+            };
+            shaped.shapes.0.insert(value.clone(), Facts::of(&tensor));
+            *slot = tensor;
+            changed.insert(value);
+        }
+        // What was computed from the old content is not known any more.
+        for node in &shaped.canonical.model.graph.nodes {
+            if crate::order::reads(node).iter().any(|v| changed.contains(*v)) {
+                for value in node.outputs.iter().flatten() {
+                    if let Some(facts) = shaped.shapes.0.get_mut(value).filter(|facts| facts.constant.is_some()) {
+                        facts.constant = None;
+                        changed.insert(value.clone());
+                    }
+                }
+            }
+        }
+        Ok(shaped)
     }
 
     /// The model.

@@ -72,7 +72,7 @@ fn evaluate(model: &Model, inputs: &[(String, Array)]) -> std::collections::Hash
 /// The gradient of the sum of the losses by every weight and by the input, element by element.
 #[track_caller]
 fn check_training(net: &Net, batch_norm: BatchNorm) -> Training {
-    let step = training(&net.shaped(), Loss::CrossEntropy, &all(), batch_norm).unwrap();
+    let step = training(&net.shaped(), &Loss::CrossEntropy, &all(), batch_norm).unwrap();
     let batch = 4;
     let mut inputs = net.contents(&step);
     inputs.push(("x".into(), net.x(batch)));
@@ -264,7 +264,7 @@ fn copies_are_weights_of_their_own() {
     let copy = net.graph.initializers[&Value::from("w")].clone();
     let source = net.shaped();
     net.graph.initializers.insert("v".into(), copy);
-    let step = training(&source, Loss::CrossEntropy, &all(), BatchNorm::OfBatch).unwrap();
+    let step = training(&source, &Loss::CrossEntropy, &all(), BatchNorm::OfBatch).unwrap();
     assert_eq!(names(&step), ["w", "v"]);
     let mut inputs = net.contents(&step);
     inputs.push(("x".into(), net.x(1)));
@@ -288,13 +288,14 @@ fn what_is_no_weight() {
         .node("MatMul", "masked w", "z", &[]);
     let source = net.shaped();
     assert_eq!(weights(&source), [Value::from("w"), "threshold".into()]);
-    let step = training(&source, Loss::CrossEntropy, &Wrt { weights: None, input: false }, BatchNorm::OfBatch).unwrap();
+    let step =
+        training(&source, &Loss::CrossEntropy, &Wrt { weights: None, input: false }, BatchNorm::OfBatch).unwrap();
     assert_eq!(names(&step), ["w"]);
     assert!(step.gradient.is_none());
 
     let refused = |weight: &str| {
         let wrt = Wrt { weights: Some(vec![weight.into()]), input: false };
-        training(&source, Loss::CrossEntropy, &wrt, BatchNorm::OfBatch).unwrap_err().to_string()
+        training(&source, &Loss::CrossEntropy, &wrt, BatchNorm::OfBatch).unwrap_err().to_string()
     };
     assert!(refused("nothing").contains("\"nothing\" is no floating-point initializer"), "{}", refused("nothing"));
     assert!(
@@ -303,14 +304,14 @@ fn what_is_no_weight() {
         refused("threshold")
     );
     let number = Wrt { weights: Some(vec!["number".into()]), input: false };
-    assert!(training(&source, Loss::CrossEntropy, &number, BatchNorm::OfBatch).is_ok(), "a choice is a choice");
+    assert!(training(&source, &Loss::CrossEntropy, &number, BatchNorm::OfBatch).is_ok(), "a choice is a choice");
 }
 
 /// The sum over a batch is that over its parts.
 #[test]
 fn parts_of_a_batch_add_up() {
     let net = convolutional();
-    let step = training(&net.shaped(), Loss::CrossEntropy, &all(), BatchNorm::Running).unwrap();
+    let step = training(&net.shaped(), &Loss::CrossEntropy, &all(), BatchNorm::Running).unwrap();
     let labels = [0, 2, 1, 1];
     let x = net.x(4);
     let gradient = |from: usize, to: usize| {

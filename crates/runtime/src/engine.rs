@@ -93,7 +93,7 @@ impl EngineOptions {
     }
 
     /// Threads of each session on `provider`.
-    fn threads(&self, provider: Provider) -> NonZeroUsize {
+    pub(crate) fn threads(&self, provider: Provider) -> NonZeroUsize {
         self.intra_threads.unwrap_or_else(|| {
             if provider != Provider::Cpu {
                 return NonZeroUsize::MIN;

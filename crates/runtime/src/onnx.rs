@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use assay_graph::{Gradient, Inspection, Loss, Lowering, Shaped, gradient, inspect};
+use assay_graph::{Gradient, Inspection, Loss, Lowering, Model, Shaped, Tensor, Value, gradient, inspect};
 use ndarray::{Array2, ArrayView2, CowArray, Ix2, s};
 
 use crate::derived::{Cache, Derived, Layout, Of};
@@ -43,6 +43,14 @@ pub struct OnnxClassifier {
     smaller: Vec<Forward>,
     derived: Cache,
     inspection: OnceLock<Inspection>,
+    sizes: OnceLock<Sizes>,
+}
+
+/// What decides how sessions share the processors: the same for all weights of a model.
+#[derive(Clone, Copy)]
+struct Sizes {
+    weight_bytes: u64,
+    activation_bytes: u64,
 }
 
 /// Sessions of the forward pass.
@@ -50,6 +58,22 @@ struct Forward {
     engine: Engine,
     /// Most samples of one run.
     most: usize,
+}
+
+impl Forward {
+    /// Sessions of `model` that take at most `rows` samples.
+    fn start(
+        runtime: &OnnxRuntime,
+        model: &Shaped,
+        budget: &Budget,
+        rows: usize,
+        options: &EngineOptions,
+    ) -> Result<Self, LoadCause> {
+        let budget = Budget { batch: rows, ..budget.clone() };
+        let most = |session: &mut Session, provider| budget.most(session, provider);
+        let (engine, most) = Engine::start_and(runtime, Source::Model(model.model()), options, most)?;
+        Ok(Self { engine, most })
+    }
 }
 
 impl OnnxClassifier {
@@ -60,6 +84,15 @@ impl OnnxClassifier {
     pub fn load(runtime: &OnnxRuntime, file: &Path, options: &ClassifierOptions) -> Result<Self, LoadError> {
         Self::host(runtime, Source::File(file), options)
             .map_err(|cause| LoadError { model: file.display().to_string(), cause })
+    }
+
+    /// Hosts `model`.
+    ///
+    /// # Errors
+    /// As [`OnnxClassifier::load`].
+    pub fn of_model(runtime: &OnnxRuntime, model: &Model, options: &ClassifierOptions) -> Result<Self, LoadError> {
+        Self::host(runtime, Source::Model(model), options)
+            .map_err(|cause| LoadError { model: "the model".into(), cause })
     }
 
     /// Hosts the model in `bytes`, the content of an ONNX file.
@@ -92,12 +125,7 @@ impl OnnxClassifier {
             sample_shape: sample_shape.clone(),
             classes,
         };
-        let start = |rows: usize, options: &EngineOptions| -> Result<Forward, LoadCause> {
-            let budget = Budget { batch: rows, ..budget.clone() };
-            let most = |session: &mut Session, provider| budget.most(session, provider);
-            let (engine, most) = Engine::start_and(runtime, Source::Model(model.model()), options, most)?;
-            Ok(Forward { engine, most })
-        };
+        let start = |rows: usize, options: &EngineOptions| Forward::start(runtime, &model, &budget, rows, options);
         let forward = start(max_batch, &options.engine)?;
         // After a fallback the gradients run where the forward pass does.
         let provider = forward.engine.provider();
@@ -124,7 +152,49 @@ impl OnnxClassifier {
             smaller,
             derived: Cache::default(),
             inspection,
+            sizes: OnceLock::new(),
         })
+    }
+
+    /// The same model with other content in some of its initializers, in sessions of its own: a snapshot of weights that are
+    /// being trained. Nothing is probed or compared again. It has no file, so its digest is empty.
+    ///
+    /// # Errors
+    /// There is no such initializer, or it has another type or shape; the runtime refuses the graph.
+    pub fn with_weights(&self, weights: impl IntoIterator<Item = (Value, Tensor)>) -> Result<Self, LoadCause> {
+        self.with_graph(self.model.with_initializers(weights)?)
+    }
+
+    /// The same classifier computed by another graph that `model` was made to, in sessions of its own. It has no file, so its digest is empty.
+    ///
+    /// # Errors
+    /// The runtime refuses the graph.
+    pub fn with_graph(&self, model: Shaped) -> Result<Self, LoadCause> {
+        let start = |rows: usize| Forward::start(&self.runtime, &model, &self.budget, rows, &self.options);
+        let forward = start(self.budget.batch)?;
+        let rows: Vec<usize> = if self.steady { steps(forward.most).skip(1).collect() } else { Vec::new() };
+        let smaller = rows.into_iter().map(start).collect::<Result<_, _>>()?;
+        Ok(Self {
+            spec: ClassifierSpec { digest: String::new(), ..self.spec.clone() },
+            info: self.info.clone(),
+            runtime: self.runtime.clone(),
+            options: self.options.clone(),
+            budget: self.budget.clone(),
+            fixed_batch: self.fixed_batch,
+            steady: self.steady,
+            model,
+            forward,
+            smaller,
+            derived: Cache::default(),
+            inspection: OnceLock::new(),
+            sizes: OnceLock::from(self.sizes()),
+        })
+    }
+
+    /// The graph that its gradients are derived from: canonical, of known shapes, in f32, with its normalization.
+    #[must_use]
+    pub fn model(&self) -> &Shaped {
+        &self.model
     }
 
     /// What its file says about it.
@@ -252,18 +322,25 @@ impl OnnxClassifier {
     fn layout(&self, n: usize) -> Layout {
         let lanes = self.options.lanes().sessions.get();
         let few = lanes == self.options.sessions.get() || n / WORTH_A_RUN.max(self.fixed_batch.unwrap_or(1)) < lanes;
-        if few || self.options.provider != Provider::Cpu || self.inspection().weights.bytes > LANE_WEIGHTS {
+        if few || self.options.provider != Provider::Cpu || self.sizes().weight_bytes > LANE_WEIGHTS {
             Layout::Joint
         } else {
             Layout::Lanes
         }
     }
 
+    fn sizes(&self) -> Sizes {
+        *self.sizes.get_or_init(|| {
+            let Inspection { weights, activation_bytes, .. } = self.inspection();
+            Sizes { weight_bytes: weights.bytes, activation_bytes: *activation_bytes }
+        })
+    }
+
     /// Samples whose activations stay near the processor while a gradient reads them again.
     fn most_activations(&self) -> usize {
         match self.options.provider {
             Provider::Cpu => {
-                let most = NEAR_ACTIVATIONS / self.inspection().activation_bytes.max(1);
+                let most = NEAR_ACTIVATIONS / self.sizes().activation_bytes.max(1);
                 usize::try_from(most).unwrap_or(usize::MAX).max(FEWEST_ROWS)
             }
             Provider::Cuda { .. } => usize::MAX,

@@ -14,7 +14,7 @@ use ort::session::{SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::native::Session;
-use crate::{OnnxRuntime, Provider, RunError};
+use crate::{OnnxRuntime, Provider, RunError, kernels};
 
 /// A tensor that goes into a session or comes out of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,25 @@ pub enum Array {
     Float(ArrayD<f32>),
     /// Integers, as labels are.
     Int(ArrayD<i64>),
+}
+
+/// A tensor that goes into a session, where its owner keeps it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum ArrayRef<'a> {
+    /// As [`Array::Float`].
+    Float(&'a ArrayD<f32>),
+    /// As [`Array::Int`].
+    Int(&'a ArrayD<i64>),
+}
+
+impl<'a> From<&'a Array> for ArrayRef<'a> {
+    fn from(array: &'a Array) -> Self {
+        match array {
+            Array::Float(a) => Self::Float(a),
+            Array::Int(a) => Self::Int(a),
+        }
+    }
 }
 
 /// Tensors by name.
@@ -99,6 +118,11 @@ pub(crate) fn open(
     let unavailable = |reason: String| SessionError::Provider { provider: settings.provider, reason };
     let provider = dispatch(settings.provider).map_err(unavailable)?;
     let mut builder = builder.with_execution_providers([provider]).map_err(|e| unavailable(e.to_string()))?;
+    if let Source::Model(model) = source
+        && let Some(operators) = kernels::for_model(model).map_err(|e| SessionError::Refused(e.to_string()))?
+    {
+        builder = builder.with_operators(operators).map_err(|e| SessionError::Refused(e.to_string()))?;
+    }
     let session = match source {
         Source::Bytes(bytes) => builder.commit_from_memory(bytes).map(Session::new).map_err(|e| e.to_string()),
         Source::File(file) => builder.commit_from_file(file).map(Session::new).map_err(|e| e.to_string()),
@@ -163,7 +187,15 @@ fn dispatch(provider: Provider) -> Result<ExecutionProviderDispatch, String> {
 /// One run. Inputs of the model's own type are read where they lie; each output is copied out once. Numbers of other
 /// floating-point types are converted on the way in and out.
 pub(crate) fn run(session: &mut Session, inputs: &Tensors) -> Result<Tensors, RunError> {
-    outputs(session, inputs)?.iter().map(|(name, value)| Ok((name.to_owned(), extract(name, &value)?))).collect()
+    run_on(session, by_name(inputs))
+}
+
+/// [`run`] on inputs that somebody else owns.
+pub(crate) fn run_on<'a>(
+    session: &mut Session,
+    inputs: impl IntoIterator<Item = (&'a str, ArrayRef<'a>)>,
+) -> Result<Tensors, RunError> {
+    outputs_on(session, inputs)?.iter().map(|(name, value)| Ok((name.to_owned(), extract(name, &value)?))).collect()
 }
 
 /// One run of which only the output `name` is read.
@@ -175,9 +207,20 @@ pub(crate) fn run_for(session: &mut Session, inputs: &Tensors, name: &str) -> Re
 
 /// One run, its outputs as ONNX Runtime holds them.
 pub(crate) fn outputs<'s>(session: &'s mut Session, inputs: &Tensors) -> Result<SessionOutputs<'s>, RunError> {
+    outputs_on(session, by_name(inputs))
+}
+
+fn by_name(inputs: &Tensors) -> impl Iterator<Item = (&str, ArrayRef<'_>)> {
+    inputs.iter().map(|(name, array)| (name.as_str(), array.into()))
+}
+
+fn outputs_on<'s, 'a>(
+    session: &'s mut Session,
+    inputs: impl IntoIterator<Item = (&'a str, ArrayRef<'a>)>,
+) -> Result<SessionOutputs<'s>, RunError> {
     let values: Vec<(&str, SessionInputValue<'_>)> = inputs
-        .iter()
-        .map(|(name, array)| Ok((name.as_str(), feed(array, element_type(session, name))?)))
+        .into_iter()
+        .map(|(name, array)| Ok((name, feed(array, element_type(session, name))?)))
         .collect::<ort::Result<_>>()
         .map_err(failed)?;
     session.run(values).map_err(failed)
@@ -201,18 +244,18 @@ fn element_type(session: &Session, name: &str) -> Option<TensorElementType> {
     if let ValueType::Tensor { ty, .. } = input.dtype() { Some(*ty) } else { None }
 }
 
-fn feed(array: &Array, wanted: Option<TensorElementType>) -> ort::Result<SessionInputValue<'_>> {
+fn feed(array: ArrayRef<'_>, wanted: Option<TensorElementType>) -> ort::Result<SessionInputValue<'_>> {
     Ok(match (array, wanted) {
-        (Array::Float(a), Some(TensorElementType::Float16)) => converted(a, f16::from_f32)?,
-        (Array::Float(a), Some(TensorElementType::Bfloat16)) => converted(a, bf16::from_f32)?,
-        (Array::Float(a), Some(TensorElementType::Float64)) => converted(a, f64::from)?,
+        (ArrayRef::Float(a), Some(TensorElementType::Float16)) => converted(a, f16::from_f32)?,
+        (ArrayRef::Float(a), Some(TensorElementType::Bfloat16)) => converted(a, bf16::from_f32)?,
+        (ArrayRef::Float(a), Some(TensorElementType::Float64)) => converted(a, f64::from)?,
         // As `Cast` saturates; a hosted model rounds before.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        (Array::Float(a), Some(TensorElementType::Uint8)) => converted(a, |v| v as u8)?,
+        (ArrayRef::Float(a), Some(TensorElementType::Uint8)) => converted(a, |v| v as u8)?,
         #[allow(clippy::cast_possible_truncation)]
-        (Array::Float(a), Some(TensorElementType::Int8)) => converted(a, |v| v as i8)?,
-        (Array::Float(a), _) => borrowed(a)?,
-        (Array::Int(a), _) => borrowed(a)?,
+        (ArrayRef::Float(a), Some(TensorElementType::Int8)) => converted(a, |v| v as i8)?,
+        (ArrayRef::Float(a), _) => borrowed(a)?,
+        (ArrayRef::Int(a), _) => borrowed(a)?,
     })
 }
 

@@ -71,7 +71,7 @@ impl OnnxWeighted {
         budget: &Budget,
     ) -> Result<Self, RunError> {
         let wrt = Wrt { weights: None, input: true };
-        let step = training(model, Loss::CrossEntropy, &wrt, BatchNorm::Running)
+        let step = training(model, &Loss::CrossEntropy, &wrt, BatchNorm::Running)
             .map_err(|e| RunError::NoGradient(e.to_string()))?;
         let weights = step.weights.iter().map(|w| in_file(model, &w.value)).collect::<Result<_, _>>()?;
         let (engine, most) =
@@ -108,7 +108,8 @@ impl OnnxWeighted {
         let rows = x.as_standard_layout().into_owned().into_shape_with_order(shape);
         let labels = labels.iter().map(|label| i64::from(label.0)).collect::<Array1<i64>>().into_dyn();
         let mut inputs = Tensors::new();
-        inputs.insert(self.step.input.to_string(), Array::Float(rows.map_err(|e| RunError::Invalid(e.to_string()))?));
+        inputs
+            .insert(self.step.inputs[0].to_string(), Array::Float(rows.map_err(|e| RunError::Invalid(e.to_string()))?));
         inputs.insert(self.step.labels.to_string(), Array::Int(labels));
         for (weight, values) in self.step.weights.iter().zip(weights) {
             inputs.insert(weight.value.to_string(), Array::Float(values.clone()));
@@ -143,7 +144,7 @@ impl Weighted for OnnxWeighted {
             let (rows, sizes) = (ndarray::s![range.clone(), ..], [range.len()]);
             let inputs = self.inputs(&x.slice(rows), &labels[range.clone()], weights)?;
             let mut parts = batch::run(&self.engine, vec![inputs], cancel)?;
-            logits.slice_mut(rows).assign(&batch::rows(&mut parts, self.step.logits.as_str(), &sizes, classes)?);
+            logits.slice_mut(rows).assign(&batch::rows(&mut parts, self.step.logits[0].as_str(), &sizes, classes)?);
             loss.extend(batch::rows(&mut parts, self.step.loss.as_str(), &sizes, 1)?);
             if let Some(name) = &self.step.gradient {
                 gradient.slice_mut(rows).assign(&batch::rows(&mut parts, name.as_str(), &sizes, features)?);

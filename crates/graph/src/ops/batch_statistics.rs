@@ -2,14 +2,14 @@
 //!
 //! With `x̂ = (x - μ) / σ` the products are `scale / σ (w - mean(w) - x̂ mean(w x̂))`, `Σ w x̂` for the scale and `Σ w` for the bias.
 //! The running statistics, further outputs, are `momentum old + (1 - momentum) batch`; with a momentum of 0 they are those of the
-//! batch, and are used here.
+//! batch, and are used here. Written out it is a dozen passes over the memory of `x`, so there is a kernel of our own for it.
 
 use super::batch_normalization::per_channel;
 use super::class::output;
 use super::conv::sum_per_channel;
 use super::inputs::int;
 use super::reduction::elements;
-use crate::{Cause, Emit, Node, Rule, Value};
+use crate::{Cause, Emit, Lowering, Node, Rule, Value};
 
 /// The gradient of `node`, of which the running statistics are outputs 1 and 2.
 ///
@@ -26,9 +26,19 @@ pub(super) fn vjp(
             "training mode with a momentum; with 0 the running statistics are those of the batch".into(),
         ));
     }
-    let batch = Batch::of(node, e)?;
     let mut products = vec![None; wanted.len()];
     let cotangent = |i: usize| cotangents.get(i).and_then(Option::as_ref);
+    if let (Lowering::CpuKernels, Some(w), None, None) = (e.lowering(), cotangent(0), cotangent(1), cotangent(2)) {
+        let [mean, variance] = [1, 2].map(|i| output(node).map(|y| e.forward_output(y, i)));
+        let inputs = [node.required(0)?, w, node.required(1)?, &mean?, &variance?];
+        let attributes = [("epsilon".to_owned(), node.float("epsilon", 1e-5)?.into())].into_iter().collect();
+        let all = e.kernel("BatchNormalizationGradient", &inputs, attributes, 3);
+        for ((product, value), _) in products.iter_mut().zip(all).zip(wanted).filter(|(_, wanted)| **wanted) {
+            *product = Some(value);
+        }
+        return refuse_statistics(wanted).map(|()| products);
+    }
+    let batch = Batch::of(node, e)?;
     if wanted.first() == Some(&true) {
         let parts = [
             cotangent(0).map(|w| batch.through_output(node, w, e)),
@@ -46,10 +56,14 @@ pub(super) fn vjp(
     if wanted.get(2) == Some(&true) {
         products[2] = Some(sum_per_channel(w, batch.rank, e));
     }
+    refuse_statistics(wanted).map(|()| products)
+}
+
+fn refuse_statistics(wanted: &[bool]) -> Rule<()> {
     if wanted.iter().skip(3).any(|&w| w) {
         return Err(Cause::Unsupported("the derivative with respect to the running mean and variance".into()));
     }
-    Ok(products)
+    Ok(())
 }
 
 struct Batch {

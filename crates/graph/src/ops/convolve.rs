@@ -22,7 +22,7 @@ pub(super) struct Kernel<'a> {
 /// From the narrow side to the wide one: `wide[n * stride + k * dilation - begin] += kernel[k] narrow[n]`.
 pub(super) fn spread(y: &Value, kernel: Kernel<'_>, windows: &[Window], group: usize, e: &mut Emit<'_>) -> Rule<Value> {
     let flips = |k: &&Tensor| match e.lowering() {
-        Lowering::Cpu => flipping_pays(k.dims(), windows, group),
+        Lowering::Cpu | Lowering::CpuKernels => flipping_pays(k.dims(), windows, group),
         // As fast, and it adds in the same order in every run, which ConvTranspose does not.
         Lowering::Cuda => windows.iter().all(|w| w.stride == 1),
     };
@@ -39,7 +39,7 @@ pub(super) fn spread(y: &Value, kernel: Kernel<'_>, windows: &[Window], group: u
     let needed = windows.iter().map(|w| (w.begin, w.overhang().max(0)));
     // CUDA has a kernel for pads that are the same on both sides only: what they leave is cropped.
     let pads: Vec<(i64, i64)> = match e.lowering() {
-        Lowering::Cpu => needed.clone().collect(),
+        Lowering::Cpu | Lowering::CpuKernels => needed.clone().collect(),
         Lowering::Cuda => needed.clone().map(|(begin, end)| (begin.min(end), begin.min(end))).collect(),
     };
     let crop = needed.zip(&pads).map(|(needed, pads)| (pads.0 - needed.0, pads.1 - needed.1));
@@ -92,8 +92,9 @@ pub(super) fn gather(y: &Value, kernel: &Value, windows: &[Window], group: usize
 
 /// From both sides to the kernel: `kernel[k] = Σ narrow[n] wide[n * stride + k * dilation - begin]`, summed over the batch.
 ///
-/// A convolution in which the batch takes the place of the channels, and strides and dilations change places. `dims` is the
-/// shape of the wide side; where it is such a convolution itself, its channels depend on the batch and its batch does not.
+/// A convolution in which the batch takes the place of the channels, and strides and dilations change places; ONNX Runtime
+/// computes it slowly, since its kernels are as large as a map, so there is a kernel of our own for it. `dims` is the shape of
+/// the wide side; where it is such a convolution itself, its channels depend on the batch and its batch does not.
 ///
 /// # Errors
 /// Several dimensions depend on the batch, or the channels do not fit the groups.
@@ -113,6 +114,11 @@ pub(super) fn correlate(
         Dim::Batch(k) if k % group == 0 => Dim::Batch(k / group),
         other => return Err(Cause::Malformed(format!("{other:?} channels in {group} groups"))),
     };
+    if let (Lowering::CpuKernels, Dim::Fixed(_), [_, _]) = (e.lowering(), channels, windows) {
+        // What lies behind the last window is not read, so the sizes say all about the padding there.
+        let attributes = with_kernel_shape(attributes(windows, &[0, 0], group, |w| (w.stride, w.dilation)), windows);
+        return Ok(e.kernel("ConvWeightGradient", &[wide, narrow], attributes, 1).remove(0));
+    }
     // [n, g·c, …] → [c, g·n, …]: each group keeps its own channels, the batch becomes the channels to sum over.
     let split: Vec<Dim> = [batch, Dim::Fixed(group), per_group].iter().chain(spatial).copied().collect();
     let merged: Vec<Dim> = [per_group, grouped_batch].iter().chain(spatial).copied().collect();
@@ -134,6 +140,12 @@ fn fit_end(wide: &Value, windows: &[Window], e: &mut Emit<'_>) -> (Value, Vec<i6
     let crop: Vec<(i64, i64)> =
         [(0, 0); 2].into_iter().chain(windows.iter().map(|w| (0, w.overhang().min(0)))).collect();
     (pad(wide, &crop, e), windows.iter().map(|w| w.overhang().max(0)).collect())
+}
+
+fn with_kernel_shape(mut attributes: IndexMap<String, Attribute>, windows: &[Window]) -> IndexMap<String, Attribute> {
+    let shape: Vec<i64> = windows.iter().map(|w| w.kernel).collect();
+    attributes.insert("kernel_shape".to_owned(), shape.into());
+    attributes
 }
 
 pub(super) fn attributes(

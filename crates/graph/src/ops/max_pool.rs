@@ -50,7 +50,7 @@ impl Operator for MaxPool {
             let zeros = zeros_like(x, e)?;
             let mut sums = e.op("Reshape", &[&zeros, &flat]);
             let steps = match e.lowering() {
-                Lowering::Cpu => vec![1; windows.len()],
+                Lowering::Cpu | Lowering::CpuKernels => vec![1; windows.len()],
                 Lowering::Cuda => windows.iter().map(Window::apart).collect(),
             };
             for starts in positions(&steps) {

@@ -3,7 +3,7 @@
 use super::class::{output, unbroadcast};
 use super::{Class, Operator};
 use crate::emit::trailing_copies;
-use crate::{Emit, Lowering, Node, Rule, Value};
+use crate::{Emit, Node, Rule, Value};
 
 /// The operator `Mul`.
 pub(super) struct Mul;
@@ -34,7 +34,7 @@ const REPEATED: usize = 49;
 fn repeated(factor: &Value, like: &Value, e: &mut Emit<'_>) -> Rule<Value> {
     let (from, to) = (e.dims(factor)?, e.dims(like)?);
     let few = trailing_copies(from, to).is_some_and(|copies| copies <= REPEATED);
-    if few && e.lowering() == Lowering::Cpu { e.expand(factor, from, like) } else { Ok(factor.clone()) }
+    if few && e.lowering().is_cpu() { e.expand(factor, from, like) } else { Ok(factor.clone()) }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::convolve::{Kernel, attributes, flip, one};
 use super::inputs::{int, pad};
 use super::window::Window;
-use crate::{Cause, Emit, Lowering, Rule, Tensor, Value};
+use crate::{Cause, Emit, Rule, Tensor, Value};
 
 /// The taps of one phase along one axis, and the padding of its convolution, which crops where it is negative.
 struct Phase {
@@ -36,7 +36,7 @@ pub(super) fn spread(
         return Ok(None);
     }
     let (Some(down), Some(across)) = (phases(rows), phases(columns)) else { return Ok(None) };
-    if e.lowering() == Lowering::Cpu {
+    if e.lowering().is_cpu() {
         let depthwise = content.dims().first() == Some(&group) && content.dims().get(1) == Some(&1);
         // The square of `n² <= k³`, so that it is meant for oblong kernels too.
         let small =

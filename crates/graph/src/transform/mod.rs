@@ -9,12 +9,13 @@ mod preprocess;
 mod reverse;
 mod trainable;
 mod training;
+mod views;
 mod widen;
 
 pub use gradient::{Gradient, Vjp, gradient, vjp};
 pub use logits::logits;
 pub use preprocess::{Normalization, preprocess};
-pub use trainable::{BatchNorm, BatchStatistics, Trainable, trainable, weights};
+pub use trainable::{BatchNorm, BatchStatistics, Trainable, trainable, untied, weights};
 pub use training::{Training, Weight, Wrt, training};
 
 use crate::{Cause, Model, TransformError, check};

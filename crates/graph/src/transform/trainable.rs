@@ -31,9 +31,9 @@ pub struct Trainable {
 
 /// Mean and variance of a batch in one `BatchNormalization`, for whoever keeps the running ones.
 ///
-/// PyTorch's update with momentum `m` is `running = (1 - m) running + m batch`, with the *unbiased* variance
+/// PyTorch's update is `running' = momentum running + (1 - momentum) batch`, with the *unbiased* variance
 /// `v k / (k - 1)`, where `v` is the variance here and `k` the number of samples times `elements`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BatchStatistics {
     /// The initializer with the running mean, f32 `[channels]`.
     pub running_mean: Value,
@@ -45,6 +45,8 @@ pub struct BatchStatistics {
     pub variance: Value,
     /// Elements of each sample and channel.
     pub elements: usize,
+    /// Share of the running statistics that stays, as ONNX counts it: 0.9 where PyTorch says 0.1.
+    pub momentum: f32,
 }
 
 /// The initializers that are taken as weights where nobody chooses: those of a floating-point type with at least one
@@ -52,7 +54,7 @@ pub struct BatchStatistics {
 /// added. Numbers without dimensions are constants of formulas.
 #[must_use]
 pub fn weights(source: &Shaped) -> Vec<Value> {
-    let model = untied(source).model;
+    let model = untied(source);
     let graph = &model.model().graph;
     let mut read = HashSet::new();
     for node in &graph.nodes {
@@ -79,13 +81,12 @@ fn holds_weights(node: &Node, i: usize) -> bool {
 
 /// `source` with the initializers `weights` as inputs, and with statistics as `batch_norm` says.
 ///
-/// PyTorch's exporter writes an `Identity` where two weights start out equal. They are weights of their own here, under the
-/// name of that node's output.
+/// Copies of weights are weights of their own here, as [`untied`] makes them.
 ///
 /// # Errors
 /// A chosen weight is no initializer of a floating-point type, or the statistics of a `BatchNormalization` are not constant.
 pub fn trainable(source: &Shaped, weights: &[Value], batch_norm: BatchNorm) -> Result<Trainable, TransformError> {
-    let Untied { model: mut shaped } = untied(source);
+    let mut shaped = untied(source);
     let of_model = |cause| TransformError::of_model(PASS, cause);
     for weight in weights {
         let tensor = shaped.canonical.model.graph.initializers.shift_remove(weight);
@@ -106,12 +107,11 @@ pub fn trainable(source: &Shaped, weights: &[Value], batch_norm: BatchNorm) -> R
     Ok(Trainable { model: shaped, weights: weights.to_vec(), statistics })
 }
 
-/// A model without copies of initializers.
-struct Untied {
-    model: Shaped,
-}
-
-fn untied(source: &Shaped) -> Untied {
+/// `source` without copies of initializers: each is an initializer itself.
+///
+/// PyTorch's exporter writes an `Identity` where two weights start out equal; in training they are weights of their own.
+#[must_use]
+pub fn untied(source: &Shaped) -> Shaped {
     let Shaped { canonical: Canonical { mut model, adaptations }, shapes, lowering } = source.clone();
     let graph = &mut model.graph;
     let mut nodes = Vec::with_capacity(graph.nodes.len());
@@ -129,7 +129,7 @@ fn untied(source: &Shaped) -> Untied {
         }
     }
     graph.nodes = nodes;
-    Untied { model: Shaped { canonical: Canonical { model, adaptations }, shapes, lowering } }
+    Shaped { canonical: Canonical { model, adaptations }, shapes, lowering }
 }
 
 /// Switches every `BatchNormalization` to training mode. With a momentum of 0 its further outputs are the statistics of the
@@ -163,11 +163,12 @@ fn of_batch(shaped: &mut Shaped) -> Result<Vec<BatchStatistics>, TransformError>
             shapes.extend(facts.map(|f| (value.clone(), f)));
             value
         });
+        let momentum = node.float("momentum", 0.9).map_err(at)?;
         node.attributes.insert("training_mode".into(), Attribute::Int(1));
         node.attributes.insert("momentum".into(), Attribute::Float(0.0));
         node.outputs.truncate(1);
         node.outputs.extend([Some(mean.clone()), Some(variance.clone())]);
-        statistics.push(BatchStatistics { running_mean, running_variance, mean, variance, elements });
+        statistics.push(BatchStatistics { running_mean, running_variance, mean, variance, elements, momentum });
     }
     Ok(statistics)
 }

@@ -1,11 +1,11 @@
 //! One step of training as a graph: the loss, its gradient by the weights, and the statistics of the batch.
 
 use super::checked;
-use super::gradient::{Derived, derive};
-use super::reverse::no_path;
+use super::reverse::{no_path, reverse};
 use super::trainable::{BatchNorm, BatchStatistics, trainable, weights};
+use super::views::{Views, views};
 use crate::quantized::written_out;
-use crate::{Cause, DataType, Emit, Estimator, Loss, Model, Shaped, TransformError, Value};
+use crate::{Cause, Criterion, DataType, Emit, Estimator, Minimand, Model, Shaped, TransformError, Value};
 
 const PASS: &str = "training";
 
@@ -23,21 +23,19 @@ pub struct Wrt {
 pub struct Training {
     /// The derived model. One run of it gives all outputs.
     pub model: Model,
-    /// Input `x`, of the source model's shape.
-    pub input: Value,
+    /// Inputs: the samples as each view of the criterion sees them, each of the source model's shape.
+    pub inputs: Vec<Value>,
     /// Input: labels, i64 `[n]`, each in `0..classes`.
     pub labels: Value,
-    /// Input: target classes, i64 `[n]`, for a loss that has targets.
-    pub targets: Option<Value>,
-    /// Output: logits, f32 `[n, classes]`, as the model gives them while it is trained.
-    pub logits: Value,
+    /// Outputs: logits of each view, f32 `[n, classes]`, as the model gives them while it is trained.
+    pub logits: Vec<Value>,
     /// Output: loss of each sample, f32 `[n]`.
     pub loss: Value,
     /// The weights, each with its gradient.
     pub weights: Vec<Weight>,
-    /// Output: gradient by `x`, if it was asked for.
+    /// Output: gradient by the input of the last view, if it was asked for.
     pub gradient: Option<Value>,
-    /// Statistics of the batch in each `BatchNormalization`, outputs; empty for running statistics.
+    /// Statistics of the batch in each `BatchNormalization`, outputs, view after view; empty for running statistics.
     pub statistics: Vec<BatchStatistics>,
     /// Number of classes.
     pub classes: usize,
@@ -58,13 +56,18 @@ pub struct Weight {
 ///
 /// The sum, not the mean: the gradient of a batch is that of its parts added up, so that a batch may be run in parts, and the
 /// mean's gradient is this one divided by the number of samples. With `BatchNorm::OfBatch` the samples of one run depend on
-/// each other, so that parts are batches of their own, as they are elsewhere. Objectives that are no [`Loss`] on the logits
+/// each other, so that parts are batches of their own, as they are elsewhere. Objectives that are no [`Criterion`] on the logits
 /// are derived from [`trainable`]'s model with [`vjp`](crate::vjp), which takes a cotangent for the logits.
 ///
 /// # Errors
 /// As [`gradient`](crate::gradient) and [`trainable`]; no differentiable path leads from a chosen weight to the logits, or there
 /// are no weights.
-pub fn training(source: &Shaped, loss: Loss, wrt: &Wrt, batch_norm: BatchNorm) -> Result<Training, TransformError> {
+pub fn training(
+    source: &Shaped,
+    criterion: &dyn Criterion,
+    wrt: &Wrt,
+    batch_norm: BatchNorm,
+) -> Result<Training, TransformError> {
     let source = &*written_out(PASS, source)?;
     let of_model = |cause| TransformError::of_model(PASS, cause);
     let not_a_classifier = |error: crate::ShapeError| of_model(Cause::Unsupported(error.to_string()));
@@ -73,10 +76,18 @@ pub fn training(source: &Shaped, loss: Loss, wrt: &Wrt, batch_norm: BatchNorm) -
     let mut chosen = wrt.weights.clone().unwrap_or_else(|| weights(source));
     loop {
         let prepared = trainable(source, &chosen, batch_norm)?;
+        let Views { model: prepared, inputs, logits: outputs } = views(prepared, &input, &output, criterion.views());
         let mut e = Emit::new(&prepared.model);
-        let by: Vec<Value> = chosen.iter().chain(wrt.input.then_some(&input)).cloned().collect();
-        let Derived { labels, targets, logits, loss, classes, mut products } =
-            derive(PASS, &mut e, &output, loss, &by)?;
+        let z = e.facts(&output).map_err(of_model)?;
+        let classes = e.fixed(&output, 1).map_err(of_model)?.iter().product();
+        let labels = e.input("labels", DataType::Int64, &z.dims[..1]);
+        e.scope("criterion", "");
+        let logits: Vec<Value> = outputs.iter().map(|z_k| e.cast(z_k, z.dtype, DataType::Float)).collect();
+        let Minimand { loss, cotangents } = criterion.emit(&logits, classes, &labels, &mut e).map_err(of_model)?;
+        let seeds: Vec<(Value, Value)> = outputs.iter().cloned().zip(cotangents).collect();
+        let seeds: Vec<_> = seeds.into_iter().map(|(z_k, w)| (z_k, e.cast(&w, DataType::Float, z.dtype))).collect();
+        let by: Vec<Value> = chosen.iter().chain(inputs.last().filter(|_| wrt.input)).cloned().collect();
+        let mut products = reverse(PASS, &mut e, seeds, &by)?;
         if wrt.weights.is_none() && products.iter().take(chosen.len()).any(Option::is_none) {
             // What nothing depends on is no weight.
             let mut reached = products.iter().map(Option::is_some);
@@ -87,14 +98,13 @@ pub fn training(source: &Shaped, loss: Loss, wrt: &Wrt, batch_norm: BatchNorm) -
             return Err(of_model(Cause::Unsupported("the model has no weights".into())));
         }
         if let Some((unreached, _)) = by.iter().zip(&products).find(|(_, p)| p.is_none()) {
-            return Err(no_path(PASS, &prepared.model, unreached, &[output]));
+            return Err(no_path(PASS, &prepared.model, unreached, &outputs));
         }
         let gradient = if wrt.input { products.pop().flatten() } else { None };
 
         let n = [e.dims(&output).map_err(of_model)?[0]];
-        let z_dims = e.dims(&output).map_err(of_model)?;
         e.clear_outputs();
-        let logits = e.output(&logits, DataType::Float, z_dims);
+        let logits = logits.iter().map(|z_k| e.output(z_k, DataType::Float, &z.dims)).collect();
         let loss = e.output(&loss, DataType::Float, &n);
         let mut output_like = |value: &Value, like: &Value| {
             let facts = e.facts(like).map_err(of_model)?;
@@ -114,9 +124,8 @@ pub fn training(source: &Shaped, loss: Loss, wrt: &Wrt, batch_norm: BatchNorm) -
         let model = checked(PASS, e.finish())?;
         return Ok(Training {
             model,
-            input,
+            inputs,
             labels,
-            targets,
             logits,
             loss,
             weights,
