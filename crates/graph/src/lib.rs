@@ -12,6 +12,7 @@
 mod adaptation;
 mod attribute;
 mod canonical;
+mod channels;
 mod check;
 mod criterion;
 mod emit;
@@ -38,6 +39,7 @@ mod transform;
 pub use adaptation::Adaptation;
 pub use attribute::Attribute;
 pub use canonical::{Canonical, CanonicalError};
+pub use channels::{Channel, Channels, Consumer, Fixed, Group, GroupId, Producer, Pruned, Slice, groups};
 pub use check::{Defect, check};
 pub use criterion::{Criterion, Minimand};
 pub use emit::{Emit, Estimator};
@@ -53,6 +55,7 @@ pub use rebatch::open_batch;
 pub use shape::{Dim, Facts, Probe, Probed, ShapeError, Shaped, Shapes};
 pub use tensor::{DataType, Tensor};
 pub use transform::{
-    BatchNorm, BatchStatistics, Gradient, Normalization, Trainable, Training, Vjp, Weight, Wrt, gradient, logits,
-    preprocess, trainable, training, untied, vjp, weights,
+    BatchNorm, BatchStatistics, Block, Gradient, Normalization, Removal, Trainable, Training, Vjp, Weight, Wrt, blocks,
+    channels_to_remove, gradient, logits, preprocess, prune, remove_blocks, trainable, training, untied, vjp, weights,
+    zeroed,
 };

@@ -1,6 +1,7 @@
 //! Shapes of all values of a model, learned by running it with two batch sizes.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use crate::{Canonical, DataType, Lowering, Model, Node, Tensor, Value};
 
@@ -11,6 +12,16 @@ pub enum Dim {
     Fixed(usize),
     /// `k * n`: the batch dimension itself is `Batch(1)`; a `Reshape` may merge another dimension into it.
     Batch(usize),
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(size) => write!(f, "{size}"),
+            Self::Batch(1) => f.write_str("batch"),
+            Self::Batch(k) => write!(f, "{k}·batch"),
+        }
+    }
 }
 
 /// What is known about one value.
@@ -378,15 +389,7 @@ impl Shaped {
     /// Names, types and shapes, for messages.
     fn describe<'v>(&self, values: impl Iterator<Item = &'v Value>) -> String {
         let one = |value: &Value| {
-            let dims: Vec<String> = self
-                .dims(value)
-                .iter()
-                .map(|d| match d {
-                    Dim::Fixed(size) => size.to_string(),
-                    Dim::Batch(1) => "batch".to_owned(),
-                    Dim::Batch(k) => format!("{k}·batch"),
-                })
-                .collect();
+            let dims: Vec<String> = self.dims(value).iter().map(Dim::to_string).collect();
             let dtype = self.facts(value).map_or_else(String::new, |f| format!("{:?} ", f.dtype));
             format!("\"{value}\" {dtype}[{}]", dims.join(", "))
         };

@@ -2,7 +2,7 @@
 
 use super::class::unbroadcast;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `Add`.
 pub(super) struct Add;
@@ -18,6 +18,10 @@ impl Operator for Add {
 
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         unbroadcast(node, input, y, e)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        c.terms(node)
     }
 }
 

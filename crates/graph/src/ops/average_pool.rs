@@ -6,9 +6,9 @@
 use super::convolve::{Kernel, spread};
 use super::inputs::size;
 use super::max_pool::pool_windows;
-use super::window::{Stated, Window};
+use super::window::{self, Stated, Window};
 use super::{Class, Operator};
-use crate::{Cause, Emit, Node, Rule, Tensor, Value};
+use crate::{Cause, Channels, Emit, Node, Rule, Tensor, Value};
 
 #[derive(Debug)]
 pub(super) struct AveragePool;
@@ -48,6 +48,10 @@ impl Operator for AveragePool {
         let kernel = Tensor::rounded(facts.dtype, &shape, &vec![share; shape.iter().product()]);
         let value = e.tensor(kernel.clone());
         spread(&y, Kernel { value: &value, content: Some(&kernel) }, &windows, channels, e)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        window::channel_by_channel(node, c)
     }
 }
 

@@ -1,10 +1,11 @@
 //! `BatchNormalization`: at inference an affine map per channel, in training mode with the statistics of the batch.
 //! <https://onnx.ai/onnx/operators/onnx__BatchNormalization.html>
 
+use super::class::output;
 use super::conv::sum_per_channel;
 use super::inputs::int;
 use super::{Class, Operator, batch_statistics, class};
-use crate::{Cause, DataType, Emit, Node, Rule, Tensor, Value};
+use crate::{Cause, Channels, DataType, Emit, Node, Rule, Tensor, Value};
 
 /// Inputs: data `[n, c, …]`; scale, bias, mean and variance, each `[c]`.
 #[derive(Debug)]
@@ -57,6 +58,22 @@ impl Operator for BatchNormalization {
             2 => Ok(sum_per_channel(y, rank, e)),
             _ => Err(Cause::Unsupported("the derivative with respect to the running mean and variance".into())),
         }
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let (x, y) = (node.required(0)?, output(node)?);
+        for input in 1..5 {
+            c.carry(node.required(input)?, 0, y, 1);
+        }
+        if node.int("training_mode", 0)? == 0 {
+            return c.broadcast(x, y);
+        }
+        c.carry(x, 0, y, 0);
+        c.carry(x, 1, y, 1);
+        c.fix_from(x, 2, "statistics are taken over it");
+        c.fix_from(y, 2, "statistics are taken over it");
+        node.outputs.iter().skip(1).flatten().for_each(|statistic| c.carry(statistic, 0, y, 1));
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::class::output;
 use super::{Class, Operator};
-use crate::{Cause, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Emit, Node, Rule, Value};
 
 #[derive(Debug)]
 pub(super) struct Cast;
@@ -30,5 +30,9 @@ impl Operator for Cast {
             )));
         }
         Ok(e.cast(y, to, from))
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        c.elementwise(node)
     }
 }

@@ -1,7 +1,7 @@
 //! The rules that follow from an operator's class alone.
 
 use super::{Class, Operator};
-use crate::{Cause, DataType, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, DataType, Emit, Node, Rule, Value};
 
 /// The gradient of an operator that is linear in each input: its transpose, input by input.
 pub(super) fn vjp<O: Operator + ?Sized>(
@@ -22,6 +22,14 @@ pub(super) fn vjp<O: Operator + ?Sized>(
         .enumerate()
         .map(|(input, &wanted)| if wanted { operator.transpose(node, input, y, e).map(Some) } else { Ok(None) })
         .collect()
+}
+
+/// How channels go through an operator, as far as its class tells.
+pub(super) fn channels<O: Operator + ?Sized>(operator: &O, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+    match operator.class() {
+        Class::Monotone | Class::Elementwise => c.elementwise(node),
+        Class::ShapeOnly | Class::Linear | Class::Bilinear | Class::Opaque => Err(Cause::NoRule),
+    }
 }
 
 /// The gradient of an element-wise operator of one input: `rule(x, y, w)` makes the product from the input, the output and

@@ -2,10 +2,14 @@
 
 use super::class::output;
 use super::convolve::{Kernel, correlate, spread};
+use super::grouped;
 use super::inputs::int;
 use super::window::{Stated, Window};
 use super::{Class, Operator};
-use crate::{Cause, Emit, Node, Rule, Tensor, Value};
+use crate::{Cause, Channels, Emit, Node, Pruned, Rule, Tensor, Value};
+
+/// The axis of the kernel that counts the channels that are read.
+const READ: usize = 1;
 
 /// Inputs: data `[n, c, …]`, kernel `[m, c / group, k…]`, bias `[m]`.
 #[derive(Debug)]
@@ -45,6 +49,14 @@ impl Operator for Conv {
             2 => Ok(sum_per_channel(y, e.dims(x)?.len(), e)),
             _ => Err(Cause::NoRule),
         }
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        grouped::channels(node, READ, c)
+    }
+
+    fn pruned(&self, node: &mut Node, p: &mut Pruned<'_>) -> Rule<()> {
+        grouped::pruned(node, READ, p)
     }
 }
 

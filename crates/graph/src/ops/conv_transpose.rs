@@ -3,10 +3,14 @@
 use super::class::output;
 use super::conv::{groups, sum_per_channel};
 use super::convolve::{correlate, gather};
+use super::grouped;
 use super::inputs::int;
 use super::window::{Stated, Window};
 use super::{Class, Operator};
-use crate::{Cause, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Emit, Node, Pruned, Rule, Value};
+
+/// The axis of the kernel that counts the channels that are read.
+const READ: usize = 0;
 
 /// Inputs: data `[n, c, …]`, kernel `[c, m / group, k…]`, bias `[m]`.
 #[derive(Debug)]
@@ -31,6 +35,14 @@ impl Operator for ConvTranspose {
             2 => Ok(sum_per_channel(y, e.dims(x)?.len(), e)),
             _ => Err(Cause::NoRule),
         }
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        grouped::channels(node, READ, c)
+    }
+
+    fn pruned(&self, node: &mut Node, p: &mut Pruned<'_>) -> Rule<()> {
+        grouped::pruned(node, READ, p)
     }
 }
 

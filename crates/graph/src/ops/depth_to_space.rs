@@ -1,8 +1,9 @@
 //! `DepthToSpace`: blocks of channels laid out as blocks of pixels. <https://onnx.ai/onnx/operators/onnx__DepthToSpace.html>
 
+use super::class::output;
 use super::inputs::{int, size};
 use super::{Class, Operator};
-use crate::{Cause, Dim, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Dim, Emit, Node, Rule, Value};
 
 #[derive(Debug)]
 pub(super) struct DepthToSpace;
@@ -34,6 +35,13 @@ impl Operator for DepthToSpace {
             other => Err(Cause::Malformed(format!("attribute \"mode\" is \"{other}\""))),
         }
     }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let block = block_size(node)?;
+        let (x, y) = (node.required(0)?, output(node)?);
+        let columns_first = node.text("mode", "DCR")? == "CRD";
+        blocks(x, y, block, columns_first, c)
+    }
 }
 
 /// Attribute `blocksize`.
@@ -43,4 +51,19 @@ pub(super) fn block_size(node: &Node) -> Rule<usize> {
         .ok()
         .filter(|b| (1..=usize::from(u16::MAX)).contains(b))
         .ok_or_else(|| Cause::Malformed(format!("attribute \"blocksize\" is {block}")))
+}
+
+/// `block²` channels of `deep` make one channel of `wide`: those that are next to each other where `adjacent` says so, else every
+/// so many.
+pub(super) fn blocks(deep: &Value, wide: &Value, block: usize, adjacent: bool, c: &mut Channels<'_>) -> Rule<()> {
+    let (channels, blocks) = (c.size(wide, 1)?, block * block);
+    c.carry(deep, 0, wide, 0);
+    for (channel, i) in (0..channels).flat_map(|channel| (0..blocks).map(move |i| (channel, i))) {
+        let from = if adjacent { channel * blocks + i } else { i * channels + channel };
+        c.tie((deep, 1, from), (wide, 1, channel));
+    }
+    for value in [deep, wide] {
+        c.fix_from(value, 2, "it changes its resolution");
+    }
+    Ok(())
 }

@@ -5,8 +5,9 @@
 //! ends agree on the scale, and is multiplied by the quotient of the scales where they do not. A constant `q` has no cotangent.
 
 use super::inputs::constant;
+use super::quantize_linear::scaled;
 use super::{Class, Operator};
-use crate::{Cause, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Emit, Node, Rule, Value};
 
 /// The operator `DequantizeLinear`.
 pub(super) struct DequantizeLinear;
@@ -62,6 +63,10 @@ impl Operator for DequantizeLinear {
             e.op("Mul", &[w, &quotient])
         });
         Ok(products)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        scaled(node, c)
     }
 }
 

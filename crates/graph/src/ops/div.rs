@@ -2,7 +2,7 @@
 
 use super::class::{broadcast, output};
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `Div`.
 pub(super) struct Div;
@@ -31,6 +31,10 @@ impl Operator for Div {
             let product = e.op("Mul", &[&quotient, output(node)?]);
             Ok(e.op("Neg", &[&product]))
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        c.elementwise(node)
     }
 }
 

@@ -8,7 +8,7 @@
 use super::class::output;
 use super::inputs::int;
 use super::{Class, Operator};
-use crate::{Cause, Dim, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Dim, Emit, Node, Rule, Value};
 
 pub(super) struct Einsum;
 
@@ -26,7 +26,7 @@ impl Operator for Einsum {
     }
 
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
-        let equation = Equation::of(node, e)?;
+        let equation = Equation::of(node, |value| e.dims(value))?;
         let x = node.required(input)?;
         let own = &equation.terms[input];
         // What is multiplied: the cotangent and the other operands. A term without labels is a number.
@@ -69,6 +69,34 @@ impl Operator for Einsum {
         let product = product.ok_or_else(|| Cause::Malformed("an equation without terms".into()))?;
         fit(product, &missing, found, x, e)
     }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let Equation { terms, output: result } = Equation::of(node, |value| c.dims(value))?;
+        let y = output(node)?;
+        let all = terms.concat();
+        for label in all.char_indices().filter(|&(i, label)| all.find(label) == Some(i)).map(|(_, label)| label) {
+            let holders = terms.iter().enumerate().filter_map(|(i, term)| Some((i, term.find(label)?)));
+            // One that is repeated along the label has no say.
+            let repeated = |&(i, axis): &(usize, usize)| node.required(i).and_then(|x| c.size(x, axis)) == Ok(1);
+            let holders: Vec<(usize, usize)> = holders.filter(|holder| !repeated(holder)).collect();
+            let at = result.find(label);
+            let of_input = |(i, _): &&(usize, usize)| node.input(*i).is_some_and(|x| c.is_computed(x));
+            let computed = holders.iter().find(of_input).copied();
+            for &(i, axis) in &holders {
+                match at {
+                    Some(at) => c.carry(node.required(i)?, axis, y, at),
+                    None => c.carry(node.required(i)?, axis, node.required(holders[0].0)?, holders[0].1),
+                }
+                if at.is_some() && computed.is_none() {
+                    c.makes(node, i, axis);
+                }
+            }
+            if let Some((i, axis)) = computed.or(holders.first().copied()).filter(|_| at.is_none()) {
+                c.sums_over(node, i, axis);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `product`, without the axes `missing`, in the shape of `x`; `found` is its shape with them. A dimension of size 1 may stand
@@ -102,7 +130,7 @@ struct Equation {
 }
 
 impl Equation {
-    fn of(node: &Node, e: &Emit<'_>) -> Rule<Self> {
+    fn of<'m>(node: &Node, dims: impl Fn(&Value) -> Rule<&'m [Dim]>) -> Rule<Self> {
         let text: String = node.text("equation", "")?.chars().filter(|c| !c.is_whitespace()).collect();
         let malformed = |what: &str| Cause::Malformed(format!("equation \"{text}\": {what}"));
         let (left, right) = text.split_once("->").map_or((text.as_str(), None), |(left, right)| (left, Some(right)));
@@ -113,7 +141,7 @@ impl Equation {
         let ellipses: Vec<usize> = (stated.iter().enumerate())
             .map(|(i, term)| {
                 let letters = term.replace("...", "").len();
-                let rank = e.dims(node.required(i)?)?.len();
+                let rank = dims(node.required(i)?)?.len();
                 let dots = rank.checked_sub(letters).filter(|&dots| dots == 0 || term.contains("..."));
                 dots.ok_or_else(|| malformed(&format!("term {i} for {rank} dimensions")))
             })

@@ -1,8 +1,9 @@
 //! `Flatten`: the dimensions before `axis` merged into one, and those behind it. <https://onnx.ai/onnx/operators/onnx__Flatten.html>
 
+use super::class::output;
 use super::inputs::restore_shape;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 #[derive(Debug)]
 pub(super) struct Flatten;
@@ -18,5 +19,9 @@ impl Operator for Flatten {
 
     fn transpose(&self, node: &Node, _: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         restore_shape(node, y, e)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        c.reshaped(node.required(0)?, output(node)?)
     }
 }

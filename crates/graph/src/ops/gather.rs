@@ -1,9 +1,10 @@
 //! `Gather`: chosen elements along an axis. <https://onnx.ai/onnx/operators/onnx__Gather.html>
 
+use super::class::output;
 use super::inputs::{axis, int, product, size, zeros_like};
 use super::select::transpose_selection;
 use super::{Class, Operator};
-use crate::{Cause, Dim, Emit, Node, Rule, Tensor, Value};
+use crate::{Cause, Channels, Dim, Emit, Node, Pruned, Rule, Tensor, Value};
 
 /// Inputs: data, indices.
 #[derive(Debug)]
@@ -36,6 +37,53 @@ impl Operator for Gather {
                 Cause::Malformed(format!("indices must lie in -{input}..{input}, these are {constant:?}"))
             })?;
         transpose_selection(&y, &dims, at, &reads, input, e)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let (x, indices, y) = (node.required(0)?, node.required(1)?, output(node)?);
+        let (rank, of_indices) = (c.dims(x)?.len(), c.dims(indices)?.len());
+        let at = axis(node.int("axis", 0)?, rank)?;
+        for axis in (0..rank).filter(|&axis| axis != at) {
+            c.carry(x, axis, y, if axis < at { axis } else { axis + of_indices - 1 });
+        }
+        if c.is_computed(indices) {
+            c.fix(x, at, "which positions it takes depends on the input");
+            (0..of_indices).for_each(|axis| c.carry(indices, axis, y, at + axis));
+            return Ok(());
+        }
+        let size = c.size(x, at)?;
+        for (to, &index) in c.ints(node, 1)?.unwrap_or_default().iter().enumerate() {
+            let from = axis(index, size)?;
+            match of_indices {
+                1 => c.tie((x, at, from), (y, at, to)),
+                _ => c.fix_at(x, at, from, "it is taken on its own"),
+            }
+        }
+        if of_indices > 1 {
+            (at..at + of_indices).for_each(|axis| c.fix(y, axis, "its positions are taken one by one"));
+        }
+        c.free(x, at);
+        Ok(())
+    }
+
+    /// Positions are counted anew.
+    fn pruned(&self, node: &mut Node, p: &mut Pruned<'_>) -> Rule<()> {
+        let (x, y) = (node.required(0)?, output(node)?);
+        let at = axis(node.int("axis", 0)?, p.dims(x)?.len())?;
+        let Some(indices) = p.ints(node, 1).filter(|_| p.kept(x, at).is_some()) else { return Ok(()) };
+        let size = p.before(x, at)?;
+        let kept = p.kept(x, at).unwrap_or_default();
+        let taken: Vec<i64> = match p.kept(y, at).filter(|_| indices.len() > 1) {
+            Some(of_output) => of_output.iter().filter_map(|&i| indices.get(i).copied()).collect(),
+            None => indices,
+        };
+        let renumbered = taken.iter().map(|&index| {
+            let from = axis(index, size)?;
+            let to = kept.binary_search(&from);
+            to.map(int).map_err(|_| Cause::Malformed(format!("position {from}, which it takes, is gone")))
+        });
+        let renumbered: Vec<i64> = renumbered.collect::<Rule<_>>()?;
+        p.set_ints(node, 1, &renumbered)
     }
 }
 

@@ -1,8 +1,8 @@
 //! `alpha A' B' + beta C`, where `A'` and `B'` are transposed as the attributes say and `C` is broadcast.
 
-use super::class::unbroadcast;
+use super::class::{output, unbroadcast};
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `Gemm`.
 pub(super) struct Gemm;
@@ -40,6 +40,22 @@ impl Operator for Gemm {
                 e.op("Mul", &[&summed, &beta])
             }
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let (a, b, y) = (node.required(0)?, node.required(1)?, output(node)?);
+        let (row, inner) = if node.int("transA", 0)? == 0 { (0, 1) } else { (1, 0) };
+        let (inner_b, column) = if node.int("transB", 0)? == 0 { (0, 1) } else { (1, 0) };
+        c.carry(a, row, y, 0);
+        c.carry(b, column, y, 1);
+        c.carry(a, inner, b, inner_b);
+        if let Some(bias) = node.input(2) {
+            c.broadcast(bias, y)?;
+        }
+        c.sums_products(node, [inner, inner_b]);
+        c.makes(node, 0, row);
+        c.makes(node, 1, column);
+        Ok(())
     }
 }
 

@@ -1,7 +1,8 @@
 //! `GlobalAveragePool`: the mean of each channel. <https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html>
 
+use super::window;
 use super::{Class, Operator};
-use crate::{Dim, Emit, Node, Rule, Value};
+use crate::{Channels, Dim, Emit, Node, Rule, Value};
 
 #[derive(Debug)]
 pub(super) struct GlobalAveragePool;
@@ -23,5 +24,9 @@ impl Operator for GlobalAveragePool {
         let pooled: Vec<Dim> =
             e.dims(x)?.iter().take(2).copied().chain(spatial.iter().map(|_| Dim::Fixed(1))).collect();
         e.expand_scaled(y, share, &pooled, x)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        window::channel_by_channel(node, c)
     }
 }

@@ -2,8 +2,9 @@
 
 use super::class::unary;
 use super::lp_pool::{exponent, of_elements, of_norm};
+use super::window;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 pub(super) struct GlobalLpPool;
 
@@ -30,5 +31,9 @@ impl Operator for GlobalLpPool {
             let element = of_elements(x, p, dtype, e);
             Ok(e.op("Mul", &[&element, &share]))
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        window::channel_by_channel(node, c)
     }
 }

@@ -5,8 +5,9 @@
 
 use super::class::unary;
 use super::inputs::int;
+use super::window;
 use super::{Class, Operator};
-use crate::{Dim, Emit, Node, Rule, Tensor, Value};
+use crate::{Channels, Dim, Emit, Node, Rule, Tensor, Value};
 
 #[derive(Debug)]
 pub(super) struct GlobalMaxPool;
@@ -43,5 +44,9 @@ impl Operator for GlobalMaxPool {
             let product = e.op("Where", &[&taken, &y, &zero]);
             e.reshape(&product, &facts.dims)
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        window::channel_by_channel(node, c)
     }
 }

@@ -1,7 +1,7 @@
 //! `Identity`: its input. <https://onnx.ai/onnx/operators/onnx__Identity.html>
 
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 #[derive(Debug)]
 pub(super) struct Identity;
@@ -17,5 +17,9 @@ impl Operator for Identity {
 
     fn transpose(&self, _: &Node, _: usize, y: &Value, _: &mut Emit<'_>) -> Rule<Value> {
         Ok(y.clone())
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        c.elementwise(node)
     }
 }

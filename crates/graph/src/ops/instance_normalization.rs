@@ -2,10 +2,12 @@
 //! <https://onnx.ai/onnx/operators/onnx__InstanceNormalization.html>
 
 use super::batch_normalization::per_channel;
+use super::class::output;
 use super::conv::sum_per_channel;
 use super::inputs::int;
+use super::window;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// Inputs: data `[n, c, …]`, scale `[c]`, bias `[c]`.
 #[derive(Debug)]
@@ -63,5 +65,13 @@ impl Operator for InstanceNormalization {
             });
         }
         Ok(products)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let y = output(node)?;
+        window::channel_by_channel(node, c)?;
+        c.carry(node.required(1)?, 0, y, 1);
+        c.carry(node.required(2)?, 0, y, 1);
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@
 use super::class::{output, unbroadcast};
 use super::inputs::{axis, int, zeros_like};
 use super::{Class, Operator};
-use crate::{Cause, DataType, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, DataType, Emit, Node, Rule, Value};
 
 /// The operator `LayerNormalization`.
 pub(super) struct LayerNormalization;
@@ -48,6 +48,15 @@ impl Operator for LayerNormalization {
             products[2] = Some(unbroadcast(node, 2, w, e)?);
         }
         Ok(products)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let first = axis(node.int("axis", -1)?, c.dims(node.required(0)?)?.len())?;
+        c.all_but(node, |axis| axis >= first, "it normalises over it")?;
+        for vector in node.inputs.iter().skip(1).flatten() {
+            c.broadcast(vector, output(node)?)?;
+        }
+        Ok(())
     }
 }
 

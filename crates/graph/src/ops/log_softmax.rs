@@ -1,8 +1,9 @@
 //! `x - log Σ exp(x)` along an axis. The product is `w - exp(y) Σ w`.
 
 use super::class::unary;
+use super::inputs::axis;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `LogSoftmax`.
 pub(super) struct LogSoftmax;
@@ -31,6 +32,11 @@ impl Operator for LogSoftmax {
             let share = e.op("Mul", &[&softmax, &sum]);
             Ok(e.op("Sub", &[w, &share]))
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let along = axis(node.int("axis", -1)?, c.dims(node.required(0)?)?.len())?;
+        c.all_but(node, |axis| axis == along, "it normalises over it")
     }
 }
 

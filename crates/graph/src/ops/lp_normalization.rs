@@ -5,8 +5,9 @@
 //! are 0 it is 0, as the output is there.
 
 use super::class::{divided_where_not_zero, sign, unary};
+use super::inputs::axis;
 use super::{Class, Operator};
-use crate::{Cause, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Emit, Node, Rule, Value};
 
 pub(super) struct LpNormalization;
 
@@ -43,5 +44,10 @@ impl Operator for LpNormalization {
             let free = e.op("Sub", &[w, &along]);
             Ok(divided_where_not_zero(&free, &norm, dtype, e))
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let along = axis(node.int("axis", -1)?, c.dims(node.required(0)?)?.len())?;
+        c.all_but(node, |axis| axis == along, "it normalises over it")
     }
 }

@@ -7,8 +7,9 @@ use super::class::{divided_where_not_zero, sign, unary};
 use super::convolve::{Kernel, spread};
 use super::inputs::size;
 use super::max_pool::pool_windows;
+use super::window;
 use super::{Class, Operator};
-use crate::{Cause, DataType, Emit, Node, Rule, Tensor, Value};
+use crate::{Cause, Channels, DataType, Emit, Node, Rule, Tensor, Value};
 
 pub(super) struct LpPool;
 
@@ -46,6 +47,10 @@ impl Operator for LpPool {
             let element = of_elements(x, p, facts.dtype, e);
             Ok(e.op("Mul", &[&element, &shares]))
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        window::channel_by_channel(node, c)
     }
 }
 

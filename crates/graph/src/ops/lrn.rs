@@ -57,6 +57,10 @@ impl Operator for Lrn {
             Ok(e.op("Sub", &[&direct, &through]))
         })
     }
+
+    fn channels(&self, node: &Node, c: &mut crate::Channels<'_>) -> Rule<()> {
+        c.all_but(node, |axis| axis == 1, "it normalises over neighbouring channels")
+    }
 }
 
 /// A tensor `[n, c, …]` as one image of `c` rows for each sample.

@@ -3,7 +3,7 @@
 
 use super::class::output;
 use super::{Class, Operator};
-use crate::{Cause, Dim, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Dim, Emit, Node, Rule, Value};
 
 /// The operator `MatMul`.
 pub(super) struct MatMul;
@@ -46,6 +46,35 @@ impl Operator for MatMul {
             return e.reshape(&summed, b_dims);
         }
         e.sum_to(&product, &from, if input == 0 { a_dims } else { b_dims })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let (a, b, y) = (node.required(0)?, node.required(1)?, output(node)?);
+        let (of_a, of_b, of_y) = (c.dims(a)?.len(), c.dims(b)?.len(), c.dims(y)?.len());
+        if of_a == 0 || of_b == 0 {
+            return Err(Cause::Malformed("a scalar operand".into()));
+        }
+        let (inner_a, inner_b) = (of_a - 1, of_b.saturating_sub(2));
+        c.carry(a, inner_a, b, inner_b);
+        // What is left of the operands: batches, then a row of one and a column of the other, unless that is a vector.
+        let has_column = usize::from(of_b > 1);
+        if of_a > 1 {
+            c.carry(a, of_a - 2, y, of_y - 1 - has_column);
+            c.makes(node, 0, of_a - 2);
+        }
+        if of_b > 1 {
+            c.carry(b, of_b - 1, y, of_y - 1);
+            c.makes(node, 1, of_b - 1);
+        }
+        let batches = of_y - has_column - usize::from(of_a > 1);
+        for (operand, rank) in [(a, of_a), (b, of_b)] {
+            let own = rank.saturating_sub(2);
+            for axis in 0..own {
+                c.carry(operand, axis, y, batches - own + axis);
+            }
+        }
+        c.sums_products(node, [inner_a, inner_b]);
+        Ok(())
     }
 }
 

@@ -5,9 +5,9 @@
 
 use super::class::{output, unary};
 use super::inputs::{int, zeros_like};
-use super::window::{Stated, Window};
+use super::window::{self, Stated, Window};
 use super::{Class, Operator};
-use crate::{Cause, Emit, Lowering, Node, Rule, Value};
+use crate::{Cause, Channels, Emit, Lowering, Node, Rule, Value};
 
 #[derive(Debug)]
 pub(super) struct MaxPool;
@@ -67,6 +67,13 @@ impl Operator for MaxPool {
             let dims = e.dims(x)?;
             e.reshape(&sums, dims)
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        if node.output(1).is_some() {
+            return Err(Cause::Unsupported("its output of indices counts through all channels".into()));
+        }
+        window::channel_by_channel(node, c)
     }
 }
 

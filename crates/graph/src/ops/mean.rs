@@ -2,7 +2,7 @@
 
 use super::class::unbroadcast;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `Mean`.
 pub(super) struct Mean;
@@ -21,6 +21,10 @@ impl Operator for Mean {
         #[allow(clippy::cast_precision_loss)]
         let share = e.number(1.0 / node.inputs.len() as f64, node.required(input)?)?;
         Ok(e.op("Mul", &[&summed, &share]))
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        c.terms(node)
     }
 }
 

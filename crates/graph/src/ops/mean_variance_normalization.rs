@@ -6,7 +6,7 @@
 use super::class::unary;
 use super::inputs::{axis, int};
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 pub(super) struct MeanVarianceNormalization;
 
@@ -46,5 +46,12 @@ impl Operator for MeanVarianceNormalization {
             let free = e.op("Sub", &[&flat, &along]);
             Ok(e.op("Div", &[&free, &sigma]))
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let rank = c.dims(node.required(0)?)?.len();
+        let stated = node.ints("axes")?.unwrap_or(&[0, 2, 3]);
+        let axes: Vec<usize> = stated.iter().map(|&a| axis(a, rank)).collect::<Rule<_>>()?;
+        c.all_but(node, |axis| axes.contains(&axis), "it normalises over it")
     }
 }

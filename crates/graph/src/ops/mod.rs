@@ -40,6 +40,7 @@
 mod batch_statistics;
 mod class;
 mod convolve;
+mod grouped;
 mod inputs;
 mod phases;
 mod reduction;
@@ -128,7 +129,7 @@ mod trilu;
 mod unsqueeze;
 mod where_;
 
-use crate::{Cause, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Emit, Node, Pruned, Rule, Value};
 
 pub(crate) use inputs::axis;
 
@@ -189,6 +190,26 @@ pub trait Operator: Sync {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         class::vjp(self, node, cotangents, wanted, e)
+    }
+
+    /// Which positions along the axes of its inputs and outputs can only be removed together, for pruning.
+    ///
+    /// A rule ties, fixes or sums over every axis: see [`Channels`]. Element-wise operators have it from their class.
+    ///
+    /// # Errors
+    /// Channels cannot be followed through the operator, or not with these attributes: nothing that it touches is removed.
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        class::channels(self, node, c)
+    }
+
+    /// Corrects what `node` itself says about the number of channels, where some of them are gone: a group count, a target
+    /// shape, positions.
+    ///
+    /// # Errors
+    /// It cannot be corrected.
+    fn pruned(&self, node: &mut Node, p: &mut Pruned<'_>) -> Rule<()> {
+        let _ = (node, p);
+        Ok(())
     }
 }
 

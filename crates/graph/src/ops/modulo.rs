@@ -4,7 +4,7 @@
 
 use super::class::{broadcast, output};
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// Inputs: dividend, divisor.
 pub(super) struct Mod;
@@ -35,5 +35,9 @@ impl Operator for Mod {
             let product = e.op("Mul", &[w, &times]);
             Ok(e.op("Neg", &[&product]))
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        c.elementwise(node)
     }
 }

@@ -3,7 +3,7 @@
 use super::class::{output, unbroadcast};
 use super::{Class, Operator};
 use crate::emit::trailing_copies;
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `Mul`.
 pub(super) struct Mul;
@@ -22,6 +22,10 @@ impl Operator for Mul {
         let other = repeated(other, output(node)?, e)?;
         let product = e.op("Mul", &[y, &other]);
         unbroadcast(node, input, &product, e)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        c.elementwise(node)
     }
 }
 

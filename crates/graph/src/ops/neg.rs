@@ -1,7 +1,7 @@
 //! `-x`.
 
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `Neg`.
 pub(super) struct Neg;
@@ -18,6 +18,10 @@ impl Operator for Neg {
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let _ = (node, input);
         Ok(e.op("Neg", &[y]))
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        c.elementwise(node)
     }
 }
 

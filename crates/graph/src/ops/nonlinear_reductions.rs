@@ -1,9 +1,9 @@
 //! Reductions that are not linear, each with its derivative as a formula in `x` and `y`.
 
 use super::class::{divided_where_not_zero, sign, unary};
-use super::reduction::Reduction;
+use super::reduction::{self, Reduction};
 use super::{Class, Operator};
-use crate::{Cause, DataType, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, DataType, Emit, Node, Rule, Value};
 
 /// The operator that makes one number of the elements along some axes.
 pub(super) struct NonlinearReduction {
@@ -51,6 +51,10 @@ impl Operator for NonlinearReduction {
             let (y, w) = (reduction.keep(y, e), reduction.keep(w, e));
             (self.product)(&Reduced { x, y, w, reduction }, e)
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        reduction::channels(node, c)
     }
 }
 

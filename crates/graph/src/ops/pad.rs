@@ -6,7 +6,7 @@ use super::class::output;
 use super::inputs::{axis, int, ints, pad, size};
 use super::select::transpose_selection;
 use super::{Class, Operator};
-use crate::{Cause, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Emit, Node, Rule, Value};
 
 /// Inputs: data, pads, the constant to pad with, axes (default: all).
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Operator for Pad {
             return Err(Cause::Unsupported("the derivative with respect to the constant to pad with".into()));
         }
         let x_dims = e.dims(node.required(0)?)?;
-        let amounts = amounts(node, x_dims.len(), e)?;
+        let amounts = amounts(x_dims.len(), |input| ints(node, input, if input == 1 { "pads" } else { "axes" }, e))?;
         let mode = Mode::of(node.text("mode", "constant")?)?;
         let Mode::Copy(source) = mode else {
             let back: Vec<(i64, i64)> = amounts.iter().map(|&(begin, end)| (-begin, -end)).collect();
@@ -46,6 +46,29 @@ impl Operator for Pad {
             dims[axis] = x_dims[axis];
         }
         Ok(y)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let (x, y) = (node.required(0)?, output(node)?);
+        let rank = c.dims(x)?.len();
+        let copies = matches!(Mode::of(node.text("mode", "constant")?)?, Mode::Copy(_));
+        for (axis, (begin, end)) in amounts(rank, |input| c.ints(node, input))?.into_iter().enumerate() {
+            match (usize::try_from(begin), usize::try_from(end)) {
+                (Ok(0), Ok(0)) => c.carry(x, axis, y, axis),
+                (Ok(begin), Ok(_)) if !copies => {
+                    let size = c.size(x, axis)?;
+                    (0..size).for_each(|i| c.tie((x, axis, i), (y, axis, begin + i)));
+                    for i in (0..c.size(y, axis)?).filter(|i| !(begin..begin + size).contains(i)) {
+                        c.fix_at(y, axis, i, "it is padding");
+                    }
+                }
+                _ => {
+                    c.fix(x, axis, "it is padded with copies, or cropped");
+                    c.fix(y, axis, "it is padded with copies, or cropped");
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -72,9 +95,9 @@ impl Mode {
 }
 
 /// Pads before and after each axis.
-fn amounts(node: &Node, rank: usize, e: &Emit<'_>) -> Rule<Vec<(i64, i64)>> {
-    let pads = ints(node, 1, "pads", e)?.ok_or_else(|| Cause::Malformed("input \"pads\" is required".into()))?;
-    let axes = ints(node, 3, "axes", e)?.unwrap_or_else(|| (0..int(rank)).collect());
+fn amounts(rank: usize, ints: impl Fn(usize) -> Rule<Option<Vec<i64>>>) -> Rule<Vec<(i64, i64)>> {
+    let pads = ints(1)?.ok_or_else(|| Cause::Malformed("input \"pads\" is required".into()))?;
+    let axes = ints(3)?.unwrap_or_else(|| (0..int(rank)).collect());
     if pads.len() != 2 * axes.len() {
         return Err(Cause::Malformed(format!("{} pads for {} axes: two for each", pads.len(), axes.len())));
     }

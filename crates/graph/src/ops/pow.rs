@@ -4,7 +4,7 @@
 
 use super::class::{broadcast, output};
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Tensor, Value};
+use crate::{Channels, Emit, Node, Rule, Tensor, Value};
 
 /// The operator `Pow`.
 pub(super) struct Pow;
@@ -35,6 +35,10 @@ impl Operator for Pow {
             let product = e.op("Mul", &[w, &derivative]);
             Ok(e.cast(&product, e.dtype(x)?, e.dtype(if input == 0 { x } else { p })?))
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        c.elementwise(node)
     }
 }
 

@@ -9,9 +9,10 @@
 //! The cotangent of `q` is that of the number which `q` stands for, `(q - zero_point) scale`, so that a pair of
 //! `QuantizeLinear` and `DequantizeLinear` costs one mask.
 
+use super::class::output;
 use super::inputs::{axis, constant, floats};
 use super::{Class, Operator};
-use crate::{Cause, DataType, Emit, Node, Rule, Tensor, Value};
+use crate::{Cause, Channels, DataType, Emit, Node, Rule, Tensor, Value};
 
 /// The operator `QuantizeLinear`.
 pub(super) struct QuantizeLinear;
@@ -45,6 +46,10 @@ impl Operator for QuantizeLinear {
             e.estimates(node);
         }
         Ok(products)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        scaled(node, c)
     }
 }
 
@@ -101,6 +106,22 @@ fn bounds(node: &Node, rank: usize, dtype: DataType, e: &Emit<'_>) -> Rule<[Tens
         Tensor::rounded(dtype, &shape, &values)
     };
     Ok([bound(least - 0.5), bound(most + 0.5)])
+}
+
+/// Channels through a node with one scale and zero point, or one for each position of an axis.
+pub(super) fn scaled(node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+    let (x, y) = (node.required(0)?, output(node)?);
+    if node.int("block_size", 0)? != 0 {
+        return Err(Cause::Unsupported("scales of blocks".into()));
+    }
+    c.all_but(node, |_| false, "")?;
+    let rank = c.dims(x)?.len();
+    for scale in node.inputs.iter().skip(1).flatten().filter(|_| rank > 0) {
+        if c.dims(scale)?.len() == 1 && c.size(scale, 0)? > 1 {
+            c.carry(scale, 0, y, axis(node.int("axis", 1)?, rank)?);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

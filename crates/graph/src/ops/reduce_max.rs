@@ -1,9 +1,9 @@
 //! The largest element over axes. Equal ones share the derivative evenly.
 
 use super::class::unary;
-use super::reduction::Reduction;
+use super::reduction::{self, Reduction};
 use super::{Class, Operator};
-use crate::{DataType, Emit, Node, Rule, Value};
+use crate::{Channels, DataType, Emit, Node, Rule, Value};
 
 /// The operator `ReduceMax`.
 pub(super) struct ReduceMax;
@@ -29,6 +29,10 @@ impl Operator for ReduceMax {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         extremum(node, cotangents, wanted, e)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        reduction::channels(node, c)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The mean over axes.
 
-use super::reduction::Reduction;
+use super::reduction::{self, Reduction};
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `ReduceMean`.
 pub(super) struct ReduceMean;
@@ -30,6 +30,10 @@ impl Operator for ReduceMean {
         let count = reduction.count_at_run_time(x, e)?;
         let shared = e.op("Div", &[&kept, &count]);
         e.expand(&shared, &reduction.kept, x)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        reduction::channels(node, c)
     }
 }
 

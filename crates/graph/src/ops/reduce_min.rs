@@ -1,8 +1,9 @@
 //! The smallest element over axes. Equal ones share the derivative evenly.
 
 use super::reduce_max::extremum;
+use super::reduction;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `ReduceMin`.
 pub(super) struct ReduceMin;
@@ -28,6 +29,10 @@ impl Operator for ReduceMin {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         extremum(node, cotangents, wanted, e)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        reduction::channels(node, c)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The sum over axes.
 
-use super::reduction::Reduction;
+use super::reduction::{self, Reduction};
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `ReduceSum`.
 pub(super) struct ReduceSum;
@@ -25,6 +25,10 @@ impl Operator for ReduceSum {
         let reduction = Reduction::of(node, e)?;
         let kept = reduction.keep(y, e);
         e.expand(&kept, &reduction.kept, x)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        reduction::channels(node, c)
     }
 }
 

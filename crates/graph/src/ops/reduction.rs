@@ -1,7 +1,8 @@
 //! What the reductions have in common: their axes, and the shape before and after.
 
+use super::class::output;
 use super::inputs::{axis, int};
-use crate::{Cause, DataType, Dim, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, DataType, Dim, Emit, Node, Rule, Value};
 
 /// The axes of a reduction.
 pub(super) struct Reduction {
@@ -23,11 +24,7 @@ impl Reduction {
                 Cause::Unsupported(format!("the axes \"{axes}\" depend on the input; they must be constant"))
             })?,
         };
-        let axes = if given.is_empty() && node.int("noop_with_empty_axes", 0)? == 0 {
-            (0..int(dims.len())).collect()
-        } else {
-            given.iter().map(|&a| axis(a, dims.len()).map(int)).collect::<Rule<Vec<_>>>()?
-        };
+        let axes = reduced(node, &given, dims.len())?;
         let size = |(i, d): (i64, &Dim)| if axes.contains(&i) { Dim::Fixed(1) } else { *d };
         let kept = (0..).zip(dims).map(size).collect();
         Ok(Self { dropped: node.int("keepdims", 1)? == 0 && !axes.is_empty(), axes, kept })
@@ -65,4 +62,31 @@ pub(super) fn elements(x: &Value, axes: &[i64], e: &mut Emit<'_>) -> Rule<Value>
     let sizes = e.op("Gather", &[&shape, &axes]);
     let count = e.op_with("ReduceProd", &[&sizes], [("keepdims", 0.into())]);
     Ok(e.cast(&count, DataType::Int64, e.dtype(x)?))
+}
+
+/// The reduced axes, none of them negative, where input 1 holds `given`; nothing if it is absent.
+fn reduced(node: &Node, given: &[i64], rank: usize) -> Rule<Vec<i64>> {
+    if given.is_empty() && node.int("noop_with_empty_axes", 0)? == 0 {
+        return Ok((0..int(rank)).collect());
+    }
+    given.iter().map(|&a| axis(a, rank).map(int)).collect()
+}
+
+/// Channels go through along the axes that are not reduced.
+pub(super) fn channels(node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+    let (x, y) = (node.required(0)?, output(node)?);
+    let rank = c.dims(x)?.len();
+    let axes = reduced(node, &c.ints(node, 1)?.unwrap_or_default(), rank)?;
+    let dropped = node.int("keepdims", 1)? == 0;
+    let mut to = 0;
+    for axis in 0..rank {
+        let is_reduced = axes.contains(&int(axis));
+        if is_reduced {
+            c.fix(x, axis, "it makes one number of all positions");
+        } else {
+            c.carry(x, axis, y, to);
+        }
+        to += usize::from(!(is_reduced && dropped));
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use super::class::output;
 use super::inputs::{axis, floats, int, product, size};
 use super::{Class, Operator};
-use crate::{Cause, DataType, Dim, Emit, Node, Rule, Tensor, Value};
+use crate::{Cause, Channels, DataType, Dim, Emit, Node, Pruned, Rule, Tensor, Value};
 
 /// Longest axis that is resized with a matrix: its identity has the square of that many elements.
 const LONGEST: usize = 4096;
@@ -48,6 +48,39 @@ impl Operator for Resize {
             dims[axis.axis] = x_dims[axis.axis];
         }
         Ok(y)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let (x, y) = (node.required(0)?, output(node)?);
+        let (from, to) = (c.dims(x)?, c.dims(y)?);
+        // A region of interest moves positions without changing their number.
+        let crop = node.text("coordinate_transformation_mode", "half_pixel")? == "tf_crop_and_resize";
+        let sizes = node.input(3).is_some();
+        let scales = node.input(2).and_then(|scales| c.constant(scales)).and_then(Tensor::to_f64).unwrap_or_default();
+        let axes = node.ints("axes")?.map_or_else(|| (0..int(from.len())).collect(), <[i64]>::to_vec);
+        let axes: Vec<usize> = axes.iter().map(|&a| axis(a, from.len())).collect::<Rule<_>>()?;
+        c.all_but(
+            node,
+            |axis| {
+                let stated = axes.iter().position(|&a| a == axis);
+                let scaled = |at: usize| !sizes && scales.get(at).is_none_or(|s| (s - 1.0).abs() > f64::EPSILON);
+                from[axis] != to[axis] || stated.is_some_and(|at| crop || scaled(at))
+            },
+            "its resolution changes",
+        )
+    }
+
+    fn pruned(&self, node: &mut Node, p: &mut Pruned<'_>) -> Rule<()> {
+        let Some(mut sizes) = p.ints(node, 3) else { return Ok(()) };
+        let y = output(node)?.clone();
+        let rank = p.dims(&y)?.len();
+        let axes = node.ints("axes")?.map_or_else(|| (0..int(rank)).collect(), <[i64]>::to_vec);
+        for (entry, stated) in sizes.iter_mut().zip(axes) {
+            if let Some(size) = p.size(&y, axis(stated, rank)?)? {
+                *entry = int(size);
+            }
+        }
+        p.set_ints(node, 3, &sizes)
     }
 }
 

@@ -4,7 +4,7 @@ use super::class::output;
 use super::inputs::{axis, int, ints, size};
 use super::select::transpose_selection;
 use super::{Class, Operator};
-use crate::{Cause, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Emit, Node, Pruned, Rule, Value};
 
 /// Inputs: data, starts, ends, axes (default: the first ones), steps (default: 1).
 #[derive(Debug)]
@@ -26,21 +26,11 @@ impl Operator for Slice {
     fn transpose(&self, node: &Node, _: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let output = output(node)?;
         let (x_dims, mut dims) = (e.dims(node.required(0)?)?, e.dims(output)?.to_vec());
-        let missing = |name: &str| Cause::Malformed(format!("input \"{name}\" is required"));
-        let starts = ints(node, 1, "starts", e)?.ok_or_else(|| missing("starts"))?;
-        let axes = ints(node, 3, "axes", e)?.unwrap_or_else(|| (0..int(starts.len())).collect());
-        let steps = ints(node, 4, "steps", e)?.unwrap_or_else(|| vec![1; starts.len()]);
-        if axes.len() != starts.len() || steps.len() != starts.len() {
-            return Err(Cause::Malformed(format!(
-                "{} starts, {} axes and {} steps: their numbers must be equal",
-                starts.len(),
-                axes.len(),
-                steps.len()
-            )));
-        }
+        let names = ["data", "starts", "ends", "axes", "steps"];
+        let cuts =
+            cuts(node, x_dims.len(), |input| if input == 2 { Ok(None) } else { ints(node, input, names[input], e) })?;
         let mut y = y.clone();
-        for ((&start, &stated), &step) in starts.iter().zip(&axes).zip(&steps) {
-            let axis = axis(stated, x_dims.len())?;
+        for Cut { axis, start, step, .. } in cuts {
             if dims[axis] == x_dims[axis] && step == 1 {
                 continue;
             }
@@ -51,6 +41,72 @@ impl Operator for Slice {
         }
         Ok(y)
     }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let (x, y) = (node.required(0)?, output(node)?);
+        let (x_dims, y_dims) = (c.dims(x)?, c.dims(y)?);
+        let cuts = cuts(node, x_dims.len(), |input| c.ints(node, input))?;
+        for axis in 0..x_dims.len() {
+            match cuts.iter().find(|cut| cut.axis == axis) {
+                Some(cut) if x_dims[axis] != y_dims[axis] || cut.step != 1 => {
+                    if cut.step != 1 {
+                        c.fix(x, axis, "it takes every so many positions");
+                    }
+                    let reads = reads(cut.start, cut.step, size(x_dims, axis)?, size(y_dims, axis)?)?;
+                    reads.into_iter().enumerate().for_each(|(to, from)| c.tie((x, axis, from), (y, axis, to)));
+                }
+                _ => c.carry(x, axis, y, axis),
+            }
+        }
+        Ok(())
+    }
+
+    /// What is read of an axis with a step of 1 stays in one piece.
+    fn pruned(&self, node: &mut Node, p: &mut Pruned<'_>) -> Rule<()> {
+        let (x, y) = (node.required(0)?.clone(), output(node)?.clone());
+        let (x_dims, y_dims) = (p.dims(&x)?, p.dims(&y)?);
+        let cuts = cuts(node, x_dims.len(), |input| Ok(p.ints(node, input)))?;
+        let (mut starts, mut ends): (Vec<i64>, Vec<i64>) = cuts.iter().map(|cut| (cut.start, cut.end)).unzip();
+        for (i, cut) in cuts.iter().enumerate().filter(|(_, cut)| x_dims[cut.axis] != y_dims[cut.axis]) {
+            if let Some(kept) = p.kept(&x, cut.axis) {
+                let before = reads(cut.start, cut.step, size(x_dims, cut.axis)?, 1)?[0];
+                let start = kept.iter().filter(|&&position| position < before).count();
+                let count = p.size(&y, cut.axis)?.unwrap_or(0);
+                (starts[i], ends[i]) = (int(start), int(start + count));
+            }
+        }
+        p.set_ints(node, 1, &starts)?;
+        p.set_ints(node, 2, &ends)
+    }
+}
+
+/// What a slice reads of one axis.
+struct Cut {
+    axis: usize,
+    start: i64,
+    end: i64,
+    step: i64,
+}
+
+/// The axes that a slice states, of a tensor with `rank` of them; `ints` gives its constant inputs. An end that is not known is
+/// the end of the axis.
+fn cuts(node: &Node, rank: usize, ints: impl Fn(usize) -> Rule<Option<Vec<i64>>>) -> Rule<Vec<Cut>> {
+    node.required(1)?;
+    let starts = ints(1)?.ok_or_else(|| Cause::Unsupported("computed starts".into()))?;
+    let ends = ints(2)?.unwrap_or_else(|| vec![i64::MAX; starts.len()]);
+    let axes = ints(3)?.unwrap_or_else(|| (0..int(starts.len())).collect());
+    let steps = ints(4)?.unwrap_or_else(|| vec![1; starts.len()]);
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
+        return Err(Cause::Malformed(format!(
+            "{} starts, {} ends, {} axes and {} steps: their numbers must be equal",
+            starts.len(),
+            ends.len(),
+            axes.len(),
+            steps.len()
+        )));
+    }
+    let cuts = starts.into_iter().zip(ends).zip(axes).zip(steps);
+    cuts.map(|(((start, end), stated), step)| Ok(Cut { axis: axis(stated, rank)?, start, end, step })).collect()
 }
 
 /// The `count` positions that a slice with `start` and `step` reads of an axis with `input` elements.

@@ -1,8 +1,9 @@
 //! `exp(x) / Σ exp(x)` along an axis. The product is `y (w - Σ w y)`.
 
 use super::class::unary;
+use super::inputs::axis;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `Softmax`.
 pub(super) struct Softmax;
@@ -31,6 +32,11 @@ impl Operator for Softmax {
             let share = e.op("Mul", &[y, &sum]);
             Ok(e.op("Sub", &[&weighted, &share]))
         })
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let along = axis(node.int("axis", -1)?, c.dims(node.required(0)?)?.len())?;
+        c.all_but(node, |axis| axis == along, "it normalises over it")
     }
 }
 

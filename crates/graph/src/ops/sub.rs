@@ -2,7 +2,7 @@
 
 use super::class::unbroadcast;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `Sub`.
 pub(super) struct Sub;
@@ -22,6 +22,10 @@ impl Operator for Sub {
         }
         let minus = e.op("Neg", &[y]);
         unbroadcast(node, input, &minus, e)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        c.terms(node)
     }
 }
 

@@ -1,8 +1,9 @@
 //! `Tile`: copies side by side. <https://onnx.ai/onnx/operators/onnx__Tile.html>
 
+use super::class::output;
 use super::inputs::{int, ints};
 use super::{Class, Operator};
-use crate::{Cause, Dim, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Dim, Emit, Node, Rule, Value};
 
 /// Inputs: data, repeats along each axis.
 #[derive(Debug)]
@@ -44,5 +45,10 @@ impl Operator for Tile {
         let y = e.reshape(y, &split)?;
         let copies = e.ints(&copies);
         Ok(e.op_with("ReduceSum", &[&y, &copies], [("keepdims", 0.into())]))
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let (from, to) = (c.dims(node.required(0)?)?, c.dims(output(node)?)?);
+        c.all_but(node, |axis| from[axis] != to[axis], "it is repeated")
     }
 }

@@ -1,8 +1,9 @@
 //! `Transpose`: axes in another order. <https://onnx.ai/onnx/operators/onnx__Transpose.html>
 
+use super::class::output;
 use super::inputs::{axis, int};
 use super::{Class, Operator};
-use crate::{Cause, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Emit, Node, Rule, Value};
 
 #[derive(Debug)]
 pub(super) struct Transpose;
@@ -31,5 +32,15 @@ impl Operator for Transpose {
             return Err(Cause::Malformed(format!("attribute \"perm\" {perm:?} is no permutation of {rank} axes")));
         }
         Ok(e.op_with("Transpose", &[y], [("perm", inverse.into())]))
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        let (x, y) = (node.required(0)?, output(node)?);
+        let rank = c.dims(x)?.len();
+        let reversed: Vec<i64> = (0..int(rank)).rev().collect();
+        for (to, &from) in node.ints("perm")?.unwrap_or(&reversed).iter().enumerate() {
+            c.carry(x, axis(from, rank)?, y, to);
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::class::unbroadcast;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Node, Rule, Value};
 
 /// The operator `Where`.
 pub(super) struct Where;
@@ -21,6 +21,10 @@ impl Operator for Where {
         let branches = if input == 1 { [y, &zero] } else { [&zero, y] };
         let chosen = e.op("Where", &[node.required(0)?, branches[0], branches[1]]);
         unbroadcast(node, input, &chosen, e)
+    }
+
+    fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+        c.elementwise(node)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Sliding windows: how the positions of a convolution or a pool on its two sides belong together.
 
+use super::class::output;
 use super::inputs::int;
-use crate::{Cause, Node, Rule};
+use crate::{Cause, Channels, Node, Rule};
 
 /// No kernel, stride, dilation or pad of a real model is larger; below it no product of two overflows.
 const LARGEST: i64 = i32::MAX as i64;
@@ -164,4 +165,15 @@ impl<'n> Stated<'n> {
         })
         .collect()
     }
+}
+
+/// Channels through what treats each of them alone: samples first, channels second, windows or all positions behind them.
+pub(super) fn channel_by_channel(node: &Node, c: &mut Channels<'_>) -> Rule<()> {
+    let (x, y) = (node.required(0)?, output(node)?);
+    c.carry(x, 0, y, 0);
+    c.carry(x, 1, y, 1);
+    for value in [x, y] {
+        c.fix_from(value, 2, "it combines neighbouring positions");
+    }
+    Ok(())
 }

@@ -3,18 +3,22 @@
 //! Each is a function to a new [`Model`] in its own file, from a [`Shaped`](crate::Shaped) one, or from a canonical one where
 //! no shapes are needed. The derivatives share the walk in `reverse`, which looks rules up in the table of operators.
 
+mod blocks;
 mod gradient;
 mod logits;
 mod preprocess;
+mod prune;
 mod reverse;
 mod trainable;
 mod training;
 mod views;
 mod widen;
 
+pub use blocks::{Block, blocks, remove_blocks};
 pub use gradient::{Gradient, Vjp, gradient, vjp};
 pub use logits::logits;
 pub use preprocess::{Normalization, preprocess};
+pub use prune::{Removal, channels_to_remove, prune, zeroed};
 pub use trainable::{BatchNorm, BatchStatistics, Trainable, trainable, untied, weights};
 pub use training::{Training, Weight, Wrt, training};
 
