@@ -8,7 +8,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use assay_audit::{DataSource, Dataset};
+use assay_data::{DataSource, Dataset};
 use assay_runtime::{ClassifierOptions, EngineOptions, Library, OnnxClassifier, OnnxRuntime};
 
 /// Root of the repository.

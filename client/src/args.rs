@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use assay_attack::{Bounds, Norm};
-use assay_audit::Severity;
+use assay_data::Severity;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
 use crate::spec::{AttackArg, TargetArg, ThreatArg};
@@ -82,7 +82,8 @@ pub(crate) enum Command {
 /// Samples of a data set.
 #[derive(Debug, Group)]
 pub(crate) struct Data {
-    /// Data set: a folder or file of IDX (.gz), an .npz file, or a folder of images with one subfolder a class
+    /// Data set: IDX files (.gz), binary batches of CIFAR (.bin) or Parquet files of pictures, one or their folder; an .npz file;
+    /// or a folder of images with one subfolder a class. Of a folder with training data too, the test data are taken
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use assay_audit::{DataSource, Dataset};
+use assay_data::{DataSource, Dataset};
 use assay_proto::v1::{DataType, InputSpec, Tensor};
 use ndarray::{Array2, ArrayView2, Axis, CowArray, Slice};
 
@@ -60,7 +60,7 @@ impl Samples {
         for path in paths {
             let name = path.display().to_string();
             let bytes = std::fs::read(path).map_err(|error| ClientError::Usage(format!("{name}: {error}")))?;
-            let image = assay_audit::decode_image(&name, &bytes, &shape);
+            let image = assay_data::decode_image(&name, &bytes, &shape);
             values.extend(image.map_err(|error| ClientError::Usage(error.to_string()))?);
         }
         let values = Array2::from_shape_vec((paths.len(), features), values)
@@ -149,7 +149,7 @@ impl Samples {
         let last =
             |first: &[usize], last: &[usize]| matches!((first, last), ([c, h, w], [a, b, d]) if [c, h, w] == [d, a, b]);
         if last(&self.shape, &expected) || last(&expected, &self.shape) {
-            let moved = assay_audit::laid_out(&self.values.view(), &self.shape, &expected).map(CowArray::into_owned);
+            let moved = assay_data::laid_out(&self.values.view(), &self.shape, &expected).map(CowArray::into_owned);
             if let Some(values) = moved {
                 (self.values, self.shape) = (values, expected);
                 return Ok(());

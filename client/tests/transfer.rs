@@ -6,7 +6,7 @@ mod endpoint;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use assay_audit::{DataSource, Dataset};
+use assay_data::{DataSource, Dataset};
 use ndarray::{Array1, Array2, ArrayD, ArrayView1, Axis};
 use serde_json::Value;
 

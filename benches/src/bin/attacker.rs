@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use assay_attack::{Attack, Bounds, Budget, Cancel, Goal, Job, Norm, Outcome, SampleId, SampleOutcome, Threat};
-use assay_audit::{DataSource, Dataset};
+use assay_data::{DataSource, Dataset};
 use assay_graph::{Loss, Normalization};
 use assay_runtime::{
     Class, Classifier, ClassifierOptions, ClassifierSpec, EngineOptions, Evaluated, Library, OnnxClassifier,

@@ -1,12 +1,11 @@
-//! Robustness audits: data sets, plans, statistics, the run and the report.
+//! Robustness audits: plans, statistics, the run and the report.
 //!
-//! [`run()`] carries out a [`Plan`] on [`Subject`]s and a [`Dataset`]. It emits [`Event`]s; a [`Report`] is a fold over them,
+//! [`run()`] carries out a [`Plan`] on [`Subject`]s and a [`Dataset`](assay_data::Dataset). It emits [`Event`]s; a [`Report`] is a fold over them,
 //! and every format is one [`Render`]er over the report. Every number in it is an [`Estimate`], with its denominator and
 //! its interval, or a [`Paired`] comparison.
 
 #![forbid(unsafe_code)]
 
-mod data;
 mod event;
 mod gate;
 mod pictures;
@@ -15,7 +14,6 @@ mod report;
 mod run;
 mod stats;
 
-pub use data::{DataError, DataSource, Dataset, Parts, Severity, decode_image, laid_out};
 pub use event::{
     AttackFacts, Attacked, Clean, Cost, DataFacts, Environment, Event, Example, Fate, Finding, FindingKind,
     GradientFacts, ModelFacts, ModelId, Pictures, Setup, ThreatFacts, ThreatId,

@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 
 use assay_attack::{Bounds, Cancel};
 use assay_audit::{
-    AuditError, Dataset, Environment, Estimate, Event, FindingKind, GradientFacts, Html, Json, Markdown, Observer,
-    Parts, Plan, Progress, Render, Report, Subject, Verdict, run,
+    AuditError, Environment, Estimate, Event, FindingKind, GradientFacts, Html, Json, Markdown, Observer, Plan,
+    Progress, Render, Report, Subject, Verdict, run,
 };
+use assay_data::{Dataset, Parts};
 use assay_graph::Loss;
 use assay_runtime::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, RunError};
 use ndarray::{Array2, ArrayView2};

@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use assay_attack::{Bounds, Cancel};
-use assay_audit::{DataSource, Dataset, Environment, Plan, Subject, run};
+use assay_audit::{Environment, Plan, Subject, run};
+use assay_data::{DataSource, Dataset};
 use assay_reference::{material, skip};
 use assay_runtime::{ClassifierOptions, Library, OnnxClassifier, OnnxRuntime};
 

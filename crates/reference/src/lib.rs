@@ -24,7 +24,7 @@ pub use array::{Array, Data};
 pub use case::Case;
 pub use gradient::{check_first, check_refused, check_vjp, compare, relative_error, vjp_at};
 pub use interpret::{InterpretError, run, run_unrounded};
-pub use material::{Material, Npz, material, skip};
+pub use material::{Material, Npz, data_sets, material, skip};
 pub use net::Net;
 pub use probe::probe;
 pub use random::{Random, Values};

@@ -36,6 +36,25 @@ pub fn material() -> Option<Material> {
     None
 }
 
+/// The folder of data sets that tests read in full: the one that `ASSAY_DATA` names, else `../shared/data` beside the checkout. Says
+/// on standard error that the test skips where there is none.
+///
+/// # Panics
+/// If `ASSAY_DATA` names no folder.
+#[must_use]
+pub fn data_sets() -> Option<PathBuf> {
+    if let Some(root) = std::env::var_os("ASSAY_DATA").map(PathBuf::from) {
+        assert!(root.is_dir(), "ASSAY_DATA={}: no such folder", root.display());
+        return Some(root);
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    if root.is_dir() {
+        return Some(root);
+    }
+    skip("no data sets: set ASSAY_DATA to their folder");
+    None
+}
+
 /// Says on standard error why a test does nothing.
 #[allow(clippy::print_stderr)]
 pub fn skip(why: &str) {

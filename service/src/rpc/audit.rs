@@ -4,9 +4,10 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use assay_attack::Cancel;
 use assay_audit::{
-    AttackSpec, AuditError, DataSource, Dataset, Environment, Gate, Html, Json, Markdown, ModelRef, Observer, Parts,
-    Plan, PlanError, Render, Report, Subject, Verdict,
+    AttackSpec, AuditError, Environment, Gate, Html, Json, Markdown, ModelRef, Observer, Plan, PlanError, Render,
+    Report, Subject, Verdict,
 };
+use assay_data::{DataSource, Dataset, Parts};
 use assay_proto::v1::{
     self, AuditProgress, AuditReport, AuditRequest, AuditResponse, RenderedReport, ReportFormat,
     audit_request::Data as WireData, audit_response::Event, gate::Condition,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use assay_audit::{DataSource, Dataset};
+use assay_data::{DataSource, Dataset};
 use assay_proto::v1::{
     AttackRequest, AttackSpec, DataType, Norm, PredictRequest, Tensor, Threat, assay_client::AssayClient,
 };

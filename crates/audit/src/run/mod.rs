@@ -5,9 +5,9 @@ mod model;
 use std::num::NonZeroUsize;
 
 use assay_attack::{Attack, AttackError, Bounds, Cancel, Threat};
+use assay_data::{DataError, Dataset};
 use assay_runtime::{Classifier, Gradients, RunError};
 
-use crate::data::{DataError, Dataset};
 use crate::event::{AttackFacts, DataFacts, Environment, Event, ModelFacts, ModelId, Setup, ThreatFacts, ThreatId};
 use crate::plan::{Plan, PlanError};
 use crate::report::{Inconsistent, Report};

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use assay_attack::{Attack, Budget, Cancel, Goal, Job, Outcome, SampleId, SampleOutcome, Threat};
+use assay_data::{Dataset, laid_out};
 use assay_runtime::{Class, Gradients};
 use ndarray::{Array2, ArrayView1, Axis, CowArray, Ix2};
 
 use super::{AuditError, Log, Progress, Subject};
-use crate::data::{Dataset, laid_out};
 use crate::event::{Attacked, Clean, Cost, Event, Example, Fate, Finding, FindingKind, ModelId, Pictures, ThreatId};
 
 /// Most elements of the samples that one job holds; it keeps a few copies of them.

@@ -6,11 +6,18 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::DataError;
 use super::array::{Array, Element, Rows};
+use super::file_name;
+use crate::DataError;
 
 /// Type code of unsigned bytes.
 const UNSIGNED_BYTE: u8 = 8;
+
+/// Whether a file is named as the images of a pair are.
+pub(super) fn is_images(path: &Path) -> bool {
+    let name = file_name(path);
+    name.contains("images") && (name.ends_with("ubyte") || name.ends_with("ubyte.gz"))
+}
 
 /// Reads the rows; a file that begins as gzip is decompressed.
 pub(super) fn read(path: &Path, rows: Rows) -> Result<Array, DataError> {

@@ -7,7 +7,8 @@ use std::path::Path;
 use assay_runtime::Class;
 use ndarray::{Array as Nd, Array2, Ix4};
 
-use super::{DataError, MAX_BYTES};
+use crate::DataError;
+use crate::dataset::MAX_BYTES;
 
 /// Which rows of an array are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
-use super::DataError;
 use super::array::{Array, Element, Rows};
+use crate::DataError;
 
 /// First bytes of every NPY file.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";

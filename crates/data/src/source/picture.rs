@@ -6,7 +6,9 @@ use std::path::Path;
 use image::{ColorType, DynamicImage, ImageError, ImageReader, Limits};
 
 use super::array::Rows;
-use super::{DataError, npy, squeezed};
+use super::npy;
+use crate::DataError;
+use crate::layout::squeezed;
 
 /// Longest side of an image, in pixels.
 const MAX_SIDE: u32 = 16_384;

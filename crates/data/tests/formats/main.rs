@@ -1,11 +1,14 @@
 //! Data sets from files: what is read, and what is refused with which words.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod cifar;
+mod parquet;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use assay_audit::{DataSource, Dataset, Severity, decode_image};
+use assay_data::{DataSource, Dataset, Severity, Split, decode_image};
 use assay_runtime::Class;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -90,7 +93,8 @@ fn idx_pairs_are_found_from_the_folder_and_from_the_images() {
     let dir = folder();
     let images = pair(dir.path(), &gzip(&idx(&[2, 1, 2], &IMAGES)), &gzip(&idx(&[2], &[3, 9])));
     // The training split beside it is not the one that is audited.
-    fs::write(dir.path().join("train-images-idx3-ubyte"), idx(&[0, 1, 2], &[])).unwrap();
+    fs::write(dir.path().join("train-images-idx3-ubyte"), idx(&[1, 1, 2], &[7, 8])).unwrap();
+    fs::write(dir.path().join("train-labels-idx1-ubyte"), idx(&[1], &[5])).unwrap();
     let data = open(dir.path()).unwrap();
     assert_eq!(data.samples().as_slice().unwrap(), [0.0, 0.2, 0.4, 1.0]);
     assert_eq!((data.labels(), data.sample_shape()), (&[Class(3), Class(9)][..], &[1, 1, 2][..]));
@@ -98,7 +102,20 @@ fn idx_pairs_are_found_from_the_folder_and_from_the_images() {
     let first = Dataset::open(&DataSource::new(&images), Some(1)).unwrap();
     assert_eq!((first.len(), first.labels()), (1, &[Class(3)][..]));
     let labels = Some(dir.path().join("t10k-labels-idx1-ubyte.gz"));
-    assert_eq!(Dataset::open(&DataSource { images, labels, severity: None }, None).unwrap().len(), 2);
+    assert_eq!(Dataset::open(&DataSource { labels, ..DataSource::new(&images) }, None).unwrap().len(), 2);
+}
+
+#[test]
+fn of_a_folder_with_both_the_split_that_is_asked_for_is_read() {
+    let dir = folder();
+    let of = |split: Split| Dataset::open(&DataSource::new(dir.path()).with_split(split), None);
+    pair(dir.path(), &idx(&[2, 1, 2], &IMAGES), &idx(&[2], &[3, 9]));
+    let error = of(Split::Train).unwrap_err().to_string();
+    assert!(error.contains("holds no training data, only t10k-images-idx3-ubyte.gz"), "{error}");
+    fs::write(dir.path().join("train-images-idx3-ubyte"), idx(&[1, 1, 2], &[7, 8])).unwrap();
+    fs::write(dir.path().join("train-labels-idx1-ubyte"), idx(&[1], &[5])).unwrap();
+    assert_eq!(of(Split::Train).unwrap().labels(), [Class(5)]);
+    assert_eq!(of(Split::Test).unwrap().labels(), [Class(3), Class(9)]);
 }
 
 #[test]
@@ -141,10 +158,10 @@ fn missing_files_are_named() {
     refused(&images, "t10k-labels-idx1-ubyte");
     refused(&dir.path().join("absent"), "check that the path exists");
     let empty = folder();
-    refused(empty.path(), "neither an IDX pair, nor subfolders of images, nor labels.csv");
+    refused(empty.path(), "neither an IDX pair nor CIFAR batches, Parquet files, subfolders of images or labels.csv");
     let text = dir.path().join("notes.txt");
     fs::write(&text, "hello").unwrap();
-    refused(&text, "neither IDX, NPZ nor NPY");
+    refused(&text, "neither IDX, NPZ, NPY, Parquet nor a binary batch of CIFAR");
 }
 
 #[test]
@@ -407,15 +424,15 @@ fn the_shipped_images_are_read() {
 #[test]
 fn three_channels_move_to_where_a_model_has_them_and_nothing_else_moves() {
     let rows = Array2::from_shape_fn((2, 12), |(i, j)| (100 * i + j) as f32);
-    let last = assay_audit::laid_out(&rows.view(), &[3, 2, 2], &[2, 2, 3]).unwrap();
+    let last = assay_data::laid_out(&rows.view(), &[3, 2, 2], &[2, 2, 3]).unwrap();
     assert_eq!(last.row(1).to_vec(), [100., 104., 108., 101., 105., 109., 102., 106., 110., 103., 107., 111.]);
-    assert_eq!(assay_audit::laid_out(&last.view(), &[2, 2, 3], &[3, 2, 2]).unwrap(), rows);
+    assert_eq!(assay_data::laid_out(&last.view(), &[2, 2, 3], &[3, 2, 2]).unwrap(), rows);
     for (from, to) in
         [(&[3, 2, 2][..], &[3, 2, 2][..]), (&[3, 2, 2], &[12]), (&[1, 3, 4], &[3, 4, 1]), (&[3, 4], &[3, 1, 4])]
     {
-        assert_eq!(assay_audit::laid_out(&rows.view(), from, to).unwrap(), rows, "{from:?} {to:?}");
+        assert_eq!(assay_data::laid_out(&rows.view(), from, to).unwrap(), rows, "{from:?} {to:?}");
     }
     for to in [&[2, 3, 2][..], &[2, 6], &[11], &[4, 1, 3]] {
-        assert!(assay_audit::laid_out(&rows.view(), &[3, 2, 2], to).is_none(), "{to:?}");
+        assert!(assay_data::laid_out(&rows.view(), &[3, 2, 2], to).is_none(), "{to:?}");
     }
 }

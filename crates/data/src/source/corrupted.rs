@@ -8,8 +8,9 @@ use std::str::FromStr;
 use assay_attack::CorruptionKind;
 
 use super::array::{Array, Rows};
-use super::source::{DataSource, Format, Loaded, file_name, joined, listed, no_labels, unrecognised};
-use super::{DataError, npy};
+use super::format::Format;
+use super::{DataSource, Loaded, file_name, joined, listed, no_labels, npy, unrecognised};
+use crate::DataError;
 
 /// How strongly images are corrupted, from 1 to 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

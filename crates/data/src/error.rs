@@ -18,7 +18,7 @@ pub enum DataError {
     },
     /// The path is none of the accepted sources.
     #[error(
-        "{}: not a data set: {reason}; give a folder with an IDX pair, an .npz, an .npy with labels, or a folder of images",
+        "{}: not a data set: {reason}; give a folder with an IDX pair, with batches of CIFAR, with Parquet files or with images, or an .npz, or an .npy with labels",
         path.display()
     )]
     Unrecognised {
@@ -58,7 +58,7 @@ pub enum DataError {
         limit: u64,
     },
     /// There are no samples.
-    #[error("data set \"{name}\" is empty; an audit needs at least one sample")]
+    #[error("data set \"{name}\" is empty; at least one sample is needed")]
     Empty {
         /// Data set.
         name: String,
@@ -113,6 +113,49 @@ pub enum DataError {
         label: u32,
         /// Number of class names.
         classes: usize,
+    },
+    /// Too many samples would be set aside for validation.
+    #[error("{count} validation samples of {samples}: nothing is left to train on; ask for fewer")]
+    Holdout {
+        /// Samples that were asked for.
+        count: usize,
+        /// Samples there are.
+        samples: usize,
+    },
+    /// A sample was asked for that is not there.
+    #[error("data set \"{name}\" has no sample {sample}; its {samples} samples count from 0")]
+    NoSample {
+        /// Data set.
+        name: String,
+        /// The sample.
+        sample: u64,
+        /// Number of samples.
+        samples: usize,
+    },
+    /// What cannot be augmented.
+    #[error("samples of shape {shape:?} are no images; crops and flips are of [c, h, w] or [h, w]: train without them")]
+    Augment {
+        /// Shape of a sample.
+        shape: Vec<usize>,
+    },
+    /// The padding of a crop is wider than the image.
+    #[error("padding of {pad} pixels around images of {width}x{height}; expected less than the shorter side")]
+    Pad {
+        /// Padding.
+        pad: usize,
+        /// Rows of an image.
+        height: usize,
+        /// Columns of an image.
+        width: usize,
+    },
+    /// Batches cannot be made ahead.
+    #[error("no thread for the batches of an epoch: {0}; end other work on this machine")]
+    Thread(std::io::Error),
+    /// A batch was not made.
+    #[error("making a batch failed: {reason}; this is a defect of assay, please report it")]
+    Prefetch {
+        /// Words of the panic.
+        reason: String,
     },
     /// A single image does not fit the model.
     #[error("{what}: {reason}")]

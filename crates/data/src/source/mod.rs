@@ -1,34 +1,51 @@
 //! Where a data set comes from: finds out what a path is, and opens it.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+mod array;
+mod cifar;
+mod corrupted;
+mod digest;
+mod folder;
+mod format;
+mod idx;
+mod npy;
+mod parquet;
+mod picture;
+mod split;
+mod stack;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use assay_attack::Bounds;
 use assay_runtime::Class;
 use ndarray::Array2;
-use sha2::{Digest, Sha256};
 
-use super::array::{Array, Rows};
-use super::{DataError, Dataset, Parts, corrupted, folder, idx, npy};
-use crate::Severity;
+use crate::{DataError, Dataset, Parts};
+use array::{Array, Rows};
+use format::Format;
+
+pub use corrupted::Severity;
+pub use picture::decode_image;
+pub use split::Split;
 
 /// Path of a data set, and of its labels where they are not found by themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataSource {
     /// Folder or file with the images.
     pub images: PathBuf,
-    /// File with the labels; `None`: looked for beside the images.
+    /// File with the labels; `None`: looked for beside the images. Batches of CIFAR and Parquet files hold their own.
     pub labels: Option<PathBuf>,
     /// Of a file of corrupted images, as those of CIFAR-10-C are, the severity to read.
     pub severity: Option<Severity>,
+    /// Of a folder with training and test data, what to read.
+    pub split: Split,
 }
 
 impl DataSource {
-    /// A source whose labels are found by themselves.
+    /// A source of test data whose labels are found by themselves.
     #[must_use]
     pub fn new(images: impl AsRef<Path>) -> Self {
-        Self { images: images.as_ref().to_owned(), labels: None, severity: None }
+        Self { images: images.as_ref().to_owned(), labels: None, severity: None, split: Split::Test }
     }
 
     /// The same source, of which one severity is read.
@@ -36,17 +53,23 @@ impl DataSource {
     pub fn with_severity(self, severity: Option<Severity>) -> Self {
         Self { severity, ..self }
     }
+
+    /// The same source, of which this split is read.
+    #[must_use]
+    pub fn with_split(self, split: Split) -> Self {
+        Self { split, ..self }
+    }
 }
 
 /// What was read.
-pub(super) struct Loaded {
+struct Loaded {
     /// `[n, features]`.
-    pub(super) samples: Array2<f32>,
-    pub(super) sample_shape: Vec<usize>,
-    pub(super) labels: Vec<Class>,
-    pub(super) class_names: Vec<String>,
+    samples: Array2<f32>,
+    sample_shape: Vec<usize>,
+    labels: Vec<Class>,
+    class_names: Vec<String>,
     /// Files that were read, in order, each with its name in the digest's listing.
-    pub(super) files: Vec<(PathBuf, String)>,
+    files: Vec<(PathBuf, String)>,
 }
 
 impl Dataset {
@@ -68,7 +91,7 @@ impl Dataset {
             sample_shape: loaded.sample_shape,
             bounds: Bounds::new(0.0, 1.0)?,
             class_names: loaded.class_names,
-            digest: digest(&loaded.files)?,
+            digest: digest::of_listing(&loaded.files)?,
         })
     }
 }
@@ -76,10 +99,7 @@ impl Dataset {
 fn load(source: &DataSource, limit: usize) -> Result<Loaded, DataError> {
     let (path, rows) = (&source.images, Rows::First(limit));
     if fs::metadata(path).map_err(|e| DataError::io(path, e))?.is_dir() {
-        return match idx_images(path)? {
-            Some(images) => pair(&images, source.labels.as_deref(), rows),
-            None => folder::load(path, source.labels.as_deref(), limit),
-        };
+        return load_folder(source, limit);
     }
     match Format::of(path)? {
         Format::Zip => {
@@ -95,8 +115,38 @@ fn load(source: &DataSource, limit: usize) -> Result<Loaded, DataError> {
         }
         Format::Npy if source.labels.is_none() && corrupted::is_named_so(path) => Err(corrupted::needs_severity(path)),
         Format::Idx | Format::Npy => pair(path, source.labels.as_deref(), rows),
-        Format::Other => Err(unrecognised(path, "the file is neither IDX, NPZ nor NPY")),
+        Format::Cifar => cifar::load(std::slice::from_ref(path), limit),
+        Format::Parquet => parquet::load(std::slice::from_ref(path), limit),
+        Format::Other => {
+            Err(unrecognised(path, "the file is neither IDX, NPZ, NPY, Parquet nor a binary batch of CIFAR (.bin)"))
+        }
     }
+}
+
+/// Reads a folder of whatever there is in it, by the names of its files.
+fn load_folder(source: &DataSource, limit: usize) -> Result<Loaded, DataError> {
+    let folder = &source.images;
+    let files = entries(folder)?;
+    let such = |wanted: fn(&Path) -> bool| -> Vec<PathBuf> {
+        files.iter().filter(|path| path.is_file() && wanted(path)).cloned().collect()
+    };
+    let (idx, cifar, parquet) = (such(idx::is_images), such(cifar::is_batch), such(parquet::is_parquet));
+    if !idx.is_empty() {
+        return match source.split.among(folder, idx)?.as_slice() {
+            [images] => pair(images, source.labels.as_deref(), Rows::First(limit)),
+            several => {
+                let names: Vec<_> = several.iter().map(|path| file_name(path)).collect();
+                Err(unrecognised(folder, &format!("it holds several images files ({}); name one", names.join(", "))))
+            }
+        };
+    }
+    if !cifar.is_empty() {
+        return cifar::load(&source.split.among(folder, cifar)?, limit);
+    }
+    if !parquet.is_empty() {
+        return parquet::load(&source.split.among(folder, parquet)?, limit);
+    }
+    folder::load(folder, source.labels.as_deref(), limit)
 }
 
 /// Images in one file, labels in another.
@@ -106,7 +156,7 @@ fn pair(images: &Path, labels: Option<&Path>, rows: Rows) -> Result<Loaded, Data
     joined(images, read_array(images, rows)?, &labels, &read_array(&labels, rows)?, files)
 }
 
-pub(super) fn joined(
+fn joined(
     images_path: &Path,
     images: Array,
     labels_path: &Path,
@@ -122,60 +172,11 @@ pub(super) fn joined(
     Ok(Loaded { samples, sample_shape, labels, class_names: Vec::new(), files })
 }
 
-/// Format of a file, by its first bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    /// IDX, maybe compressed.
-    Idx,
-    Npy,
-    Zip,
-    Other,
-}
-
-impl Format {
-    pub(super) fn of(path: &Path) -> Result<Self, DataError> {
-        let mut start = Vec::new();
-        let file = File::open(path).map_err(|e| DataError::io(path, e))?;
-        file.take(8).read_to_end(&mut start).map_err(|e| DataError::io(path, e))?;
-        Ok(match start.as_slice() {
-            [0x1f, 0x8b, ..] | [0, 0, ..] => Self::Idx,
-            [b'P', b'K', ..] => Self::Zip,
-            start if start.starts_with(npy::MAGIC) => Self::Npy,
-            _ => Self::Other,
-        })
-    }
-}
-
 fn read_array(path: &Path, rows: Rows) -> Result<Array, DataError> {
     match Format::of(path)? {
         Format::Idx => idx::read(path, rows),
         Format::Npy => npy::read_npy(path, rows),
-        Format::Zip | Format::Other => Err(unrecognised(path, "the file is neither IDX nor NPY")),
-    }
-}
-
-/// The images file of the IDX pair in a folder; of several pairs, the test split.
-fn idx_images(folder: &Path) -> Result<Option<PathBuf>, DataError> {
-    let mut images = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|e| DataError::io(folder, e))? {
-        let path = entry.map_err(|e| DataError::io(folder, e))?.path();
-        let name = file_name(&path);
-        if name.contains("images") && (name.ends_with("ubyte") || name.ends_with("ubyte.gz")) {
-            images.push(path);
-        }
-    }
-    images.sort();
-    let test = |path: &&PathBuf| ["t10k", "test"].iter().any(|split| file_name(path).starts_with(split));
-    match images.as_slice() {
-        [] => Ok(None),
-        [only] => Ok(Some(only.clone())),
-        several => match several.iter().filter(test).collect::<Vec<_>>().as_slice() {
-            [test] => Ok(Some((*test).clone())),
-            _ => {
-                let names: Vec<_> = several.iter().map(|p| file_name(p)).collect();
-                Err(unrecognised(folder, &format!("it holds several images files ({}); name one", names.join(", "))))
-            }
-        },
+        _ => Err(unrecognised(path, "the file is neither IDX nor NPY")),
     }
 }
 
@@ -196,47 +197,31 @@ fn labels_beside(images: &Path) -> Result<PathBuf, DataError> {
     found.ok_or_else(|| no_labels(images, expected))
 }
 
-pub(super) fn no_labels(path: &Path, expected: String) -> DataError {
+fn no_labels(path: &Path, expected: String) -> DataError {
     DataError::NoLabels { path: path.to_owned(), expected }
 }
 
-pub(super) fn unrecognised(path: &Path, reason: &str) -> DataError {
+fn unrecognised(path: &Path, reason: &str) -> DataError {
     DataError::Unrecognised { path: path.to_owned(), reason: reason.to_owned() }
 }
 
-pub(super) fn file_name(path: &Path) -> String {
+/// What is in a folder, hidden files aside, in order of name.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let list = || fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>();
+    let mut paths = list().map_err(|e| DataError::io(folder, e))?;
+    paths.retain(|path| !file_name(path).starts_with('.'));
+    paths.sort();
+    Ok(paths)
+}
+
+fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-pub(super) fn listed(path: &Path) -> (PathBuf, String) {
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}
+
+fn listed(path: &Path) -> (PathBuf, String) {
     (path.to_owned(), file_name(path))
-}
-
-/// SHA-256 of the listing that `sha256sum` prints for the files.
-fn digest(files: &[(PathBuf, String)]) -> Result<String, DataError> {
-    let mut listing = Sha256::new();
-    for (path, name) in files {
-        let mut content = Sha256::new();
-        let mut file = File::open(path).map_err(|e| DataError::io(path, e))?;
-        io::copy(&mut file, &mut HashWriter(&mut content)).map_err(|e| DataError::io(path, e))?;
-        listing.update(format!("{}  {name}\n", hex(&content.finalize())));
-    }
-    Ok(hex(&listing.finalize()))
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

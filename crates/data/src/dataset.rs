@@ -1,32 +1,11 @@
-//! Data sets: labelled samples in memory, read from the formats that people have.
-//!
-//! | source | what is accepted |
-//! |---|---|
-//! | IDX | `*images*idx3-ubyte[.gz]` and `*labels*idx1-ubyte[.gz]`: their folder, or the images file with the labels beside it |
-//! | NPZ | one file with `images`, `x_test`, `x` or `input`, and `labels`, `y_test`, `y` |
-//! | NPY | two files: images, and labels that are named or found beside them |
-//! | corrupted images | one severity of an NPY file as in CIFAR-10-C: five of them follow one another, `labels.npy` is beside it |
-//! | folder | one subfolder per class with PNG and JPEG files, or files and a `labels.csv` of `file,label` |
-//!
-//! Bytes become `value / 255`; floats must be in `[0, 1]` already. Sizes in headers are checked before memory is taken.
+//! Labelled samples.
 
-mod array;
-mod corrupted;
-mod error;
-mod folder;
-mod idx;
-mod npy;
-mod picture;
-mod source;
-
-use assay_attack::Bounds;
+use assay_attack::{Bounds, SampleId};
 use assay_runtime::Class;
-use ndarray::{Array2, ArrayView2, CowArray, Ix2};
+use ndarray::{Array2, Axis};
 
-pub use corrupted::Severity;
-pub use error::DataError;
-pub use picture::decode_image;
-pub use source::DataSource;
+use crate::DataError;
+use crate::layout::layout;
 
 /// Most memory that the samples of one data set may take, in bytes: 4 GiB.
 pub(crate) const MAX_BYTES: u64 = 4 << 30;
@@ -148,49 +127,36 @@ impl Dataset {
         &self.digest
     }
 
-    /// Whether samples can be handed to a model whose samples have this shape: see [`laid_out`].
+    /// The samples in these rows, in the order given. The subset has the name of the whole, and no digest.
+    ///
+    /// # Errors
+    /// No rows, or one that is not there.
+    pub fn subset(&self, rows: &[SampleId]) -> Result<Self, DataError> {
+        self.check(rows)?;
+        let rows: Vec<usize> = rows.iter().map(|row| row.0 as usize).collect();
+        Self::from_parts(Parts {
+            name: self.name.clone(),
+            samples: self.samples.select(Axis(0), &rows),
+            labels: rows.iter().filter_map(|row| self.labels.get(*row).copied()).collect(),
+            sample_shape: self.sample_shape.clone(),
+            bounds: self.bounds,
+            class_names: self.class_names.clone(),
+            digest: String::new(),
+        })
+    }
+
+    /// Whether all rows are there.
+    pub(crate) fn check(&self, rows: &[SampleId]) -> Result<(), DataError> {
+        let samples = self.len();
+        match rows.iter().find(|row| row.0 >= samples as u64) {
+            Some(row) => Err(DataError::NoSample { name: self.name.clone(), sample: row.0, samples }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether samples can be handed to a model whose samples have this shape: see [`laid_out`](crate::laid_out).
     #[must_use]
     pub fn fits(&self, shape: &[usize]) -> bool {
         layout(&self.sample_shape, shape).is_some()
     }
-}
-
-/// Samples of shape `from`, one in each row, as a model that takes samples of shape `to` wants them; `None` if they do not fit.
-///
-/// They fit as they are where the shapes are equal once dimensions of size 1 are left out, or where `to` is a flat vector of as
-/// many elements. Images of three channels are reordered between `[3, h, w]` and `[h, w, 3]`, where the shapes say so.
-#[must_use]
-pub fn laid_out<'a>(samples: &ArrayView2<'a, f32>, from: &[usize], to: &[usize]) -> Option<CowArray<'a, f32, Ix2>> {
-    let Layout::Permuted { shape, axes } = layout(from, to)? else { return Some((*samples).into()) };
-    let n = samples.nrows();
-    let images = samples.to_shape((n, shape[0], shape[1], shape[2])).ok()?;
-    let images = images.permuted_axes([0, axes[0] + 1, axes[1] + 1, axes[2] + 1]);
-    let rows = images.as_standard_layout().into_owned().into_shape_with_order((n, samples.ncols())).ok()?;
-    Some(rows.into())
-}
-
-/// How elements move from one shape to another.
-enum Layout {
-    Same,
-    /// Samples of `shape` with its dimensions in the order `axes`.
-    Permuted {
-        shape: [usize; 3],
-        axes: [usize; 3],
-    },
-}
-
-fn layout(from: &[usize], to: &[usize]) -> Option<Layout> {
-    let (ours, theirs) = (squeezed(from), squeezed(to));
-    let flat = theirs.len() <= 1 && to.iter().product::<usize>() == from.iter().product::<usize>();
-    match (from, to) {
-        _ if ours == theirs || flat => Some(Layout::Same),
-        (&[3, h, w], &[a, b, 3]) if (h, w) == (a, b) => Some(Layout::Permuted { shape: [3, h, w], axes: [1, 2, 0] }),
-        (&[h, w, 3], &[3, a, b]) if (h, w) == (a, b) => Some(Layout::Permuted { shape: [h, w, 3], axes: [2, 0, 1] }),
-        _ => None,
-    }
-}
-
-/// A shape without its dimensions of size 1.
-fn squeezed(shape: &[usize]) -> Vec<usize> {
-    shape.iter().copied().filter(|&d| d != 1).collect()
 }

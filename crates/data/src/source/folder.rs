@@ -5,11 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assay_runtime::Class;
-use ndarray::Array2;
 
-use super::picture::Pixels;
-use super::source::{Loaded, file_name};
-use super::{DataError, MAX_BYTES};
+use super::stack::Stack;
+use super::{Loaded, entries, file_name, has_extension};
+use crate::DataError;
 
 /// Name of the file that labels the images of a flat folder.
 const LABELS: &str = "labels.csv";
@@ -31,49 +30,16 @@ pub(super) fn load(folder: &Path, labels: Option<&Path>, limit: usize) -> Result
         None => by_class(folder)?,
     };
     listing.images.truncate(limit);
-    let mut pictures = Vec::with_capacity(listing.images.len());
-    let mut values = 0;
+    let mut stack = Stack::new(folder, listing.images.len());
     for (path, _) in &listing.images {
         let bytes = fs::read(path).map_err(|e| DataError::io(path, e))?;
-        let pixels = Pixels::decode(&bytes).map_err(|reason| DataError::malformed(path, reason))?;
-        values += pixels.height * pixels.width * 3;
-        if (values * size_of::<f32>()) as u64 > MAX_BYTES {
-            let (samples, features) = (listing.images.len() as u64, (pixels.height * pixels.width * 3) as u64);
-            return Err(DataError::TooLarge { path: folder.to_owned(), samples, features, limit: MAX_BYTES });
-        }
-        pictures.push(pixels);
+        stack.push(&bytes, |reason| DataError::malformed(path, reason))?;
     }
-    let (samples, sample_shape) = stacked(folder, &listing.images, &pictures)?;
+    let (samples, sample_shape) = stack.into_samples()?;
     let mut files: Vec<_> = listing.images.iter().map(|(path, _)| (path.clone(), relative(folder, path))).collect();
     files.extend(listing.labels.map(|path| (path.clone(), file_name(&path))));
     let labels = listing.images.into_iter().map(|(_, class)| class).collect();
     Ok(Loaded { samples, sample_shape, labels, class_names: listing.class_names, files })
-}
-
-fn stacked(
-    folder: &Path,
-    images: &[(PathBuf, Class)],
-    pictures: &[Pixels],
-) -> Result<(Array2<f32>, Vec<usize>), DataError> {
-    let Some(first) = pictures.first() else {
-        return Err(DataError::Empty { name: file_name(folder) });
-    };
-    let channels = if pictures.iter().all(|p| p.channels == 1) { 1 } else { 3 };
-    let mut values = Vec::with_capacity(pictures.len() * channels * first.height * first.width);
-    for ((path, _), picture) in images.iter().zip(pictures) {
-        if (picture.height, picture.width) != (first.height, first.width) {
-            let reason = format!(
-                "{}x{} pixels, but the first image has {}x{}; all images must have the same size: resize them first",
-                picture.width, picture.height, first.width, first.height
-            );
-            return Err(DataError::malformed(path, reason));
-        }
-        values.extend(picture.planes(channels).map_err(|reason| DataError::malformed(path, reason))?);
-    }
-    let features = channels * first.height * first.width;
-    let samples = Array2::from_shape_vec((pictures.len(), features), values)
-        .map_err(|e| DataError::malformed(folder, e.to_string()))?;
-    Ok((samples, vec![channels, first.height, first.width]))
 }
 
 /// One subfolder per class. Classes are numbered in order of name, or by the names themselves if all are numbers. Samples
@@ -81,7 +47,8 @@ fn stacked(
 fn by_class(folder: &Path) -> Result<Listing, DataError> {
     let folders: Vec<_> = entries(folder)?.into_iter().filter(|path| path.is_dir()).collect();
     if folders.is_empty() {
-        let reason = format!("it holds neither an IDX pair, nor subfolders of images, nor {LABELS}");
+        let reason =
+            format!("it holds neither an IDX pair nor CIFAR batches, Parquet files, subfolders of images or {LABELS}");
         return Err(DataError::Unrecognised { path: folder.to_owned(), reason });
     }
     let names: Vec<_> = folders.iter().map(|path| file_name(path)).collect();
@@ -122,17 +89,8 @@ fn by_table(folder: &Path, labels: PathBuf) -> Result<Listing, DataError> {
     Ok(Listing { images, class_names: Vec::new(), labels: Some(labels) })
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let list = || fs::read_dir(folder)?.map(|entry| entry.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>();
-    let mut paths = list().map_err(|e| DataError::io(folder, e))?;
-    paths.retain(|path| !file_name(path).starts_with('.'));
-    paths.sort();
-    Ok(paths)
-}
-
 fn is_image(path: &Path) -> bool {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-    matches!(extension.as_deref(), Some("png" | "jpg" | "jpeg"))
+    ["png", "jpg", "jpeg"].iter().any(|extension| has_extension(path, extension))
 }
 
 /// Path inside the folder, with forward slashes.
