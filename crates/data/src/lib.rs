@@ -12,15 +12,19 @@
 //!
 //! Of a folder with training and test data, a [`DataSource`] takes the [`Split`] that it is asked for. Bytes become `value / 255`; floats
 //! must be in `[0, 1]` already. Sizes in headers are checked before memory is taken.
+//!
+//! For training, a [`Holdout`] sets validation samples aside, and an [`Epoch`] makes the [`Batches`] of the others.
 
 #![forbid(unsafe_code)]
 
 mod dataset;
+mod epoch;
 mod error;
 mod layout;
 mod source;
 
 pub use dataset::{Dataset, Parts};
+pub use epoch::{Augment, Batch, Batches, Border, Epoch, Holdout, Last};
 pub use error::DataError;
 pub use layout::laid_out;
 pub use source::{DataSource, Severity, Split, decode_image};
