@@ -56,6 +56,6 @@ pub use shape::{Dim, Facts, Probe, Probed, ShapeError, Shaped, Shapes};
 pub use tensor::{DataType, Tensor};
 pub use transform::{
     BatchNorm, BatchStatistics, Block, Gradient, Normalization, Removal, Trainable, Training, Vjp, Weight, Wrt, blocks,
-    channels_to_remove, gradient, logits, preprocess, prune, remove_blocks, trainable, training, untied, vjp, weights,
-    zeroed,
+    channels_to_remove, compact, gradient, logits, preprocess, prune, remove_blocks, trainable, training, untied, vjp,
+    weights, zeroed,
 };

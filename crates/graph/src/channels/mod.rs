@@ -17,8 +17,7 @@ mod separate;
 
 use std::collections::{HashMap, HashSet};
 
-pub(crate) use groups::Analysis;
-use groups::Summed;
+pub(crate) use groups::{Analysis, Summed};
 pub use groups::{Channel, Consumer, Group, GroupId, Producer, Slice, groups};
 pub use positions::Fixed;
 use positions::{Positions, Slot};

@@ -28,6 +28,10 @@ impl Operator for Abs {
             Ok(e.op("Mul", &[w, &sign]))
         })
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        Some(inputs.first().copied()??.abs())
+    }
 }
 
 #[cfg(test)]

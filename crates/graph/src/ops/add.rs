@@ -23,6 +23,10 @@ impl Operator for Add {
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
         c.terms(node)
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        inputs.iter().copied().sum()
+    }
 }
 
 #[cfg(test)]

@@ -53,6 +53,11 @@ impl Operator for AveragePool {
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
         window::channel_by_channel(node, c)
     }
+
+    fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        let x = inputs.first().copied()??;
+        (x == 0.0 || node.int("count_include_pad", 0) == Ok(0)).then_some(x)
+    }
 }
 
 /// The divisor of every window, row-major over the output's spatial axes.

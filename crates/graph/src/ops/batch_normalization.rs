@@ -75,6 +75,18 @@ impl Operator for BatchNormalization {
         node.outputs.iter().skip(1).flatten().for_each(|statistic| c.carry(statistic, 0, y, 1));
         Ok(())
     }
+
+    fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        let &[x, scale, bias, mean, variance] = inputs else { return None };
+        if node.int("training_mode", 0) != Ok(0) {
+            return None;
+        }
+        if scale == Some(0.0) {
+            return bias;
+        }
+        let deviation = (variance? + f64::from(node.float("epsilon", 1e-5).ok()?)).sqrt();
+        Some((x? - mean?) / deviation * scale? + bias?)
+    }
 }
 
 /// `scale / sqrt(variance + epsilon)`, broadcasting over a tensor of rank `rank`; computed here where both are constant.

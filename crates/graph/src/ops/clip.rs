@@ -47,6 +47,11 @@ impl Operator for Clip {
         }
         Ok(products)
     }
+
+    fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        let bound = |i: usize, open: f64| if node.input(i).is_some() { inputs[i] } else { Some(open) };
+        Some(inputs.first().copied()??.max(bound(1, f64::NEG_INFINITY)?).min(bound(2, f64::INFINITY)?))
+    }
 }
 
 /// Where the lower bound is what comes out.

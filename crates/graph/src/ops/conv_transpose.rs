@@ -44,6 +44,10 @@ impl Operator for ConvTranspose {
     fn pruned(&self, node: &mut Node, p: &mut Pruned<'_>) -> Rule<()> {
         grouped::pruned(node, READ, p)
     }
+
+    fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        grouped::uniform(node, inputs)
+    }
 }
 
 fn windows(node: &Node, output: &Value, e: &Emit<'_>) -> Rule<Vec<Window>> {

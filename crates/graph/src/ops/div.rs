@@ -36,6 +36,11 @@ impl Operator for Div {
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
         c.elementwise(node)
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        let &[Some(a), Some(b)] = inputs else { return None };
+        (b != 0.0).then(|| a / b)
+    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,11 @@ impl Operator for Elu {
             Ok(e.op("Mul", &[w, &derivative]))
         })
     }
+
+    fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        let (x, alpha) = (inputs.first().copied()??, node.float("alpha", 1.0).ok()?);
+        Some(if x < 0.0 { f64::from(alpha) * x.exp_m1() } else { x })
+    }
 }
 
 #[cfg(test)]

@@ -42,6 +42,19 @@ impl Operator for Function {
     ) -> Rule<Vec<Option<Value>>> {
         unary(node, cotangents, wanted, |x, y, w| (self.product)(x, y, w, e))
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        let x = inputs.first().copied()??;
+        match self.name {
+            "Sigmoid" => Some(1.0 / (1.0 + (-x).exp())),
+            "Tanh" => Some(x.tanh()),
+            "Exp" => Some(x.exp()),
+            "Softplus" => Some(x.exp().ln_1p()),
+            // What pruning leaves is zero; other numbers are not worth a formula each.
+            "Erf" | "Sin" | "Softsign" if x == 0.0 => Some(0.0),
+            _ => None,
+        }
+    }
 }
 
 /// `arccos x`, whose derivative is `-1 / √(1 - x²)`: infinite at the ends.

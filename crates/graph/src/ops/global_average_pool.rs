@@ -29,4 +29,8 @@ impl Operator for GlobalAveragePool {
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
         window::channel_by_channel(node, c)
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        inputs.first().copied()?
+    }
 }

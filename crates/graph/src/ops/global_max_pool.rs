@@ -49,4 +49,8 @@ impl Operator for GlobalMaxPool {
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
         window::channel_by_channel(node, c)
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        inputs.first().copied()?
+    }
 }

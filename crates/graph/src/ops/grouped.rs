@@ -81,3 +81,9 @@ impl Groups {
         self.count > 1 && self.count >= self.read
     }
 }
+
+/// A filter of zeros makes its bias.
+pub(super) fn uniform(node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+    let bias = if node.input(2).is_some() { inputs[2] } else { Some(0.0) };
+    bias.filter(|_| inputs.get(1) == Some(&Some(0.0)))
+}

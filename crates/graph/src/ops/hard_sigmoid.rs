@@ -34,6 +34,11 @@ impl Operator for HardSigmoid {
             Ok(e.op("Mul", &[w, &derivative]))
         })
     }
+
+    fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        let (alpha, beta) = (node.float("alpha", 0.2).ok()?, node.float("beta", 0.5).ok()?);
+        Some((f64::from(alpha) * inputs.first().copied()?? + f64::from(beta)).clamp(0.0, 1.0))
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,11 @@ impl Operator for HardSwish {
             Ok(e.op("Mul", &[w, &derivative]))
         })
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        let x = inputs.first().copied()??;
+        Some(x * (x / 6.0 + 0.5).clamp(0.0, 1.0))
+    }
 }
 
 /// 1 where `|x| < 3`, else 0.

@@ -38,6 +38,11 @@ impl Operator for LeakyRelu {
             Ok(e.op("Mul", &[w, &derivative]))
         })
     }
+
+    fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        let (x, alpha) = (inputs.first().copied()??, node.float("alpha", 0.01).ok()?);
+        Some(if x < 0.0 { f64::from(alpha) * x } else { x })
+    }
 }
 
 #[cfg(test)]

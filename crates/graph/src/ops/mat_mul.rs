@@ -76,6 +76,10 @@ impl Operator for MatMul {
         c.sums_products(node, [inner_a, inner_b]);
         Ok(())
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        inputs.contains(&Some(0.0)).then_some(0.0)
+    }
 }
 
 /// Batch dimensions, rows and columns of a product of shape `dims`, where a vector operand has left out its dimension.

@@ -25,6 +25,10 @@ impl Operator for Max {
     ) -> Rule<Vec<Option<Value>>> {
         extremum(node, cotangents, wanted, e)
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        inputs.iter().copied().reduce(|a, b| Some(a?.max(b?)))?
+    }
 }
 
 /// The gradient of `Max` and of `Min`: to the inputs that equal the output, in even shares.

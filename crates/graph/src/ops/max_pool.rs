@@ -75,6 +75,11 @@ impl Operator for MaxPool {
         }
         window::channel_by_channel(node, c)
     }
+
+    /// Padding is never the largest.
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        inputs.first().copied()?
+    }
 }
 
 /// All positions in a grid of these sizes.

@@ -25,6 +25,10 @@ impl Operator for Min {
     ) -> Rule<Vec<Option<Value>>> {
         extremum(node, cotangents, wanted, e)
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        inputs.iter().copied().reduce(|a, b| Some(a?.min(b?)))?
+    }
 }
 
 #[cfg(test)]

@@ -202,6 +202,14 @@ pub trait Operator: Sync {
         class::channels(self, node, c)
     }
 
+    /// The number that the first output is everywhere in a channel in which every input is the number given for it; `None` for
+    /// an input that is not one number there, or is absent. For finding channels that do not depend on the model's input;
+    /// what only moves elements needs no rule.
+    fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        let _ = (node, inputs);
+        None
+    }
+
     /// Corrects what `node` itself says about the number of channels, where some of them are gone: a group count, a target
     /// shape, positions.
     ///

@@ -27,6 +27,11 @@ impl Operator for Mul {
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
         c.elementwise(node)
     }
+
+    /// One factor of zero is enough.
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        if inputs.contains(&Some(0.0)) { Some(0.0) } else { inputs.iter().copied().product() }
+    }
 }
 
 /// Copies of each element up to which repeating a factor and multiplying element by element is faster than broadcasting, on

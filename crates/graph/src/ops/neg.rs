@@ -23,6 +23,10 @@ impl Operator for Neg {
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
         c.elementwise(node)
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        Some(-inputs.first().copied()??)
+    }
 }
 
 #[cfg(test)]

@@ -70,6 +70,12 @@ impl Operator for Pad {
         }
         Ok(())
     }
+
+    fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        let x = inputs.first().copied()??;
+        let with = if node.input(2).is_some() { inputs[2] } else { Some(0.0) };
+        (node.text("mode", "constant").ok()? != "constant" || with == Some(x)).then_some(x)
+    }
 }
 
 /// What fills the padding.

@@ -37,6 +37,14 @@ impl Operator for PRelu {
             Ok(e.op("Mul", &[w, &derivative]))
         })
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        match *inputs {
+            [Some(x), _] if x >= 0.0 => Some(x),
+            [Some(x), Some(slope)] => Some(slope * x),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,10 @@ impl Operator for ReduceMax {
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
         reduction::channels(node, c)
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        inputs.first().copied()?
+    }
 }
 
 /// The gradient of `ReduceMax` and of `ReduceMin`: to the elements that equal the output, in even shares.

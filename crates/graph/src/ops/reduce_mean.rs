@@ -35,6 +35,10 @@ impl Operator for ReduceMean {
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
         reduction::channels(node, c)
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        inputs.first().copied()?
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,10 @@ impl Operator for Relu {
             Ok(e.op("Mul", &[w, &mask]))
         })
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        Some(inputs.first().copied()??.max(0.0))
+    }
 }
 
 #[cfg(test)]

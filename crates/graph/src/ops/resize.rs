@@ -82,6 +82,12 @@ impl Operator for Resize {
         }
         p.set_ints(node, 3, &sizes)
     }
+
+    fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        // What lies outside of the image has a number of its own.
+        let crop = node.text("coordinate_transformation_mode", "half_pixel").ok()? == "tf_crop_and_resize";
+        inputs.first().copied()?.filter(|_| !crop)
+    }
 }
 
 /// One axis that changes.

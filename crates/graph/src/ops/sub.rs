@@ -27,6 +27,11 @@ impl Operator for Sub {
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {
         c.terms(node)
     }
+
+    fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {
+        let &[Some(a), Some(b)] = inputs else { return None };
+        Some(a - b)
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! no shapes are needed. The derivatives share the walk in `reverse`, which looks rules up in the table of operators.
 
 mod blocks;
+mod compact;
 mod gradient;
 mod logits;
 mod preprocess;
@@ -15,6 +16,7 @@ mod views;
 mod widen;
 
 pub use blocks::{Block, blocks, remove_blocks};
+pub use compact::compact;
 pub use gradient::{Gradient, Vjp, gradient, vjp};
 pub use logits::logits;
 pub use preprocess::{Normalization, preprocess};

@@ -36,11 +36,20 @@ pub fn channels_to_remove(rate: f64, channels: usize) -> usize {
 pub fn prune(source: &Shaped, removals: &[Removal]) -> Result<Model, TransformError> {
     const PASS: &str = "prune";
     let mut analysis = Analysis::of(source);
-    let of_model = |cause| TransformError::of_model(PASS, cause);
-    let classes = removed(&analysis, removals).map_err(of_model)?;
+    let classes = removed(&analysis, removals).map_err(|cause| TransformError::of_model(PASS, cause))?;
+    cut(PASS, &mut analysis, &classes)
+}
+
+/// The model of `analysis` without these classes of positions.
+pub(super) fn cut(
+    pass: &'static str,
+    analysis: &mut Analysis,
+    classes: &HashSet<usize>,
+) -> Result<Model, TransformError> {
+    let of_model = |cause| TransformError::of_model(pass, cause);
     let originals = analysis.originals.clone();
     let mut model = analysis.model.model().clone();
-    let mut pruned = Pruned::of(&mut analysis, &|class| classes.contains(&class)).map_err(of_model)?;
+    let mut pruned = Pruned::of(analysis, &|class| classes.contains(&class)).map_err(of_model)?;
     let graph = &mut model.graph;
     for (value, tensor) in &mut graph.initializers {
         *tensor = pruned.slice(value, tensor).map_err(of_model)?;
@@ -49,14 +58,14 @@ pub fn prune(source: &Shaped, removals: &[Removal]) -> Result<Model, TransformEr
         if node.inputs.iter().chain(&node.outputs).flatten().any(|value| pruned.changes(value)) {
             let rule = operator(&node.operator).ok_or(Cause::NoRule);
             let said = rule.and_then(|rule| rule.pruned(node, &mut pruned));
-            said.map_err(|cause| TransformError::at(PASS, node, cause))?;
+            said.map_err(|cause| TransformError::at(pass, node, cause))?;
         }
     }
     graph.value_info.retain(|info| !pruned.changes(&info.value));
     graph.initializers.extend(pruned.into_constants());
     rejoin(graph, &originals);
     drop_unused(graph);
-    checked(PASS, model)
+    checked(pass, model)
 }
 
 /// `source` with the same channels set to zero where layers sum over them: each such input is multiplied with a mask, an
