@@ -55,7 +55,7 @@ pub use rebatch::open_batch;
 pub use shape::{Dim, Facts, Probe, Probed, ShapeError, Shaped, Shapes};
 pub use tensor::{DataType, Tensor};
 pub use transform::{
-    BatchNorm, BatchStatistics, Block, Gradient, Normalization, Removal, Trainable, Training, Vjp, Weight, Wrt, blocks,
-    channels_to_remove, compact, gradient, logits, preprocess, prune, remove_blocks, trainable, training, untied, vjp,
-    weights, zeroed,
+    BatchNorm, BatchStatistics, Block, Gradient, Interpolation, Normalization, Removal, Restride, Stride, Trainable,
+    Training, UnitPool, Vjp, Weight, Wrt, blocks, channels_to_remove, compact, gradient, logits, preprocess, prune,
+    remove_blocks, restride, stride_string, strided, trainable, training, untied, upsample, vjp, weights, zeroed,
 };

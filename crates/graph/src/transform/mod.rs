@@ -9,9 +9,12 @@ mod gradient;
 mod logits;
 mod preprocess;
 mod prune;
+mod resolution;
+mod restride;
 mod reverse;
 mod trainable;
 mod training;
+mod upsample;
 mod views;
 mod widen;
 
@@ -21,8 +24,10 @@ pub use gradient::{Gradient, Vjp, gradient, vjp};
 pub use logits::logits;
 pub use preprocess::{Normalization, preprocess};
 pub use prune::{Removal, channels_to_remove, prune, zeroed};
+pub use restride::{Restride, Stride, UnitPool, restride, stride_string, strided};
 pub use trainable::{BatchNorm, BatchStatistics, Trainable, trainable, untied, weights};
 pub use training::{Training, Weight, Wrt, training};
+pub use upsample::{Interpolation, upsample};
 
 use crate::{Cause, Model, TransformError, check};
 
