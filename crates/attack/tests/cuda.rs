@@ -5,19 +5,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-use std::io::Read as _;
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 use assay_attack::{
     Apgd, Attack, Attacked, Bounds, Budget, Cancel, Goal, Job, Norm, Outcome, Pgd, SampleId, Suite, Threat, run,
 };
 use assay_graph::{Canonical, Limits, Model, Normalization, preprocess};
-use assay_reference::{material, skip};
+use assay_reference::{fashion_mnist, material, skip};
 use assay_runtime::{
     Class, Classifier, ClassifierOptions, EngineOptions, Library, OnnxClassifier, OnnxRuntime, Provider,
 };
-use flate2::read::GzDecoder;
 use ndarray::Array2;
 
 const GPU: Provider = Provider::Cuda { device: 0 };
@@ -44,17 +41,10 @@ struct Data {
     labels: Vec<Class>,
 }
 
-/// The first `n` test images of Fashion-MNIST: after the headers of the IDX format, one byte for each pixel and label.
+/// The first `n` test images of Fashion-MNIST.
 fn fashion(n: usize) -> Data {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/data/fashion-mnist");
-    let content = |name: &str, header: usize| {
-        let mut bytes = Vec::new();
-        GzDecoder::new(std::fs::File::open(folder.join(name)).unwrap()).read_to_end(&mut bytes).unwrap();
-        bytes.split_off(header)
-    };
-    let pixels = content("t10k-images-idx3-ubyte.gz", 16).into_iter().take(n * 784).map(|v| f32::from(v) / 255.0);
-    let labels = content("t10k-labels-idx1-ubyte.gz", 8).into_iter().take(n).map(|v| Class(v.into()));
-    Data { images: Array2::from_shape_vec((n, 784), pixels.collect()).unwrap(), labels: labels.collect() }
+    let (images, labels) = fashion_mnist(n);
+    Data { images, labels: labels.into_iter().map(Class).collect() }
 }
 
 fn attacked(model: &OnnxClassifier, data: &Data, attack: &dyn Attack, eps: &str) -> Attacked {

@@ -3,18 +3,15 @@
 //! Clean counts must be equal. Robust counts may be lower, and higher by one in a hundred samples at most.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::io::Read;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
 
 use assay_attack::{
     AdversarialPatch, Attack, Attacked, Bounds, Budget, Cancel, Goal, Job, Noise, Norm, Outcome, Pgd, SampleId, Start,
     StepSize, Suite, Threat, Universal, parse, run,
 };
 use assay_graph::{Canonical, Normalization, preprocess};
-use assay_reference::{Material, material, skip};
+use assay_reference::{Material, fashion_mnist, material, skip};
 use assay_runtime::{Class, Classifier, ClassifierOptions, Library, OnnxClassifier, OnnxRuntime};
-use flate2::read::GzDecoder;
 use ndarray::Array2;
 
 struct Data {
@@ -62,22 +59,10 @@ fn runtime() -> Option<OnnxRuntime> {
     OnnxRuntime::load(&Library::default()).inspect_err(|e| skip(&e.to_string())).ok()
 }
 
-fn deploy() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
-}
-
-fn unzipped(file: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(deploy().join("data/fashion-mnist").join(file)).unwrap();
-    GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
-    bytes
-}
-
-/// The first 1,000 test images: after the headers of the IDX format, one byte for each pixel and label.
+/// The first 1,000 test images.
 fn fashion() -> Data {
-    let pixels = unzipped("t10k-images-idx3-ubyte.gz")[16..].iter().map(|v| f32::from(*v) / 255.0).collect();
-    let labels: Vec<_> = unzipped("t10k-labels-idx1-ubyte.gz")[8..].iter().map(|v| Class((*v).into())).collect();
-    Data { images: Array2::from_shape_vec((labels.len(), 784), pixels).unwrap(), labels }
+    let (images, labels) = fashion_mnist(1000);
+    Data { images, labels: labels.into_iter().map(Class).collect() }
 }
 
 /// The first 100 test images.

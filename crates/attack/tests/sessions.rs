@@ -1,35 +1,23 @@
 //! Attacks on a hosted model: what they find does not depend on how it is hosted, nor on the size of the batches.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use assay_attack::{
     Attacked, Bounds, Budget, Cancel, Goal, Job, Norm, Outcome, Pgd, SampleId, SampleOutcome, Threat, run,
 };
-use assay_reference::skip;
+use assay_reference::{fashion_mnist, skip};
 use assay_runtime::{Class, ClassifierOptions, EngineOptions, Library, OnnxClassifier, OnnxRuntime};
-use flate2::read::GzDecoder;
-use ndarray::Array2;
 
 fn deploy(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(file)
 }
 
-fn unzipped(file: &str, from: usize, n: usize) -> Vec<u8> {
-    let file = std::fs::File::open(deploy("data/fashion-mnist").join(file)).unwrap();
-    let mut bytes = Vec::new();
-    GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
-    bytes[from..from + n].to_vec()
-}
-
 fn attacked(model: &OnnxClassifier, pgd: &Pgd, threat: &Threat, n: usize, batch: usize) -> Attacked {
-    // Behind the headers of the IDX format, one byte for each pixel and label.
-    let pixels = unzipped("t10k-images-idx3-ubyte.gz", 16, n * 784).iter().map(|v| f32::from(*v) / 255.0).collect();
-    let labels: Vec<_> = unzipped("t10k-labels-idx1-ubyte.gz", 8, n).iter().map(|v| Class(u32::from(*v))).collect();
+    let (images, labels) = fashion_mnist(n);
+    let labels: Vec<_> = labels.into_iter().map(Class).collect();
     let ids: Vec<_> = (0..n as u64).map(SampleId).collect();
-    let images = Array2::from_shape_vec((n, 784), pixels).unwrap();
     let job = Job {
         classifier: model,
         attack: pgd,

@@ -18,6 +18,7 @@ mod ops;
 mod probe;
 mod random;
 mod second;
+mod shipped;
 mod sketch;
 
 pub use array::{Array, Data};
@@ -28,4 +29,5 @@ pub use material::{Material, Npz, data_sets, material, skip};
 pub use net::Net;
 pub use probe::probe;
 pub use random::{Random, Values};
+pub use shipped::fashion_mnist;
 pub use sketch::Sketch;

@@ -5,11 +5,10 @@
 
 mod support;
 
-use std::io::Read as _;
 use std::path::Path;
 
 use assay_graph::{DataType, Loss, Tensor};
-use assay_reference::{Npz, Sketch, relative_error};
+use assay_reference::{Npz, Sketch, fashion_mnist, relative_error};
 use assay_runtime::{Class, Classifier, ClassifierOptions, Gradients, OnnxClassifier, OnnxRuntime};
 use ndarray::{Array2, ArrayView2, Axis, s};
 
@@ -22,15 +21,8 @@ fn load(runtime: &OnnxRuntime, form: &str) -> OnnxClassifier {
 
 /// The first `n` test images and their labels.
 fn images(n: usize) -> (Array2<f32>, Vec<Class>) {
-    let unzipped = |name: &str| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/data/fashion-mnist");
-        let mut bytes = Vec::new();
-        flate2::read::GzDecoder::new(std::fs::File::open(folder.join(name)).unwrap()).read_to_end(&mut bytes).unwrap();
-        bytes
-    };
-    let pixels = unzipped("t10k-images-idx3-ubyte.gz")[16..][..n * 784].iter().map(|v| f32::from(*v) / 255.0).collect();
-    let labels = unzipped("t10k-labels-idx1-ubyte.gz")[8..][..n].iter().map(|v| Class((*v).into())).collect();
-    (Array2::from_shape_vec((n, 784), pixels).unwrap(), labels)
+    let (images, labels) = fashion_mnist(n);
+    (images, labels.into_iter().map(Class).collect())
 }
 
 fn wide(a: &Array2<f32>) -> ndarray::ArrayD<f64> {

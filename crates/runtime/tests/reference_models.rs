@@ -4,26 +4,17 @@
 
 mod support;
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use assay_graph::{Canonical, Limits, Model, Normalization, preprocess};
-use assay_reference::{Npz, material};
+use assay_reference::{Npz, fashion_mnist, material};
 use assay_runtime::{Classifier, ClassifierOptions, Gradients, OnnxClassifier, OnnxRuntime};
-use flate2::read::GzDecoder;
 use ndarray::Array2;
 
-/// The first 1,000 test images of Fashion-MNIST, one a row in `[0, 1]`, and their labels.
+/// 1,000 test images of Fashion-MNIST and their labels.
 fn fashion() -> (Array2<f32>, Vec<usize>) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/data/fashion-mnist");
-    let content = |name: &str, header: usize| {
-        let mut bytes = Vec::new();
-        GzDecoder::new(std::fs::File::open(folder.join(name)).unwrap()).read_to_end(&mut bytes).unwrap();
-        bytes.split_off(header)
-    };
-    let pixels: Vec<f32> = content("t10k-images-idx3-ubyte.gz", 16).into_iter().map(|p| f32::from(p) / 255.0).collect();
-    let labels: Vec<usize> = content("t10k-labels-idx1-ubyte.gz", 8).into_iter().map(usize::from).collect();
-    (Array2::from_shape_vec((labels.len(), 784), pixels).unwrap(), labels)
+    let (images, labels) = fashion_mnist(1000);
+    (images, labels.into_iter().map(|label| label as usize).collect())
 }
 
 /// Which rows of logits have their largest entry at the label.
