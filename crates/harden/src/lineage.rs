@@ -1,0 +1,62 @@
+//! Where a model comes from, as its metadata says.
+
+use assay_data::Dataset;
+use assay_graph::Model;
+use assay_runtime::{Classifier, OnnxClassifier};
+use sha2::{Digest, Sha256};
+
+use crate::{Recipe, RecipeError};
+
+/// What is written into the metadata of a model that was made, under keys that begin with `assay.`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lineage {
+    /// `assay.kind`: how it was made, for example `trained`.
+    pub kind: String,
+    /// `assay.recipe`: SHA-256 of the recipe.
+    pub recipe: String,
+    /// `assay.parent`: SHA-256 of the file that it was made from.
+    pub parent: String,
+    /// `assay.data`: SHA-256 of the training data.
+    pub data: String,
+    /// `assay.seed`.
+    pub seed: u64,
+}
+
+impl Lineage {
+    pub(crate) fn new(recipe: &Recipe, parent: &OnnxClassifier, data: &Dataset) -> Result<Self, RecipeError> {
+        Ok(Self {
+            kind: "trained".to_owned(),
+            recipe: recipe.digest()?,
+            parent: parent.spec().digest.clone(),
+            data: data.digest().to_owned(),
+            seed: recipe.seed,
+        })
+    }
+
+    /// What tells one run from all others.
+    pub(crate) fn run(&self) -> String {
+        let digest = Sha256::digest(format!("{}\n{}\n{}", self.recipe, self.parent, self.data).as_bytes());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Writes it into the metadata of `model`, with the share of its weights that are zero.
+    pub(crate) fn write(&self, model: &mut Model, epoch: u32) {
+        let (mut zeros, mut all) = (0_u64, 0_u64);
+        for tensor in model.graph.initializers.values().filter(|t| t.dtype().is_float() && t.dims().len() > 1) {
+            let values = tensor.to_f64().unwrap_or_default();
+            all += values.len() as u64;
+            zeros += values.iter().filter(|v| **v == 0.0).count() as u64;
+        }
+        let entries = [
+            ("assay.kind", self.kind.clone()),
+            ("assay.recipe", self.recipe.clone()),
+            ("assay.parent", self.parent.clone()),
+            ("assay.data", self.data.clone()),
+            ("assay.seed", self.seed.to_string()),
+            ("assay.epoch", epoch.to_string()),
+            ("assay.sparsity", format!("{:.6}", zeros as f64 / all.max(1) as f64)),
+        ];
+        model.metadata.extend(entries.map(|(key, value)| (key.to_owned(), value)));
+        "assay".clone_into(&mut model.producer);
+    }
+}

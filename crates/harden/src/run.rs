@@ -1,0 +1,327 @@
+//! A recipe carried out: epochs, validation, checkpoints, and the model that comes of it.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use assay_attack::{Cancel, SampleId};
+use assay_data::{DataSource, Dataset, Epoch, Holdout, Last, Split};
+use assay_graph::Model;
+use assay_runtime::{Class, Classifier, ClassifierOptions, OnnxClassifier, OnnxRuntime};
+use ndarray::{Array2, Axis};
+
+use crate::checkpoint::{Best, Checkpoint};
+use crate::perturb::{Stream, predicted};
+use crate::recipe::Keep;
+use crate::schedule::Moment;
+use crate::{Batch, Lineage, Optimizer, Perturbation, Recipe, TrainError, Trainer, TrainerOptions};
+
+/// Where and on what a recipe is carried out.
+#[derive(Clone, Debug)]
+pub struct Place<'a> {
+    /// The folder that the recipe's paths are relative to.
+    pub folder: &'a Path,
+    /// The folder of the run: its checkpoint is there while it is not finished.
+    pub state: &'a Path,
+    /// What the run computes on.
+    pub runtime: &'a OnnxRuntime,
+    /// How the net is hosted: provider, threads, normalization.
+    pub model: ClassifierOptions,
+}
+
+/// What happens in a run.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum RunEvent {
+    /// It begins, or goes on.
+    Began {
+        /// Epochs that were done before.
+        epochs_done: u32,
+        /// Epochs of the run.
+        epochs: u32,
+        /// Samples that are learned from.
+        training: usize,
+        /// Samples that are set aside.
+        validation: usize,
+    },
+    /// Some steps of an epoch are done.
+    Steps {
+        /// The epoch, counted from 1.
+        epoch: u32,
+        /// Steps that are done.
+        done: u64,
+        /// Steps of an epoch.
+        of: u64,
+        /// Mean loss of the epoch so far.
+        loss: f64,
+        /// Images that are learned from in a second.
+        rate: f64,
+        /// What is left of the run, at this rate.
+        left: Duration,
+    },
+    /// An epoch is done, and the checkpoint is on the disk.
+    Epoch(EpochResult),
+}
+
+/// What an epoch showed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpochResult {
+    /// Counted from 1.
+    pub epoch: u32,
+    /// Epochs of the run.
+    pub epochs: u32,
+    /// Mean loss, each batch before its step.
+    pub loss: f64,
+    /// Share of the training samples, as the objective saw them, that were classified correctly before their step.
+    pub accuracy: f64,
+    /// What the validation samples showed.
+    pub validation: Option<Validated>,
+    /// Time of the epoch's steps.
+    pub steps: Duration,
+    /// Images that were learned from in a second.
+    pub rate: f64,
+}
+
+/// Accuracy on validation samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validated {
+    /// Samples.
+    pub of: u64,
+    /// Those that are classified correctly.
+    pub clean: u64,
+    /// Those that are under attack too, if there is one.
+    pub robust: Option<u64>,
+}
+
+impl Validated {
+    /// What the best epoch has most of.
+    fn right(self) -> u64 {
+        self.robust.unwrap_or(self.clean)
+    }
+}
+
+/// What a run made.
+#[derive(Clone, Debug)]
+pub struct Hardened {
+    /// The model, with its lineage in its metadata.
+    pub model: Model,
+    /// The epoch whose weights it has, counted from 1.
+    pub epoch: u32,
+}
+
+/// Carries out `recipe`. A run that was cut off goes on after the last epoch that it finished, to the same weights, bit for bit; its
+/// checkpoint stays until [`finish`] removes it.
+///
+/// # Errors
+/// The model, the data or the recipe make no sense together; a run of the net failed, or its loss is no number; the checkpoint cannot be
+/// written, or is of another run; it was cancelled.
+pub fn harden(
+    recipe: &Recipe,
+    place: &Place<'_>,
+    observe: &mut dyn FnMut(&RunEvent),
+    cancel: &Cancel,
+) -> Result<Hardened, TrainError> {
+    let source = DataSource::new(place.folder.join(&recipe.data.path)).with_split(Split::Train);
+    let data = Arc::new(Dataset::open(&source, recipe.data.samples)?);
+    let base = OnnxClassifier::load(place.runtime, &place.folder.join(&recipe.model), &place.model)?;
+    let lineage = Lineage::new(recipe, &base, &data)?;
+    if !data.fits(&base.spec().sample_shape) {
+        return Err(TrainError::Unfit(format!(
+            "its samples have the shape {:?}, those of the data {:?}",
+            base.spec().sample_shape,
+            data.sample_shape()
+        )));
+    }
+    if let Some(label) = data.labels().iter().find(|label| label.index() >= base.spec().classes) {
+        return Err(TrainError::Unfit(format!("the data has class {label}, the model only {}", base.spec().classes)));
+    }
+    let file = place.state.join(CHECKPOINT);
+    let mut run = Run::new(recipe, place, &base, data)?;
+    if let Some(checkpoint) = Checkpoint::read(&file)? {
+        run.resume(checkpoint, &lineage, &file)?;
+    }
+    observe(&RunEvent::Began {
+        epochs_done: run.epochs_done,
+        epochs: recipe.epochs,
+        training: run.holdout.training.len(),
+        validation: run.holdout.validation.len(),
+    });
+    while run.epochs_done < recipe.epochs {
+        let result = run.epoch(observe, cancel)?;
+        run.checkpoint(&lineage).write(&file)?;
+        observe(&RunEvent::Epoch(result));
+    }
+    run.model(&lineage)
+}
+
+/// Removes the checkpoint of a run whose model is kept.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn finish(state: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(state.join(CHECKPOINT)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+const CHECKPOINT: &str = "checkpoint.safetensors";
+
+/// How often the steps of an epoch are told of.
+const TOLD: Duration = Duration::from_millis(500);
+
+struct Run<'a> {
+    recipe: &'a Recipe,
+    data: Arc<Dataset>,
+    holdout: Holdout,
+    trainer: Trainer,
+    validation: Option<Perturbation>,
+    epochs_done: u32,
+    best: Option<Best>,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        recipe: &'a Recipe,
+        place: &Place<'_>,
+        base: &OnnxClassifier,
+        data: Arc<Dataset>,
+    ) -> Result<Self, TrainError> {
+        let holdout = Holdout::stratified(data.labels(), recipe.data.validation, recipe.seed)?;
+        let optimizer = Optimizer::new(recipe.optimizer.method(), recipe.optimizer.decay(), recipe.optimizer.clip());
+        let options = TrainerOptions {
+            seed: recipe.seed,
+            weights: recipe.weights,
+            average: recipe.average,
+            model: place.model.clone(),
+        };
+        let objective = recipe.objective.objective(&data);
+        let validation = recipe.validation.perturbation.as_ref().map(|spec| spec.perturbation(&data));
+        let trainer = Trainer::new(place.runtime, base, objective, optimizer, options)?;
+        Ok(Self { recipe, data, holdout, trainer, validation, epochs_done: 0, best: None })
+    }
+
+    fn resume(&mut self, checkpoint: Checkpoint, lineage: &Lineage, file: &Path) -> Result<(), TrainError> {
+        let Checkpoint { run, epochs, state, best } = checkpoint;
+        let odd = |reason: &str| crate::CheckpointError::new(file, reason);
+        if run != lineage.run() {
+            return Err(odd("it is of another recipe, model or data set: choose another folder, or remove it").into());
+        }
+        self.trainer.restore(state).map_err(|reason| odd(&reason))?;
+        (self.epochs_done, self.best) = (epochs, best);
+        Ok(())
+    }
+
+    /// One pass over the training data, and a look at the validation data.
+    fn epoch(&mut self, observe: &mut dyn FnMut(&RunEvent), cancel: &Cancel) -> Result<EpochResult, TrainError> {
+        let (recipe, number) = (self.recipe, self.epochs_done);
+        let batch = NonZeroUsize::new(recipe.batch).unwrap_or(NonZeroUsize::MIN);
+        let epoch = Epoch { seed: recipe.seed, number, batch, last: Last::Drop, augment: recipe.data.augment };
+        let steps = epoch.count(self.holdout.training.len()) as u64;
+        if steps == 0 {
+            let samples = self.holdout.training.len();
+            return Err(TrainError::Unfit(format!("{samples} training samples make no batch of {batch}")));
+        }
+        let (schedule, began) = (recipe.schedule.schedule(), Instant::now());
+        let (mut loss, mut correct, mut samples, mut told) = (0.0, 0, 0, Instant::now());
+        self.trainer.begin_epoch();
+        for (step, made) in (0..).zip(epoch.batches(&self.data, &self.holdout.training)?) {
+            if cancel.is_cancelled() {
+                return Err(TrainError::Stopped { epochs: number });
+            }
+            let made = made?;
+            let now = Moment { epoch: number, step, steps, epochs: recipe.epochs };
+            #[allow(clippy::cast_possible_truncation, reason = "rates are small numbers")]
+            let rate = (f64::from(recipe.optimizer.rate()) * schedule.factor(now)) as f32;
+            let batch = Batch { ids: &made.ids, samples: made.samples.view(), labels: &made.labels };
+            let stepped = self.trainer.learn(&batch, number, rate)?;
+            loss += stepped.loss;
+            correct += stepped.correct;
+            samples += made.ids.len();
+            if told.elapsed() >= TOLD || step + 1 == steps {
+                told = Instant::now();
+                let speed = samples as f64 / began.elapsed().as_secs_f64();
+                let rest = steps * u64::from(recipe.epochs - number) - step - 1;
+                let left = Duration::from_secs_f64(rest as f64 * recipe.batch as f64 / speed);
+                let (epoch, done) = (number + 1, step + 1);
+                observe(&RunEvent::Steps { epoch, done, of: steps, loss: loss / done as f64, rate: speed, left });
+            }
+        }
+        let taken = began.elapsed();
+        self.trainer.check()?;
+        self.epochs_done += 1;
+        let validation = self.validate()?;
+        if recipe.validation.keep == Keep::Best
+            && let Some(found) = validation
+            && self.best.as_ref().is_none_or(|best| found.right() > best.right)
+        {
+            self.best = Some(Best { epoch: self.epochs_done, right: found.right(), net: self.trainer.result() });
+        }
+        Ok(EpochResult {
+            epoch: self.epochs_done,
+            epochs: recipe.epochs,
+            loss: loss / steps as f64,
+            accuracy: correct as f64 / samples.max(1) as f64,
+            validation,
+            steps: taken,
+            rate: samples as f64 / taken.as_secs_f64(),
+        })
+    }
+
+    /// What the net of now, or its average, makes of the validation samples.
+    fn validate(&self) -> Result<Option<Validated>, TrainError> {
+        let ids = &self.holdout.validation;
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let model = self.trainer.snapshot()?;
+        let rows: Vec<usize> = ids.iter().map(|id| usize::try_from(id.0).unwrap_or(usize::MAX)).collect();
+        let samples = self.data.samples().select(Axis(0), &rows);
+        let labels: Vec<Class> = rows.iter().map(|&row| self.data.labels()[row]).collect();
+        let clean = right(&model.logits(samples.view())?, &labels);
+        let robust = self.validation.as_ref().map(|by| attacked(&model, by, &samples, &labels, ids, self.recipe.seed));
+        Ok(Some(Validated {
+            of: ids.len() as u64,
+            clean: clean.iter().filter(|&&right| right).count() as u64,
+            robust: robust
+                .transpose()?
+                .map(|robust| clean.iter().zip(&robust).filter(|&(&clean, &robust)| clean && robust).count() as u64),
+        }))
+    }
+
+    fn checkpoint(&self, lineage: &Lineage) -> Checkpoint {
+        let state = self.trainer.state();
+        Checkpoint { run: lineage.run(), epochs: self.epochs_done, state, best: self.best.clone() }
+    }
+
+    fn model(self, lineage: &Lineage) -> Result<Hardened, TrainError> {
+        let (epoch, net) = match self.best {
+            Some(Best { epoch, net, .. }) => (epoch, net),
+            None => (self.epochs_done, self.trainer.result()),
+        };
+        let mut model = self.trainer.model_of(&net)?;
+        lineage.write(&mut model, epoch);
+        Ok(Hardened { model, epoch })
+    }
+}
+
+/// Which samples are classified as their label says.
+fn right(logits: &Array2<f32>, labels: &[Class]) -> Vec<bool> {
+    logits.outer_iter().zip(labels).map(|(row, label)| predicted(&row) == label.index()).collect()
+}
+
+/// Which samples withstand the perturbation.
+fn attacked(
+    model: &OnnxClassifier,
+    by: &Perturbation,
+    samples: &Array2<f32>,
+    labels: &[Class],
+    ids: &[SampleId],
+    seed: u64,
+) -> Result<Vec<bool>, TrainError> {
+    // The same points in every epoch, so that epochs are compared and not draws.
+    let stream = Stream { seed, epoch: u32::MAX };
+    let points = by.run(model, &samples.view(), labels, ids, stream)?;
+    Ok(right(&model.logits(points.view())?, labels))
+}

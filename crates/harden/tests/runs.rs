@@ -1,0 +1,296 @@
+//! Recipes carried out: what they learn, that they go on where they were cut off, and what they refuse.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+use std::fs;
+use std::path::Path;
+
+use assay_attack::Cancel;
+use assay_graph::{DataType, Dimension, Graph, Limits, Model, Node, Tensor, ValueInfo};
+use assay_harden::{EpochResult, Hardened, Place, Recipe, RunEvent, TrainError, finish, harden};
+use assay_reference::{Random, Values};
+use assay_runtime::{ClassifierOptions, Library, OnnxRuntime};
+use image::{GrayImage, Luma};
+use tempfile::TempDir;
+
+fn runtime() -> Option<OnnxRuntime> {
+    OnnxRuntime::load(&Library::default()).inspect_err(|e| println!("skipped: {e}")).ok()
+}
+
+/// A folder with a net, pictures of three classes and a recipe.
+struct Fixture {
+    folder: TempDir,
+}
+
+const SIZE: u32 = 8;
+const CLASSES: usize = 3;
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("net.onnx"), net().to_bytes()).unwrap();
+        // A bright bar, at a place that tells the class, on noise.
+        let mut random = Random::new(8);
+        for class in 0..CLASSES {
+            let to = folder.path().join("data").join(class.to_string());
+            fs::create_dir_all(&to).unwrap();
+            for i in 0..40 {
+                let noise = random.array(&[SIZE as usize, SIZE as usize], &Values::uniform(0.0, 120.0));
+                let picture = GrayImage::from_fn(SIZE, SIZE, |x, y| {
+                    let bar = if y as usize / 3 == class { 130 } else { 0 };
+                    Luma([noise.f64()[[y as usize, x as usize]] as u8 + bar])
+                });
+                picture.save(to.join(format!("{i:02}.png"))).unwrap();
+            }
+        }
+        Self { folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn recipe(&self, objective: &str, more: &str) -> Recipe {
+        Recipe::parse(&format!(
+            r#"
+            schema = 1
+            name = "bars"
+            seed = 5
+            model = "net.onnx"
+            epochs = 3
+            batch = 16
+            {more}
+            [data]
+            path = "data"
+            validation = 15
+            augment = {{ pad = 1, flip = true }}
+            [objective]
+            {objective}
+            [optimizer]
+            kind = "sgd"
+            rate = 0.1
+            momentum = 0.9
+            decay = 5e-4
+            "#
+        ))
+        .unwrap()
+    }
+
+    /// Carries the recipe out; `stop` is asked at each event.
+    fn run(
+        &self,
+        runtime: &OnnxRuntime,
+        recipe: &Recipe,
+        mut stop: impl FnMut(&RunEvent) -> bool,
+    ) -> (Result<Hardened, TrainError>, Vec<EpochResult>) {
+        let (cancel, mut epochs) = (Cancel::default(), Vec::new());
+        let place = Place { folder: self.path(), state: self.path(), runtime, model: ClassifierOptions::default() };
+        let result = harden(
+            recipe,
+            &place,
+            &mut |event| {
+                if stop(event) {
+                    cancel.cancel();
+                }
+                if let RunEvent::Epoch(epoch) = event {
+                    epochs.push(epoch.clone());
+                }
+            },
+            &cancel,
+        );
+        (result, epochs)
+    }
+}
+
+/// A convolution, a batch norm and a product.
+fn net() -> Model {
+    let mut graph = Graph::default();
+    let size = Dimension::Known(SIZE as usize);
+    let dims = vec![Dimension::Symbol("batch".into()), Dimension::Known(1), size.clone(), size];
+    graph.inputs.push(ValueInfo::new("x", DataType::Float, dims));
+    graph.outputs.push(ValueInfo::untyped("z".into()));
+    let mut random = Random::new(1);
+    let mut weight = |name: &str, dims: &[usize], size: f64| {
+        let array = random.array(dims, &Values::uniform(-size, size));
+        graph.initializers.insert(name.into(), array.to_tensor());
+    };
+    weight("conv.w", &[6, 1, 3, 3], 0.5);
+    weight("fc.w", &[CLASSES, 6 * 64], 0.05);
+    weight("fc.b", &[CLASSES], 0.05);
+    for (name, value) in [("bn.scale", 1.0), ("bn.bias", 0.0), ("bn.mean", 0.0), ("bn.var", 1.0)] {
+        graph.initializers.insert(name.into(), Tensor::floats(&[6], &[value; 6]));
+    }
+    let nodes = [
+        ("Conv", "x conv.w", "a"),
+        ("BatchNormalization", "a bn.scale bn.bias bn.mean bn.var", "b"),
+        ("Relu", "b", "c"),
+        ("Flatten", "c", "d"),
+        ("Gemm", "d fc.w fc.b", "z"),
+    ];
+    for (operator, inputs, output) in nodes {
+        let inputs = inputs.split(' ').map(|i| Some(i.into())).collect();
+        let mut node = Node::new(operator, inputs, vec![Some(output.into())]);
+        match operator {
+            "Conv" => drop(node.attributes.insert("pads".into(), vec![1, 1, 1, 1].into())),
+            "Gemm" => drop(node.attributes.insert("transB".into(), 1.into())),
+            _ => {}
+        }
+        graph.nodes.push(node);
+    }
+    Model::new(18, graph)
+}
+
+const PGD: &str = r#"
+    kind = "adversarial"
+    perturbation = { norm = "Linf", eps = "0.1", steps = 3, step = 0.5 }
+"#;
+
+#[test]
+fn every_objective_learns() {
+    let Some(runtime) = runtime() else { return };
+    let fixture = Fixture::new();
+    let perturbation = r#"perturbation = { norm = "Linf", eps = "0.05", steps = 2, step = 0.6, begin = { normal = 0.001 }, climb = "divergence" }"#;
+    let objectives = [
+        "kind = \"standard\"".to_owned(),
+        PGD.to_owned(),
+        "kind = \"free\"\nnorm = \"L2\"\neps = \"0.3\"\nreplays = 2".to_owned(),
+        format!("kind = \"trades\"\nbeta = 6\n{perturbation}"),
+        format!("kind = \"mart\"\nweight = 5\n{perturbation}"),
+        format!("kind = \"alp\"\nweight = 0.5\n{perturbation}"),
+    ];
+    for objective in objectives {
+        let recipe = fixture.recipe(&objective, "");
+        let (result, epochs) = fixture.run(&runtime, &recipe, |_| false);
+        let Hardened { model, epoch } = result.unwrap_or_else(|e| panic!("{objective}: {e}"));
+        assert_eq!((epochs.len(), epoch), (3, 3));
+        let last = epochs[2].validation.unwrap();
+        assert!(last.clean * 10 >= last.of * 9, "{objective}: {epochs:?}");
+        assert!(epochs[2].loss < epochs[0].loss, "{objective}: {epochs:?}");
+        assert_eq!(model.metadata["assay.recipe"], recipe.digest().unwrap());
+        assert_eq!(model.metadata["assay.seed"], "5");
+        assert!(model.metadata["assay.parent"].len() == 64 && model.metadata["assay.data"].len() == 64);
+        finish(fixture.path()).unwrap();
+    }
+}
+
+/// Cut off in the middle of an epoch, and between two: the same bytes.
+#[test]
+fn a_run_that_was_cut_off_goes_on_to_the_same_bits() {
+    let Some(runtime) = runtime() else { return };
+    let more = "average = 0.9\nweights = { gamma = 0.01 }\nvalidation = { keep = \"best\", perturbation = { norm = \"Linf\", eps = \"0.1\", steps = 3, step = 0.5 } }";
+    let fixture = Fixture::new();
+    let recipe = fixture.recipe(PGD, more);
+    let whole = fixture.run(&runtime, &recipe, |_| false).0.unwrap();
+    assert!(fixture.path().join("checkpoint.safetensors").exists());
+    finish(fixture.path()).unwrap();
+
+    let (stopped, epochs) = fixture.run(&runtime, &recipe, |event| matches!(event, RunEvent::Epoch(e) if e.epoch == 1));
+    assert!(matches!(stopped, Err(TrainError::Stopped { epochs: 1 })), "{stopped:?}");
+    assert_eq!(epochs.len(), 1);
+    let mut seen = 0;
+    let (stopped, _) = fixture.run(&runtime, &recipe, |event| {
+        seen += usize::from(matches!(event, RunEvent::Steps { epoch: 2, .. }));
+        seen > 0
+    });
+    let (gone_on, epochs) = match stopped {
+        // The steps of an epoch may be done before anybody is told of them.
+        Ok(hardened) => (hardened, Vec::new()),
+        Err(_) => {
+            let (result, epochs) = fixture.run(&runtime, &recipe, |_| false);
+            (result.unwrap(), epochs)
+        }
+    };
+    assert!(epochs.len() <= 2, "what was done is not done again");
+    assert_eq!(gone_on.epoch, whole.epoch);
+    assert!(gone_on.model.to_bytes() == whole.model.to_bytes());
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() {
+    let Some(runtime) = runtime() else { return };
+    let fixture = Fixture::new();
+    fixture.run(&runtime, &fixture.recipe("kind = \"standard\"", ""), |_| false).0.unwrap();
+    let error = fixture.run(&runtime, &fixture.recipe(PGD, ""), |_| false).0.unwrap_err().to_string();
+    assert!(error.contains("checkpoint.safetensors") && error.contains("another recipe"), "{error}");
+}
+
+/// What is made is a file like any other: it loads, and is trained further.
+#[test]
+fn what_is_made_is_a_model() {
+    let Some(runtime) = runtime() else { return };
+    let fixture = Fixture::new();
+    let recipe = fixture.recipe("kind = \"standard\"", "");
+    let made = fixture.run(&runtime, &recipe, |_| false).0.unwrap();
+    finish(fixture.path()).unwrap();
+    fs::write(fixture.path().join("net.onnx"), made.model.to_bytes()).unwrap();
+    let read = Model::load(&fixture.path().join("net.onnx"), &Limits::default()).unwrap();
+    assert_eq!(read.metadata, made.model.metadata);
+    let (result, epochs) = fixture.run(&runtime, &recipe, |_| false);
+    result.unwrap();
+    assert!(epochs[0].loss < 0.5, "{epochs:?}");
+}
+
+#[test]
+fn a_run_that_explodes_stops_with_the_step() {
+    let Some(runtime) = runtime() else { return };
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe("kind = \"standard\"", "");
+    if let assay_harden::OptimizerSpec::Sgd { rate, .. } = &mut recipe.optimizer {
+        *rate = 1e30;
+    }
+    let (result, epochs) = fixture.run(&runtime, &recipe, |_| false);
+    assert!(matches!(result, Err(TrainError::NotFinite { .. })), "{result:?}");
+    assert!(epochs.is_empty() && !fixture.path().join("checkpoint.safetensors").exists());
+}
+
+#[test]
+fn data_that_do_not_fit_are_refused() {
+    let Some(runtime) = runtime() else { return };
+    let fixture = Fixture::new();
+    let recipe = fixture.recipe("kind = \"standard\"", "");
+    fs::create_dir(fixture.path().join("data/3")).unwrap();
+    GrayImage::new(SIZE, SIZE).save(fixture.path().join("data/3/a.png")).unwrap();
+    let error = fixture.run(&runtime, &recipe, |_| false).0.unwrap_err().to_string();
+    assert!(error.contains("class 3"), "{error}");
+    let missing = Recipe { model: "nothing.onnx".into(), ..recipe };
+    let error = fixture.run(&runtime, &missing, |_| false).0.unwrap_err().to_string();
+    assert!(error.contains("nothing.onnx"), "{error}");
+}
+
+#[test]
+fn recipes_say_what_is_wrong_with_them() {
+    let text = |replace: (&str, &str)| {
+        let good = r#"
+schema = 1
+name = "n"
+model = "m.onnx"
+epochs = 2
+[data]
+path = "d"
+[objective]
+kind = "standard"
+[optimizer]
+kind = "adam-w"
+rate = 0.001
+"#;
+        assert!(good.contains(replace.0));
+        good.replace(replace.0, replace.1)
+    };
+    let good = Recipe::parse(&text(("schema", "schema"))).unwrap();
+    assert_eq!(Recipe::parse(&good.to_toml().unwrap()).unwrap(), good);
+    for (replace, expected) in [
+        (("schema = 1", "schema = 2"), "`schema`"),
+        (("name = \"n\"", "name = \"../n\""), "`name`"),
+        (("epochs = 2", "epochs = 0"), "`epochs`"),
+        (("epochs = 2", "epochs = 2\nbatch = 1"), "`batch`"),
+        (("epochs = 2", "epochs = 2\nepoch = 3"), "unknown field `epoch`"),
+        (("rate = 0.001", "rate = -1"), "`optimizer.rate`"),
+        (("rate = 0.001", "rate = 0.001\nbeta1 = 1.0"), "beta1"),
+        (("rate = 0.001", "rate = 0.001\nmomentum = 0.9"), "momentum"),
+        (("kind = \"standard\"", "kind = \"trades\"\nbeta = 6"), "perturbation"),
+        (("path = \"d\"", "paths = \"d\""), "paths"),
+        (("[data]", "[validation]\nkeep = \"best\"\n[data]"), "`data.validation`"),
+    ] {
+        let error = Recipe::parse(&text(replace)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{replace:?}: {error}");
+    }
+}
