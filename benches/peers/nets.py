@@ -97,8 +97,10 @@ def onnx_file(name: str, folder: pathlib.Path) -> pathlib.Path:
 
 
 def learner(name: str) -> tuple[nn.Module, tuple[int, ...]]:
-    """The net as it is trained. No two weights are equal at the start: the exporter would write copies of one."""
+    """The net as it is trained, without dropouts. No two weights are equal at the start: the exporter would write copies of one."""
     net, shape = build(name)
+    for dropout in (m for m in net.modules() if isinstance(m, nn.Dropout)):
+        dropout.p = 0.0
     torch.manual_seed(1)
     for weight in net.parameters():
         weight.add_(0.01 * torch.randn_like(weight))

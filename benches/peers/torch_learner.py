@@ -1,4 +1,6 @@
-"""PyTorch as a contender of the training benchmark: `torch_learner.py NET DATA BATCH OBJECTIVE THREADS contiguous|channels-last`.
+"""PyTorch as a contender of the training benchmark: `torch_learner.py NET DATA BATCH OBJECTIVE THREADS contiguous|channels-last|double [RATE]`.
+
+`double` computes in f64.
 
 The protocol and the constants are those of the `learner` program; the net is that of `nets.learner`.
 """
@@ -30,14 +32,15 @@ def pgd(net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, eps: float, step
     return found.detach()
 
 
-def main(name: str, data: str, batch: str, objective: str, threads: str, layout: str) -> None:
+def main(name: str, data: str, batch: str, objective: str, threads: str, layout: str, rate: str = str(RATE)) -> None:
     torch.set_num_threads(int(threads))
     net, _ = nets.learner(name)
     memory = torch.channels_last if layout == "channels-last" else torch.contiguous_format
-    net = net.to(memory_format=memory).train()
-    optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
+    number = torch.double if layout == "double" else torch.float
+    net = net.to(number, memory_format=memory).train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=float(rate), momentum=MOMENTUM, weight_decay=DECAY)
     arrays = np.load(data)
-    images = torch.tensor(arrays["images"]).float().div(255).contiguous(memory_format=memory)
+    images = torch.tensor(arrays["images"]).float().div(255).to(number).contiguous(memory_format=memory)
     labels = torch.tensor(arrays["labels"]).long()
     size, at = int(batch), 0
     kind, *settings = objective.split(":")
@@ -66,7 +69,7 @@ def main(name: str, data: str, batch: str, objective: str, threads: str, layout:
             print(json.dumps({"seconds": time.perf_counter() - began, "loss": loss}), flush=True)
         else:
             state = {n: v.numpy() for n, v in net.state_dict().items() if v.is_floating_point()}
-            np.savez(pathlib.Path(argument) / "torch.npz", **state)
+            np.savez(pathlib.Path(argument) / f"{layout}.npz", **state)
             print("{}", flush=True)
 
 
