@@ -71,6 +71,9 @@ pub(crate) enum Command {
     Transfer(Box<Transfer>),
     /// Measure accuracy where an adversary changes the weights, the inputs, or both
     Weights(Weights),
+    /// Train a model by a recipe, in this process
+    #[cfg(feature = "embedded")]
+    Harden(Harden),
     /// Measure clean and robust accuracy of one model, or of two on the same samples
     Audit(Audit),
     /// List the models, show one, or inspect what it is made of
@@ -111,6 +114,25 @@ pub(crate) struct Predict {
     /// Classes to list for each sample
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top_k: u32,
+}
+
+#[cfg(feature = "embedded")]
+#[derive(Clone, Debug, Group)]
+pub(crate) struct Harden {
+    /// The recipe, a TOML file: docs/guides/train.md says what may stand in it
+    pub(crate) recipe: PathBuf,
+
+    /// Where the ONNX file goes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+
+    /// Folder of the run: its checkpoint is there until it is done, and a run that was cut off goes on from it [default: FILE with the extension .run]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Threads [default: the processors of this process]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Group)]

@@ -42,6 +42,9 @@ async fn run(args: Args) -> ExitCode {
         Command::Attack(command) if let Some(option) = command.oip.given() => Err(ClientError::Usage(format!(
             "{option} is for models on other servers: MODEL must be oip://HOST:PORT/NAME"
         ))),
+        // It runs in this process too, and ends with a step.
+        #[cfg(feature = "embedded")]
+        Command::Harden(command) => commands::harden::run(args.output, command.clone()).await,
         // Dropping a command closes its stream, and the server stops working on it.
         _ => commands::interruptible(dispatch(args)).await,
     };
@@ -64,6 +67,8 @@ async fn dispatch(args: Args) -> Result<Verdict, ClientError> {
         Command::Audit(command) => commands::audit::run(&mut session, &command).await,
         Command::Models(command) => commands::models::run(&mut session, &command).await,
         Command::Attacks(command) => commands::attacks::run(&mut session, &command).await,
+        #[cfg(feature = "embedded")]
+        Command::Harden(command) => commands::harden::run(session.output, command).await,
     };
     drop(session);
     connection.close().await;

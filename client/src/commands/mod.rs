@@ -6,6 +6,8 @@ mod attacked;
 pub(crate) mod attacks;
 pub(crate) mod audit;
 pub(crate) mod gradient;
+#[cfg(feature = "embedded")]
+pub(crate) mod harden;
 pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod predict;
