@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # ONNX Runtime's Linux builds report usage unless told not to before they start.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup build demo test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms clean
+.PHONY: help setup build demo test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-training clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,7 +45,8 @@ test-cuda: ## Run the tests that need an NVIDIA GPU, with CUDA 13 and cuDNN 9 on
 test-peers: setup build $(TARGET)/peers/.ready ## Compare with PyTorch and other Python programs (PEERS=all: with every model of the zoo)
 	$(TARGET)/peers/bin/python client/tests/peers/grpc_client.py --bin $(TARGET)/release
 	$(TARGET)/peers/bin/python client/tests/peers/attack_tools.py --bin $(TARGET)/release
-	$(CARGO) build --release --locked -p assay-benches --bin step --bin attacker
+	$(CARGO) build --release --locked -p assay-benches --bin step --bin attacker --bin learner
+	$(TARGET)/peers/bin/python client/tests/peers/steps.py --bin $(TARGET)/release
 	$(TARGET)/peers/bin/python client/tests/peers/attacks/compare.py --bin $(TARGET)/release
 	$(TARGET)/peers/bin/python client/tests/peers/gradients/opsets.py --bin $(TARGET)/release
 	$(TARGET)/peers/bin/python client/tests/peers/gradients/quantized.py --bin $(TARGET)/release
@@ -84,6 +85,10 @@ bench-gradients: setup $(TARGET)/peers/.bench-ready ## Compare a gradient step w
 bench-attacks: setup $(TARGET)/peers/.bench-ready ## Compare PGD and AutoAttack with PyTorch's, in processes that work in turn
 	$(CARGO) build --release --locked -p assay-benches --bin attacker --bin contender
 	$(TARGET)/peers/bin/python benches/peers/attacks.py --attacker $(abspath $(TARGET))/release/attacker --contender $(abspath $(TARGET))/release/contender --folder $(abspath $(TARGET))/attacks $(ARGS)
+
+bench-training: setup $(TARGET)/peers/.bench-ready ## Compare steps of training with PyTorch's, in processes that work in turn
+	$(CARGO) build --release --locked -p assay-benches --bin learner --bin contender
+	$(TARGET)/peers/bin/python benches/peers/training.py --learner $(abspath $(TARGET))/release/learner --contender $(abspath $(TARGET))/release/contender --folder $(abspath $(TARGET))/training $(ARGS)
 
 # ARGS="--write" puts the tables into docs/performance.md; ARGS="--only TEXT" measures a part.
 bench-forms: setup ## Compare the forms that a derivative can take, and the options of sessions

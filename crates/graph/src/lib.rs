@@ -55,7 +55,8 @@ pub use rebatch::open_batch;
 pub use shape::{Dim, Facts, Probe, Probed, ShapeError, Shaped, Shapes};
 pub use tensor::{DataType, Tensor};
 pub use transform::{
-    BatchNorm, BatchStatistics, Block, Gradient, Interpolation, Normalization, Removal, Restride, Stride, Trainable,
-    Training, UnitPool, Vjp, Weight, Wrt, blocks, channels_to_remove, compact, gradient, logits, preprocess, prune,
-    remove_blocks, restride, stride_string, strided, trainable, training, untied, upsample, vjp, weights, zeroed,
+    BatchNorm, BatchStatistics, Block, Gradient, Interpolation, Normalization, Observed, Removal, Restride, Stride,
+    Trainable, Training, UnitPool, Vjp, Weight, Wrt, blocks, channels_to_remove, compact, gradient, logits, observe,
+    preprocess, prune, remove_blocks, restride, stride_string, strided, trainable, training, untied, upsample, vjp,
+    weights, zeroed,
 };
