@@ -29,6 +29,9 @@ pub enum TrainError {
     /// The data cannot be read, or do not fit.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// There is no such net, or it does not fit the data.
+    #[error(transparent)]
+    Architecture(#[from] crate::ArchitectureError),
     /// The recipe makes no sense.
     #[error(transparent)]
     Recipe(#[from] RecipeError),

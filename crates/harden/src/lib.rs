@@ -35,8 +35,8 @@ pub use objective::{Adversarial, Alp, Attacker, Free, Mart, Objective, Standard,
 pub use optimizer::{Method, Optimizer};
 pub use perturb::{Begin, Climb, Perturbation};
 pub use recipe::{
-    AdamSpec, BeginSpec, Data, Keep, ObjectiveSpec, OptimizerSpec, PerturbationSpec, Recipe, SCHEMA, ScheduleSpec,
-    Validation,
+    AdamSpec, BeginSpec, Data, FreshSpec, Keep, ModelSpec, ObjectiveSpec, OptimizerSpec, PerturbationSpec, Recipe,
+    SCHEMA, ScheduleSpec, Validation,
 };
 pub use run::{EpochResult, Hardened, Place, RunEvent, Validated, finish, harden};
 pub use schedule::{Moment, Schedule};

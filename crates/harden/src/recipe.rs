@@ -2,11 +2,14 @@
 
 use assay_attack::{Eps, Norm, Threat};
 use assay_data::{Augment, Dataset};
+use assay_graph::{Model, Normalization};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::objective::{Adversarial, Alp, Free, Mart, Objective, Standard, Trades};
-use crate::{Begin, Climb, Method, Perturbation, RecipeError, Schedule, WeightPerturbation};
+use crate::{
+    Begin, Climb, Method, Perturbation, RecipeError, Schedule, Task, TrainError, WeightPerturbation, architecture,
+};
 
 /// The version of the format.
 pub const SCHEMA: u32 = 1;
@@ -22,8 +25,8 @@ pub struct Recipe {
     /// What all random numbers are drawn from.
     #[serde(default)]
     pub seed: u64,
-    /// The file of the net that training begins with; relative to the recipe's folder.
-    pub model: String,
+    /// The net that training begins with.
+    pub model: ModelSpec,
     /// What it learns from.
     pub data: Data,
     /// What is minimised.
@@ -47,6 +50,59 @@ pub struct Recipe {
     /// How the net is looked at after each epoch.
     #[serde(default)]
     pub validation: Validation,
+}
+
+/// The net that training begins with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ModelSpec {
+    /// An ONNX file; relative to the recipe's folder.
+    File(String),
+    /// A net with fresh weights, for the images and the classes of the data.
+    Fresh(FreshSpec),
+}
+
+/// A net with fresh weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreshSpec {
+    /// A name of [`architecture()`](crate::architecture()).
+    pub architecture: String,
+    /// A digit for each of its slots; absent: its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strides: Option<String>,
+    /// What is subtracted from pixels inside the model, one number or one for each channel; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Vec<f32>>,
+    /// By what they are divided then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub std: Option<Vec<f32>>,
+}
+
+impl FreshSpec {
+    /// The net for samples like those of `data`, with weights drawn from `seed`.
+    pub(crate) fn model(&self, data: &Dataset, seed: u64) -> Result<Model, TrainError> {
+        let &[channels, height, width] = data.sample_shape() else {
+            return Err(TrainError::Unfit(format!(
+                "samples of shape {:?} are no images [channels, height, width]",
+                data.sample_shape()
+            )));
+        };
+        let most = data.labels().iter().map(|label| label.index() + 1).max().unwrap_or(0);
+        let one = |given: &Option<Vec<f32>>, absent: f32| given.clone().unwrap_or_else(|| vec![absent]);
+        let normalization = (self.mean.is_some() || self.std.is_some()).then(|| Normalization {
+            mean: one(&self.mean, 0.0),
+            std: one(&self.std, 1.0),
+            axis: Some(1),
+        });
+        let task = Task { channels, height, width, classes: most.max(data.class_names().len()), normalization };
+        let net = architecture(&self.architecture)?;
+        let net = match &self.strides {
+            Some(strides) => net.with_strides(strides)?,
+            None => net,
+        };
+        Ok(net.model(&task, seed)?)
+    }
 }
 
 fn default_batch() -> usize {

@@ -13,7 +13,7 @@ use ndarray::{Array2, Axis};
 
 use crate::checkpoint::{Best, Checkpoint};
 use crate::perturb::{Stream, predicted};
-use crate::recipe::Keep;
+use crate::recipe::{Keep, ModelSpec};
 use crate::schedule::Moment;
 use crate::{Batch, Lineage, Optimizer, Perturbation, Recipe, TrainError, Trainer, TrainerOptions};
 
@@ -124,7 +124,12 @@ pub fn harden(
 ) -> Result<Hardened, TrainError> {
     let source = DataSource::new(place.folder.join(&recipe.data.path)).with_split(Split::Train);
     let data = Arc::new(Dataset::open(&source, recipe.data.samples)?);
-    let base = OnnxClassifier::load(place.runtime, &place.folder.join(&recipe.model), &place.model)?;
+    let base = match &recipe.model {
+        ModelSpec::File(file) => OnnxClassifier::load(place.runtime, &place.folder.join(file), &place.model)?,
+        ModelSpec::Fresh(spec) => {
+            OnnxClassifier::of_model(place.runtime, &spec.model(&data, recipe.seed)?, &place.model)?
+        }
+    };
     let lineage = Lineage::new(recipe, &base, &data)?;
     if !data.fits(&base.spec().sample_shape) {
         return Err(TrainError::Unfit(format!(

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use assay_attack::Cancel;
 use assay_graph::{DataType, Dimension, Graph, Limits, Model, Node, Tensor, ValueInfo};
-use assay_harden::{EpochResult, Hardened, Place, Recipe, RunEvent, TrainError, finish, harden};
+use assay_harden::{EpochResult, FreshSpec, Hardened, ModelSpec, Place, Recipe, RunEvent, TrainError, finish, harden};
 use assay_reference::{Random, Values};
 use assay_runtime::{ClassifierOptions, Library, OnnxRuntime};
 use image::{GrayImage, Luma};
@@ -230,6 +230,21 @@ fn what_is_made_is_a_model() {
 }
 
 #[test]
+fn a_net_with_fresh_weights_learns() {
+    let Some(runtime) = runtime() else { return };
+    let fixture = Fixture::new();
+    let recipe = fixture.recipe("kind = \"standard\"", "");
+    let fresh = FreshSpec { architecture: "cnn-8-8".into(), strides: None, mean: Some(vec![0.5]), std: None };
+    let (result, epochs) =
+        fixture.run(&runtime, &Recipe { model: ModelSpec::Fresh(fresh), ..recipe.clone() }, |_| false);
+    result.unwrap();
+    assert!(epochs[2].loss < epochs[0].loss, "{epochs:?}");
+    let unknown = FreshSpec { architecture: "resnet-9".into(), strides: None, mean: None, std: None };
+    let error = fixture.run(&runtime, &Recipe { model: ModelSpec::Fresh(unknown), ..recipe }, |_| false).0.unwrap_err();
+    assert!(error.to_string().contains("resnet-9"), "{error}");
+}
+
+#[test]
 fn a_run_that_explodes_stops_with_the_step() {
     let Some(runtime) = runtime() else { return };
     let fixture = Fixture::new();
@@ -251,7 +266,7 @@ fn data_that_do_not_fit_are_refused() {
     GrayImage::new(SIZE, SIZE).save(fixture.path().join("data/3/a.png")).unwrap();
     let error = fixture.run(&runtime, &recipe, |_| false).0.unwrap_err().to_string();
     assert!(error.contains("class 3"), "{error}");
-    let missing = Recipe { model: "nothing.onnx".into(), ..recipe };
+    let missing = Recipe { model: ModelSpec::File("nothing.onnx".into()), ..recipe };
     let error = fixture.run(&runtime, &missing, |_| false).0.unwrap_err().to_string();
     assert!(error.contains("nothing.onnx"), "{error}");
 }
