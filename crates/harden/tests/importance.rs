@@ -148,7 +148,7 @@ fn predictions_without_a_channel() {
 fn predictions_without_a_block() {
     let Some(case) = Case::new() else { return };
     for (block, score) in case.blocks(Importance::Divergence) {
-        let without = remove_blocks(&case.model, &[block.output.clone()]).unwrap();
+        let without = remove_blocks(&case.model, std::slice::from_ref(&block.output)).unwrap();
         close(score, case.divergence(&without), block.output.as_str());
     }
 }

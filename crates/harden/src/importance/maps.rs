@@ -196,9 +196,9 @@ pub(super) fn without(
             round.iter().for_each(|&channel| net_inside.gates[place].1[[channel]] = 1.0);
             of_value.push(if of_predictions {
                 let rows = without.outer_iter().zip(with.outer_iter());
-                rows.map(|(q, p)| divergence(q, p)).sum::<f64>() / with.nrows().max(1) as f64
+                rows.map(|(q, p)| divergence(&q, &p)).sum::<f64>() / with.nrows().max(1) as f64
             } else {
-                1.0 - alignment(with.view(), without.view())
+                1.0 - alignment(&with, &without)
             });
         }
         scores.push(of_value);

@@ -157,7 +157,7 @@ impl Importance {
                 let largest = maps::largest(net, values)?;
                 let labels: Vec<usize> = net.labels.iter().map(|label| label.index()).collect();
                 let classes = labels.iter().max().map_or(0, |most| most + 1);
-                let all = projection::importance(largest.view(), &labels, classes);
+                let all = projection::importance(&largest, &labels, classes);
                 let mut rest = all.iter().copied();
                 Ok(maps::widths(net.model, values).into_iter().map(|n| rest.by_ref().take(n).collect()).collect())
             }

@@ -1,7 +1,7 @@
 //! Importance in a partial least squares regression of the classes on the filters (PLS/VIP: Jordao et al., Deep Network Compression Based
 //! on Partial Least Squares, 2020).
 
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, Axis};
 
 /// Components of the regression.
 const COMPONENTS: usize = 2;
@@ -13,13 +13,13 @@ const SETTLED: f64 = 1e-12;
 /// Variable importance in the projection of each column of `x`, `[n, p]`, for the classes `labels` of its rows: a regression by
 /// NIPALS on columns of unit variance, and `sqrt(p Σ_j S_j (w_fj / ‖w_j‖)² / Σ_j S_j)` with the explained sums of squares
 /// `S_j = t_jᵀ t_j q_jᵀ q_j`. The mean of the squares is 1. Columns that do not vary have importance 0.
-pub(super) fn importance(x: ArrayView2<'_, f64>, labels: &[usize], classes: usize) -> Array1<f64> {
+pub(super) fn importance(x: &Array2<f64>, labels: &[usize], classes: usize) -> Array1<f64> {
     let (n, p) = x.dim();
     let mut one_hot = Array2::zeros((n, classes));
     for (row, &label) in labels.iter().enumerate().filter(|(_, label)| **label < classes) {
         one_hot[[row, label]] = 1.0;
     }
-    let (mut x, mut y) = (standardized(x), standardized(one_hot.view()));
+    let (mut x, mut y) = (standardized(x), standardized(&one_hot));
     let (mut squares, mut total) = (Array1::zeros(p), 0.0);
     for _ in 0..COMPONENTS.min(p) {
         let Some(w) = direction(&x.t().dot(&y)) else { break };
@@ -40,8 +40,8 @@ pub(super) fn importance(x: ArrayView2<'_, f64>, labels: &[usize], classes: usiz
 }
 
 /// Columns with mean 0 and variance 1; those that do not vary are zero.
-fn standardized(x: ArrayView2<'_, f64>) -> Array2<f64> {
-    let mut out = x.to_owned();
+fn standardized(x: &Array2<f64>) -> Array2<f64> {
+    let mut out = x.clone();
     for mut column in out.axis_iter_mut(Axis(1)) {
         let mean = column.mean().unwrap_or(0.0);
         column -= mean;
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn what_tells_the_classes_is_important_whatever_its_scale() {
         let (x, labels) = example();
-        let vip = importance(x.view(), &labels, 2);
+        let vip = importance(&x, &labels, 2);
         assert!((vip[0] - vip[1]).abs() < 1e-9, "{vip}");
         assert!(vip[0] > 1.0 && vip[2] < 0.7, "{vip}");
         assert_eq!(vip[3], 0.0);
@@ -115,8 +115,8 @@ mod tests {
     #[test]
     fn the_mean_of_the_squares_is_one() {
         let (x, labels) = example();
-        let vip = importance(x.view(), &labels, 2);
+        let vip = importance(&x, &labels, 2);
         assert!((vip.mapv(|v| v * v).mean().unwrap() - 1.0).abs() < 1e-9, "{vip}");
-        assert_eq!(importance(array![[1.0], [1.0]].view(), &[0, 1], 2), array![0.0]);
+        assert_eq!(importance(&array![[1.0], [1.0]], &[0, 1], 2), array![0.0]);
     }
 }
