@@ -24,7 +24,7 @@ mod tests {
     fn counts_independent_rows() {
         let outer: Vec<f32> = (0..20).map(|i| ((i / 5 + 1) * (i % 5 + 2)) as f32).collect();
         assert_eq!(rank(&outer, 4, 5), 1);
-        let mut two = outer.clone();
+        let mut two = outer;
         two[7] += 1.0;
         assert_eq!(rank(&two, 4, 5), 2);
         let identity: Vec<f32> = (0..16).map(|i| f32::from(u8::from(i / 4 == i % 4))).collect();
