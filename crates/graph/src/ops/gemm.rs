@@ -62,7 +62,7 @@ impl Operator for Gemm {
     fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
         let bias = if node.input(2).is_some() { inputs[2] } else { Some(0.0) };
         let beta = f64::from(node.float("beta", 1.0).ok()?);
-        bias.filter(|_| inputs[..2].contains(&Some(0.0))).map(|bias| beta * bias)
+        bias.filter(|_| inputs.iter().take(2).any(|factor| *factor == Some(0.0))).map(|bias| beta * bias)
     }
 }
 

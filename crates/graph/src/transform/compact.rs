@@ -109,6 +109,8 @@ struct Work<'a> {
     tensors: HashMap<Value, Vec<f64>>,
     /// Those of them that are not what they were.
     changed: HashSet<Value>,
+    /// The numbers that constants are in channels; without those whose content has changed since.
+    constants: Known<'a>,
     /// How many nodes read a value.
     readers: HashMap<&'a Value, usize>,
     dead: HashSet<usize>,
@@ -146,12 +148,14 @@ impl<'a> Work<'a> {
         for value in graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()) {
             *readers.entry(value).or_default() += 1;
         }
-        Self { model, summed, places, tensors, changed: HashSet::new(), readers, dead: HashSet::new() }
+        let (changed, constants, dead) = (HashSet::new(), HashMap::new(), HashSet::new());
+        Self { model, summed, places, tensors, changed, constants, readers, dead }
     }
 
     /// Finds the channels that are dead now, and gives their weights zeros, so that others may be dead in the next round.
     /// `false` if there are none.
     fn round(&mut self) -> bool {
+        self.refresh();
         let known = self.known();
         let mut sums: HashMap<usize, Vec<&'a Summed>> = HashMap::new();
         for summed in self.summed {
@@ -180,6 +184,33 @@ impl<'a> Work<'a> {
         self.dead.len() > before
     }
 
+    /// Looks anew at the constants that have changed.
+    fn refresh(&mut self) {
+        let stale = |value: &&Value| self.tensors.contains_key(*value) && !self.constants.contains_key(*value);
+        let fresh: Vec<(&Value, HashMap<usize, f64>)> = (self.places.iter())
+            .filter(|(value, _)| stale(value))
+            .map(|(&value, places)| {
+                let numbers = &self.tensors[value];
+                let uniform = |(&class, places): (&usize, &Vec<(usize, usize)>)| {
+                    let elements = places.iter().flat_map(|&place| self.elements(value, place));
+                    Some((class, only(elements.map(|i| numbers[i]))?))
+                };
+                (value, places.iter().filter_map(uniform).collect())
+            })
+            .collect();
+        self.constants.extend(fresh);
+    }
+
+    /// Changes numbers of a constant.
+    fn change(&mut self, value: &Value, edit: impl FnOnce(&mut [f64])) {
+        if let Some(numbers) = self.tensors.get_mut(value) {
+            edit(numbers);
+            self.constants.remove(value);
+            self.changed.insert(value.clone());
+        }
+    }
+
+    /// The numbers that computed values are in channels.
     fn known(&self) -> Known<'a> {
         let mut known: Known<'a> = HashMap::new();
         for node in &self.model.model().graph.nodes {
@@ -208,10 +239,10 @@ impl<'a> Work<'a> {
 
     /// The number that `value` is everywhere in a channel; of a constant without that channel the number that it is everywhere.
     fn number(&self, value: &Value, class: usize, known: &Known<'_>) -> Option<f64> {
-        let Some(numbers) = self.tensors.get(value) else { return known.get(value)?.get(&class).copied() };
-        match self.places.get(value).and_then(|places| places.get(&class)) {
-            Some(places) => only(places.iter().flat_map(|&place| self.elements(value, place)).map(|i| numbers[i])),
-            None => only(numbers.iter().copied()),
+        match self.tensors.get(value) {
+            Some(numbers) if !self.holds(value, class) => only(numbers.iter().copied()),
+            Some(_) => self.constants.get(value)?.get(&class).copied(),
+            None => known.get(value)?.get(&class).copied(),
         }
     }
 
@@ -266,10 +297,7 @@ impl<'a> Work<'a> {
         let read = places.filter(|(axis, _)| *axis != made).flat_map(|&place| self.elements(weight, place));
         let added: Vec<(usize, f64)> =
             read.map(|i| (i / row % channels, self.tensors[weight][i] * alpha * number)).collect();
-        if let Some(numbers) = self.tensors.get_mut(bias) {
-            added.into_iter().for_each(|(channel, number)| numbers[channel] += number);
-            self.changed.insert(bias.clone());
-        }
+        self.change(bias, |numbers| added.into_iter().for_each(|(channel, number)| numbers[channel] += number));
     }
 
     /// Gives the weights of the layers that make a channel, and of those that sum over it, zeros for it.
@@ -281,10 +309,7 @@ impl<'a> Work<'a> {
         for weight in layers.flat_map(|node| node.inputs.iter().take(2).flatten()) {
             let Some(places) = self.places.get(weight).and_then(|places| places.get(&class)) else { continue };
             let elements: Vec<usize> = places.iter().flat_map(|&place| self.elements(weight, place)).collect();
-            if let Some(numbers) = self.tensors.get_mut(weight) {
-                elements.into_iter().for_each(|i| numbers[i] = 0.0);
-                self.changed.insert(weight.clone());
-            }
+            self.change(weight, |numbers| elements.into_iter().for_each(|i| numbers[i] = 0.0));
         }
     }
 }
