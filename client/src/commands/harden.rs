@@ -81,6 +81,16 @@ fn show(progress: &mut Progress, epochs: &mut Vec<EpochResult>, event: RunEvent)
             progress.update(&format!("epoch {epoch}"), done, of, &message);
         }
         RunEvent::Epoch(result) => epochs.push(result),
+        RunEvent::Pruned { iteration, iterations, removed, macs: [before, after], .. } => {
+            let gone = match (removed.channels, removed.blocks) {
+                (0, blocks) => format!("{blocks} blocks"),
+                (filters, _) => format!("{filters} filters"),
+            };
+            #[allow(clippy::cast_precision_loss)]
+            let share = 100.0 * after as f64 / before.max(1) as f64;
+            let message = format!("{gone} removed, {share:.1} % of the multiplications left");
+            progress.update(&format!("pruning {iteration} of {iterations}"), 1, 1, &message);
+        }
         _ => {}
     }
 }

@@ -19,6 +19,7 @@ mod net;
 mod objective;
 mod optimizer;
 mod perturb;
+mod prune;
 mod recipe;
 mod run;
 mod schedule;
@@ -34,6 +35,7 @@ pub use net::Net;
 pub use objective::{Adversarial, Alp, Attacker, Free, Mart, Objective, Standard, Trades};
 pub use optimizer::{Method, Optimizer};
 pub use perturb::{Begin, Climb, Perturbation};
+pub use prune::{PruneSpec, Removed, Scope, Structure};
 pub use recipe::{
     AdamSpec, BeginSpec, Data, FreshSpec, Keep, ModelSpec, ObjectiveSpec, OptimizerSpec, PerturbationSpec, Recipe,
     SCHEMA, ScheduleSpec, Validation,

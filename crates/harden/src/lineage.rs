@@ -25,7 +25,7 @@ pub struct Lineage {
 impl Lineage {
     pub(crate) fn new(recipe: &Recipe, parent: &OnnxClassifier, data: &Dataset) -> Result<Self, RecipeError> {
         Ok(Self {
-            kind: "trained".to_owned(),
+            kind: recipe.prune.as_ref().map_or("trained", |spec| spec.structure.kind()).to_owned(),
             recipe: recipe.digest()?,
             parent: parent.spec().digest.clone(),
             data: data.digest().to_owned(),
@@ -33,10 +33,16 @@ impl Lineage {
         })
     }
 
-    /// What tells one run from all others.
-    pub(crate) fn run(&self) -> String {
+    /// What tells the training of `net` from all others.
+    pub(crate) fn run(&self, net: &OnnxClassifier) -> String {
+        let text = format!("{}\n{}\n{}\n{}", self.recipe, self.parent, self.data, net.spec().digest);
+        Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The first digits of what tells this recipe, on this data and from this parent, from all others.
+    pub(crate) fn start(&self, digits: usize) -> String {
         let digest = Sha256::digest(format!("{}\n{}\n{}", self.recipe, self.parent, self.data).as_bytes());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(digits).collect()
     }
 
     /// Writes it into the metadata of `model`, with the share of its weights that are zero.

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::objective::{Adversarial, Alp, Free, Mart, Objective, Standard, Trades};
 use crate::{
-    Begin, Climb, Method, Perturbation, RecipeError, Schedule, Task, TrainError, WeightPerturbation, architecture,
+    Begin, Climb, Method, Perturbation, PruneSpec, RecipeError, Schedule, Task, TrainError, WeightPerturbation,
+    architecture,
 };
 
 /// The version of the format.
@@ -50,6 +51,9 @@ pub struct Recipe {
     /// How the net is looked at after each epoch.
     #[serde(default)]
     pub validation: Validation,
+    /// How the net is made smaller: each iteration of it ends with `epochs` epochs. Absent: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<PruneSpec>,
 }
 
 /// The net that training begins with.
@@ -370,6 +374,7 @@ impl Recipe {
         }
         let specs = [self.objective.perturbation(), self.validation.perturbation.as_ref()];
         specs.into_iter().flatten().try_for_each(PerturbationSpec::check)?;
+        self.prune.as_ref().map_or(Ok(()), PruneSpec::check)?;
         if let ObjectiveSpec::Free { replays: 0, .. } = self.objective {
             return wrong("objective.replays", "at least 1");
         }

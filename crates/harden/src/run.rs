@@ -1,5 +1,6 @@
 //! A recipe carried out: epochs, validation, checkpoints, and the model that comes of it.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,15 +8,17 @@ use std::time::{Duration, Instant};
 
 use assay_attack::{Cancel, SampleId};
 use assay_data::{DataSource, Dataset, Epoch, Holdout, Last, Split};
-use assay_graph::Model;
+use assay_graph::{Model, inspect};
 use assay_runtime::{Class, Classifier, ClassifierOptions, OnnxClassifier, OnnxRuntime};
 use ndarray::{Array2, Axis};
 
-use crate::checkpoint::{Best, Checkpoint};
+use crate::checkpoint::{Best, Checkpoint, replace};
 use crate::perturb::{Stream, predicted};
 use crate::recipe::{Keep, ModelSpec};
 use crate::schedule::Moment;
-use crate::{Batch, Lineage, Optimizer, Perturbation, Recipe, TrainError, Trainer, TrainerOptions};
+use crate::{
+    Batch, Judged, Lineage, Optimizer, Perturbation, PruneSpec, Recipe, Removed, TrainError, Trainer, TrainerOptions,
+};
 
 /// Where and on what a recipe is carried out.
 #[derive(Clone, Debug)]
@@ -59,6 +62,19 @@ pub enum RunEvent {
         rate: f64,
         /// What is left of the run, at this rate.
         left: Duration,
+    },
+    /// A part of the net was removed; training follows.
+    Pruned {
+        /// The iteration, counted from 1.
+        iteration: usize,
+        /// Iterations of the run.
+        iterations: usize,
+        /// What is gone.
+        removed: Removed,
+        /// Multiply-accumulates of a sample, before and after.
+        macs: [u64; 2],
+        /// Weights, before and after.
+        parameters: [u64; 2],
     },
     /// An epoch is done, and the checkpoint is on the disk.
     Epoch(EpochResult),
@@ -130,7 +146,6 @@ pub fn harden(
             OnnxClassifier::of_model(place.runtime, &spec.model(&data, recipe.seed)?, &place.model)?
         }
     };
-    let lineage = Lineage::new(recipe, &base, &data)?;
     if !data.fits(&base.spec().sample_shape) {
         return Err(TrainError::Unfit(format!(
             "its samples have the shape {:?}, those of the data {:?}",
@@ -141,34 +156,112 @@ pub fn harden(
     if let Some(label) = data.labels().iter().find(|label| label.index() >= base.spec().classes) {
         return Err(TrainError::Unfit(format!("the data has class {label}, the model only {}", base.spec().classes)));
     }
-    let file = place.state.join(CHECKPOINT);
-    let mut run = Run::new(recipe, place, &base, data)?;
-    if let Some(checkpoint) = Checkpoint::read(&file)? {
-        run.resume(checkpoint, &lineage, &file)?;
+    let lineage = Lineage::new(recipe, &base, &data)?;
+    let holdout = Holdout::stratified(data.labels(), recipe.data.validation, recipe.seed)?;
+    let mut job = Job { recipe, place, data, holdout, lineage, observe, cancel };
+    match &recipe.prune {
+        None => job.train(&base, CHECKPOINT),
+        Some(spec) => job.prune(base, spec),
     }
-    observe(&RunEvent::Began {
-        epochs_done: run.epochs_done,
-        epochs: recipe.epochs,
-        training: run.holdout.training.len(),
-        validation: run.holdout.validation.len(),
-    });
-    while run.epochs_done < recipe.epochs {
-        let result = run.epoch(observe, cancel)?;
-        run.checkpoint(&lineage).write(&file)?;
-        observe(&RunEvent::Epoch(result));
-    }
-    run.model(&lineage)
 }
 
-/// Removes the checkpoint of a run whose model is kept.
+/// A recipe on its data.
+struct Job<'a> {
+    recipe: &'a Recipe,
+    place: &'a Place<'a>,
+    data: Arc<Dataset>,
+    holdout: Holdout,
+    lineage: Lineage,
+    observe: &'a mut dyn FnMut(&RunEvent),
+    cancel: &'a Cancel,
+}
+
+impl Job<'_> {
+    /// Trains `base` for the recipe's epochs, from the checkpoint on if there is one.
+    fn train(&mut self, base: &OnnxClassifier, checkpoint: &str) -> Result<Hardened, TrainError> {
+        let (file, id) = (self.place.state.join(checkpoint), self.lineage.run(base));
+        let mut run = Run::new(self.recipe, self.place, base, Arc::clone(&self.data), self.holdout.clone())?;
+        if let Some(checkpoint) = Checkpoint::read(&file)? {
+            run.resume(checkpoint, &id, &file)?;
+        }
+        (self.observe)(&RunEvent::Began {
+            epochs_done: run.epochs_done,
+            epochs: self.recipe.epochs,
+            training: run.holdout.training.len(),
+            validation: run.holdout.validation.len(),
+        });
+        while run.epochs_done < self.recipe.epochs {
+            let result = run.epoch(self.observe, self.cancel)?;
+            run.checkpoint(&id).write(&file)?;
+            (self.observe)(&RunEvent::Epoch(result));
+        }
+        run.model(&self.lineage)
+    }
+
+    /// Removes what matters least and trains, again and again. The net of each iteration is kept in the folder of the run, so that the next one
+    /// begins there.
+    fn prune(&mut self, mut net: OnnxClassifier, spec: &PruneSpec) -> Result<Hardened, TrainError> {
+        let judges = Holdout::stratified(self.data.labels(), spec.samples, self.recipe.seed.wrapping_add(1))?;
+        // Of the training samples: those that are set aside judge nothing.
+        let held: HashSet<SampleId> = self.holdout.validation.iter().copied().collect();
+        let rows = judges.validation.iter().filter(|id| !held.contains(id));
+        let rows: Vec<usize> = rows.map(|id| usize::try_from(id.0).unwrap_or(usize::MAX)).collect();
+        let samples = self.data.samples().select(Axis(0), &rows);
+        let labels: Vec<Class> = rows.iter().map(|&row| self.data.labels()[row]).collect();
+        let mut last = None;
+        for iteration in 0..spec.iterations {
+            let file = self.place.state.join(format!("{:03}-{}.onnx", iteration + 1, self.lineage.start(8)));
+            if !file.exists() {
+                let judged = Judged {
+                    model: net.model(),
+                    runtime: self.place.runtime,
+                    options: &self.place.model.engine,
+                    samples: samples.view(),
+                    labels: &labels,
+                    seed: self.recipe.seed,
+                };
+                let before = inspect(net.model());
+                let (smaller, removed) = spec.step(&judged, iteration)?;
+                let options = ClassifierOptions { normalization: None, ..self.place.model.clone() };
+                let smaller = OnnxClassifier::of_model(self.place.runtime, &smaller, &options)?;
+                let after = inspect(smaller.model());
+                (self.observe)(&RunEvent::Pruned {
+                    iteration: iteration + 1,
+                    iterations: spec.iterations,
+                    removed,
+                    macs: [before.macs, after.macs],
+                    parameters: [before.weights.elements, after.weights.elements],
+                });
+                let hardened = self.train(&smaller, &format!("{:03}-{CHECKPOINT}", iteration + 1))?;
+                replace(&file, &hardened.model.to_bytes()).map_err(|e| crate::CheckpointError::new(&file, e))?;
+                last = Some(hardened.epoch);
+            }
+            let options = ClassifierOptions { normalization: None, ..self.place.model.clone() };
+            net = OnnxClassifier::load(self.place.runtime, &file, &options)?;
+        }
+        // The file that the last iteration wrote: also where all of them were done before.
+        let epoch = last.unwrap_or(self.recipe.epochs);
+        let mut model = net.model().model().clone();
+        self.lineage.write(&mut model, epoch);
+        Ok(Hardened { model, epoch })
+    }
+}
+
+/// Removes the checkpoints of a run whose model is kept, and the nets of its iterations.
 ///
 /// # Errors
-/// It cannot be removed.
+/// One cannot be removed.
 pub fn finish(state: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(state.join(CHECKPOINT)) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
+    for entry in std::fs::read_dir(state)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let of_iteration = name.get(..4).is_some_and(|start| start.ends_with('-') && start[..3].parse::<u16>().is_ok());
+        if name == CHECKPOINT || (of_iteration && (name.ends_with(CHECKPOINT) || name.ends_with(".onnx"))) {
+            std::fs::remove_file(entry.path())?;
+        }
     }
+    Ok(())
 }
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -192,8 +285,8 @@ impl<'a> Run<'a> {
         place: &Place<'_>,
         base: &OnnxClassifier,
         data: Arc<Dataset>,
+        holdout: Holdout,
     ) -> Result<Self, TrainError> {
-        let holdout = Holdout::stratified(data.labels(), recipe.data.validation, recipe.seed)?;
         let optimizer = Optimizer::new(recipe.optimizer.method(), recipe.optimizer.decay(), recipe.optimizer.clip());
         let options = TrainerOptions {
             seed: recipe.seed,
@@ -207,10 +300,10 @@ impl<'a> Run<'a> {
         Ok(Self { recipe, data, holdout, trainer, validation, epochs_done: 0, best: None })
     }
 
-    fn resume(&mut self, checkpoint: Checkpoint, lineage: &Lineage, file: &Path) -> Result<(), TrainError> {
+    fn resume(&mut self, checkpoint: Checkpoint, id: &str, file: &Path) -> Result<(), TrainError> {
         let Checkpoint { run, epochs, state, best } = checkpoint;
         let odd = |reason: &str| crate::CheckpointError::new(file, reason);
-        if run != lineage.run() {
+        if run != id {
             return Err(odd("it is of another recipe, model or data set: choose another folder, or remove it").into());
         }
         self.trainer.restore(state).map_err(|reason| odd(&reason))?;
@@ -295,9 +388,9 @@ impl<'a> Run<'a> {
         }))
     }
 
-    fn checkpoint(&self, lineage: &Lineage) -> Checkpoint {
+    fn checkpoint(&self, id: &str) -> Checkpoint {
         let state = self.trainer.state();
-        Checkpoint { run: lineage.run(), epochs: self.epochs_done, state, best: self.best.clone() }
+        Checkpoint { run: id.to_owned(), epochs: self.epochs_done, state, best: self.best.clone() }
     }
 
     fn model(self, lineage: &Lineage) -> Result<Hardened, TrainError> {
