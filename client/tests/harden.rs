@@ -1,0 +1,124 @@
+//! `assay harden`, the built program: what it writes, and that a killed run goes on.
+#![cfg(feature = "embedded")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use assay_runtime::{Library, OnnxRuntime};
+use image::{GrayImage, Luma};
+
+fn assay() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Whether ONNX Runtime is there; without it a test says so and passes.
+fn has_runtime() -> bool {
+    OnnxRuntime::load(&Library::default()).inspect_err(|e| println!("skipped: {e}")).is_ok()
+}
+
+/// Pictures of two classes, and a recipe of so many epochs on them.
+fn write(folder: &Path, epochs: u32) {
+    for class in 0..2_u32 {
+        let to = folder.join("data").join(["dark", "light"][class as usize]);
+        fs::create_dir_all(&to).unwrap();
+        for i in 0..40_u32 {
+            let picture = GrayImage::from_fn(8, 8, |x, y| Luma([(100 * class + (7 * x + 5 * y + 13 * i) % 90) as u8]));
+            picture.save(to.join(format!("{i:02}.png"))).unwrap();
+        }
+    }
+    let recipe = format!(
+        r#"
+        schema = 1
+        name = "light"
+        seed = 3
+        epochs = {epochs}
+        batch = 16
+        model = {{ architecture = "cnn-8-8" }}
+        data = {{ path = "data", validation = 16, augment = {{ flip = true }} }}
+        objective = {{ kind = "adversarial", perturbation = {{ norm = "Linf", eps = "0.05", steps = 3, step = 0.5 }} }}
+        optimizer = {{ kind = "sgd", rate = 0.05, momentum = 0.9 }}
+        "#
+    );
+    fs::write(folder.join("recipe.toml"), recipe).unwrap();
+}
+
+fn harden(folder: &Path, out: &str) -> Command {
+    let mut command = assay();
+    command.args(["harden", "recipe.toml", "--threads", "1", "--output", "json", "--out", out]).current_dir(folder);
+    command
+}
+
+#[track_caller]
+fn succeeded(output: &Output) -> serde_json::Value {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_model_comes_out_that_predicts() {
+    if !has_runtime() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 4);
+    let models = folder.path().join("models/light/1");
+    fs::create_dir_all(&models).unwrap();
+    let said = succeeded(&harden(folder.path(), "models/light/1/model.onnx").output().unwrap());
+    assert_eq!(said["epoch"], 4);
+    assert_eq!(said["epochs"].as_array().unwrap().len(), 4);
+    assert_eq!(said["epochs"][3]["validation"]["clean"], 16, "{said}");
+    assert_eq!(said["lineage"]["assay.kind"], "trained");
+    assert_eq!(fs::read_dir(&models).unwrap().count(), 1, "the folder of the run is gone");
+    let predicted = assay()
+        .args(["--embed", "models", "--output", "json", "predict", "light", "--data", "data"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = succeeded(&predicted);
+    assert_eq!(said["correct"], 80, "{said}");
+}
+
+/// Killed in the middle, and started again: the same file as without the interruption.
+#[test]
+fn a_killed_run_goes_on() {
+    if !has_runtime() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 60);
+    succeeded(&harden(folder.path(), "whole.onnx").output().unwrap());
+    let mut killed = harden(folder.path(), "parts.onnx").spawn().unwrap();
+    let (checkpoint, began) = (folder.path().join("parts.run/checkpoint.safetensors"), Instant::now());
+    while !checkpoint.exists() && killed.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(120), "no checkpoint");
+        std::thread::yield_now();
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let said = succeeded(&harden(folder.path(), "parts.onnx").output().unwrap());
+    assert!(said["epochs"].as_array().unwrap().len() < 60, "it began anew");
+    let [whole, parts] = ["whole.onnx", "parts.onnx"].map(|file| fs::read(folder.path().join(file)).unwrap());
+    assert!(whole == parts);
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 1);
+    let failed = |arguments: &[&str]| {
+        let output = assay().arg("harden").args(arguments).current_dir(folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(failed(&["nothing.toml", "--out", "a.onnx"]).contains("nothing.toml"));
+    assert!(failed(&["recipe.toml", "--out", "nowhere/a.onnx"]).contains("nowhere"));
+    fs::write(folder.path().join("odd.toml"), "schema = 1\nepoch = 2").unwrap();
+    assert!(failed(&["odd.toml", "--out", "a.onnx"]).contains("odd.toml"));
+    assert!(!folder.path().join("a.onnx").exists());
+}
