@@ -37,7 +37,8 @@ impl Stack {
         }
         self.channels = self.channels.max(picture.channels);
         let features = (self.channels * picture.height * picture.width) as u64;
-        let samples = self.expected as u64;
+        // More may come than a file said.
+        let samples = self.expected.max(self.pictures.len() + 1) as u64;
         if samples.saturating_mul(features) > MAX_BYTES / size_of::<f32>() as u64 {
             return Err(DataError::TooLarge { path: self.source.clone(), samples, features, limit: MAX_BYTES });
         }
