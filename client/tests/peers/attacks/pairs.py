@@ -147,9 +147,9 @@ def black_box() -> list[Pair]:
         Pair("hopskipjump:queries={queries}", "L2", 20, {
             "Foolbox": jump("l2"),
             "ART": art_attack(lambda model, eps: art.HopSkipJump(model, norm=2, max_iter=12, verbose=False)),
-        }, nearest=True, anywhere=True),
-        Pair("hopskipjump:queries={queries}", "Linf", 20, {"Foolbox": jump("linf")}, nearest=True, anywhere=True),
-        Pair("boundary:queries={queries}", "L2", 20, {"Foolbox": foolbox_decision(foolbox.BoundaryAttack(steps=3000))}, nearest=True, anywhere=True),
+        }, nearest=True, anywhere=True, seeds=3),
+        Pair("hopskipjump:queries={queries}", "Linf", 20, {"Foolbox": jump("linf")}, nearest=True, anywhere=True, seeds=3),
+        Pair("boundary:queries={queries}", "L2", 20, {"Foolbox": foolbox_decision(foolbox.BoundaryAttack(steps=3000))}, nearest=True, anywhere=True, seeds=3),
         Pair("noise:queries=100,distribution=uniform", "Linf", 200, {"Foolbox": foolbox_attack(foolbox.LinfRepeatedAdditiveUniformNoiseAttack(repeats=100))}, wider=4, seeds=2),
         Pair("noise:queries=100", "L2", 200, {"Foolbox": foolbox_attack(foolbox.L2RepeatedAdditiveGaussianNoiseAttack(repeats=100))}, wider=8, seeds=2),
     ]
