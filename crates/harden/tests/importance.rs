@@ -118,7 +118,7 @@ fn magnitudes_of_weights() {
 #[test]
 fn magnitudes_and_ranks_of_feature_maps() {
     let Some(case) = Case::new() else { return };
-    let (magnitudes, ranks) = (case.channels(Importance::ExpectedAbs), case.channels(Importance::Rank));
+    let (magnitudes, ranks) = (case.channels(Importance::ExpectedAbs), case.channels(Importance::HRank));
     for (name, (magnitudes, ranks)) in ["one.ar", "two.ar"].into_iter().zip(magnitudes.iter().zip(&ranks)) {
         let maps = case.value(case.model.model(), name);
         for channel in 0..5 {
@@ -136,7 +136,7 @@ fn magnitudes_and_ranks_of_feature_maps() {
 #[test]
 fn predictions_without_a_channel() {
     let Some(case) = Case::new() else { return };
-    for (group, scores) in case.channels(Importance::Divergence) {
+    for (group, scores) in case.channels(Importance::Kl) {
         for (channel, score) in scores.into_iter().enumerate() {
             let without = zeroed(&case.model, &[Removal { group: group.id, channels: vec![channel] }]).unwrap();
             close(score, case.divergence(&without), &format!("{} {channel}", group.producers[0].node));
@@ -147,7 +147,7 @@ fn predictions_without_a_channel() {
 #[test]
 fn predictions_without_a_block() {
     let Some(case) = Case::new() else { return };
-    for (block, score) in case.blocks(Importance::Divergence) {
+    for (block, score) in case.blocks(Importance::Kl) {
         let without = remove_blocks(&case.model, std::slice::from_ref(&block.output)).unwrap();
         close(score, case.divergence(&without), block.output.as_str());
     }
@@ -161,7 +161,7 @@ fn a_dead_channel_matters_least() {
     let dead = zeroed(&case.model, &[Removal { group: group.id, channels: vec![2] }]).unwrap();
     let example = [("x", case.x.clone())];
     case.model = assay_reference::probe(assay_graph::Canonical::new(dead).unwrap(), &example);
-    for importance in [Importance::Divergence, Importance::Alignment] {
+    for importance in [Importance::Kl, Importance::Cka] {
         let scores = &case.channels(importance)[0].1;
         assert!(scores[2].abs() < 1e-6, "{importance}: {scores:?}");
         assert!(scores.iter().enumerate().all(|(i, score)| i == 2 || *score > 1e-5), "{importance}: {scores:?}");
@@ -171,7 +171,7 @@ fn a_dead_channel_matters_least() {
 #[test]
 fn projection_and_chance() {
     let Some(case) = Case::new() else { return };
-    let all: Vec<f64> = case.channels(Importance::Projection).into_iter().flat_map(|(_, scores)| scores).collect();
+    let all: Vec<f64> = case.channels(Importance::Vip).into_iter().flat_map(|(_, scores)| scores).collect();
     let mean = all.iter().map(|v| v * v).sum::<f64>() / all.len() as f64;
     close(mean, 1.0, "the mean of the squares");
     let chance = case.channels(Importance::Random);

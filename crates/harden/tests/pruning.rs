@@ -80,7 +80,7 @@ fn filters_go_where_no_shortcut_reads_them() {
     let Some(runtime) = runtime() else { return };
     let folder = tempfile::tempdir().unwrap();
     write_data(folder.path());
-    for (importance, scope) in [("l1", "layer"), ("rank", "layer"), ("projection", "global"), ("divergence", "layer")] {
+    for (importance, scope) in [("l1", "layer"), ("hrank", "layer"), ("vip", "global"), ("kl", "layer")] {
         let prune = format!(
             "structure = \"filters\"\nimportance = \"{importance}\"\nscope = \"{scope}\"\nrate = 0.25\niterations = 2"
         );

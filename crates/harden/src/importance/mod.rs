@@ -29,21 +29,21 @@ pub enum Importance {
     /// Mean absolute value of the feature map (DropNet: Tan and Motani, 2020).
     ExpectedAbs,
     /// Mean rank of the feature map (HRank: Lin et al., 2020).
-    Rank,
+    #[serde(rename = "hrank")]
+    HRank,
     /// `KL(q ‖ p)` of the predictions `q` without the channel from those with it, `p` (CURL: Luo and Wu, 2020).
-    Divergence,
+    Kl,
     /// Importance in a partial least squares projection of the largest value of each feature map on the classes (PLS/VIP: Jordao et al., 2020).
-    Projection,
+    Vip,
     /// One minus the centred kernel alignment of what goes into the last layer, with and without the channel (CKA: Kornblith et al., 2019).
-    Alignment,
+    Cka,
     /// Uniform in `[0, 1)`: the floor.
     Random,
 }
 
 impl Importance {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::L1, Self::ExpectedAbs, Self::Rank, Self::Divergence, Self::Projection, Self::Alignment, Self::Random];
+    pub const ALL: [Self; 7] = [Self::L1, Self::ExpectedAbs, Self::HRank, Self::Kl, Self::Vip, Self::Cka, Self::Random];
 
     /// The name users write.
     #[must_use]
@@ -51,10 +51,10 @@ impl Importance {
         match self {
             Self::L1 => "l1",
             Self::ExpectedAbs => "expected-abs",
-            Self::Rank => "rank",
-            Self::Divergence => "divergence",
-            Self::Projection => "projection",
-            Self::Alignment => "alignment",
+            Self::HRank => "hrank",
+            Self::Kl => "kl",
+            Self::Vip => "vip",
+            Self::Cka => "cka",
             Self::Random => "random",
         }
     }
@@ -131,17 +131,17 @@ impl Importance {
                 .zip(0..)
                 .map(|(_, id)| SampleRng::new(net.seed, SampleId(id), "importance of blocks", 0).uniform())
                 .collect()),
-            Self::Divergence | Self::Alignment => {
+            Self::Kl | Self::Cka => {
                 let values =
                     blocks.iter().map(|block| maps::of_branch(net.model, block)).collect::<Result<Vec<_>, _>>()?;
-                maps::without(net, &values, self == Self::Divergence, maps::Whole::All)
+                maps::without(net, &values, self == Self::Kl, maps::Whole::All)
                     .map(|scores| scores.into_iter().map(mean).collect())
             }
-            Self::ExpectedAbs | Self::Rank | Self::Projection => {
+            Self::ExpectedAbs | Self::HRank | Self::Vip => {
                 let values: Vec<_> = blocks.iter().map(|block| maps::behind(net.model, &block.output)).collect();
                 let scores = self.of_maps(net, &values)?;
                 let largest = |value| maps::side(net.model, value).max(1) as f64;
-                let scale = |value| if self == Self::Rank { largest(value) } else { 1.0 };
+                let scale = |value| if self == Self::HRank { largest(value) } else { 1.0 };
                 Ok(scores.into_iter().zip(&values).map(|(scores, value)| mean(scores) / scale(value)).collect())
             }
         }
@@ -152,8 +152,8 @@ impl Importance {
             Self::ExpectedAbs => maps::means(net, values, |map, _, _| {
                 map.iter().map(|v| f64::from(v.abs())).sum::<f64>() / map.len().max(1) as f64
             }),
-            Self::Rank => maps::means(net, values, |map, rows, columns| rank::rank(map, rows, columns) as f64),
-            Self::Projection => {
+            Self::HRank => maps::means(net, values, |map, rows, columns| rank::rank(map, rows, columns) as f64),
+            Self::Vip => {
                 let largest = maps::largest(net, values)?;
                 let labels: Vec<usize> = net.labels.iter().map(|label| label.index()).collect();
                 let classes = labels.iter().max().map_or(0, |most| most + 1);
@@ -161,7 +161,7 @@ impl Importance {
                 let mut rest = all.iter().copied();
                 Ok(maps::widths(net.model, values).into_iter().map(|n| rest.by_ref().take(n).collect()).collect())
             }
-            _ => maps::without(net, values, self == Self::Divergence, maps::Whole::EachChannel),
+            _ => maps::without(net, values, self == Self::Kl, maps::Whole::EachChannel),
         }
     }
 }
