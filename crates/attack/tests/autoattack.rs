@@ -102,19 +102,19 @@ fn restarts_of_fab_end_nearer_or_not_farther() {
     assert!(nearer(0.95) > 0);
 }
 
-/// The counts are those of the original after its last attack; they do not depend on its seed. Ours may leave a few less, since every success is
-/// verified: in L1 with 0.5 `fab-t` comes nearer than the original's at two samples.
-fn the_standard_suite_leaves(counts: &[(Norm, &str, usize)]) {
+/// The counts are those of the original after its last attack, which do not depend on its seed, and ours where it leaves fewer.
+fn the_standard_suite_leaves(counts: &[(Norm, &str, usize, usize)]) {
     let net = mlp();
-    for &(norm, eps, expected) in counts {
+    for &(norm, eps, original, ours) in counts {
+        assert!(ours <= original, "{norm} {eps}");
         let left = robust(&net, &Suite::named("autoattack-standard").unwrap(), norm, eps);
-        assert!((expected - 2..=expected).contains(&left), "{norm} {eps}: {left}, not {expected}");
+        assert_eq!(left, ours, "{norm} {eps}");
     }
 }
 
 #[test]
 fn the_standard_suite_leaves_what_the_original_leaves() {
-    the_standard_suite_leaves(&[(Norm::Linf, "0.01", 25)]);
+    the_standard_suite_leaves(&[(Norm::Linf, "0.01", 25, 25)]);
 }
 
 /// What the standard suite leaves here is what any attack leaves.
@@ -128,11 +128,12 @@ fn the_suite_plus_leaves_no_other_samples() {
 #[ignore = "slow"]
 fn the_standard_suite_leaves_what_the_original_leaves_in_further_threats() {
     the_standard_suite_leaves(&[
-        (Norm::Linf, "0.005", 42),
-        (Norm::L2, "0.05", 43),
-        (Norm::L2, "0.1", 28),
-        (Norm::L1, "0.5", 28),
-        (Norm::L1, "1", 11),
+        (Norm::Linf, "0.005", 42, 42),
+        (Norm::L2, "0.05", 43, 43),
+        (Norm::L2, "0.1", 28, 28),
+        // `fab-t` finds two samples at 0.498 and 0.428 that the original leaves.
+        (Norm::L1, "0.5", 28, 26),
+        (Norm::L1, "1", 11, 11),
     ]);
 }
 
