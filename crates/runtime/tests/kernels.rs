@@ -72,8 +72,9 @@ fn check(products: Vec<[ArrayD<f64>; 2]>, what: &str) {
     for [found, expected] in products {
         assert_eq!(found.shape(), expected.shape(), "{what}");
         let error = relative_error(&found, &expected);
-        // A gradient of few numbers is a difference of large ones.
-        assert!(error < 2e-5, "{what}: {error:e}");
+        // One number alone may be a small difference of large ones.
+        let allowed = if found.len() == 1 { 2e-5 } else { 2e-6 };
+        assert!(error < allowed, "{what}: {error:e}");
     }
 }
 
