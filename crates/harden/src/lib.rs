@@ -12,6 +12,7 @@
 mod architecture;
 mod average;
 mod checkpoint;
+mod enlarge;
 mod error;
 mod importance;
 mod lineage;
@@ -23,11 +24,13 @@ mod prune;
 mod recipe;
 mod run;
 mod schedule;
+mod sparse;
 mod step;
 mod trainer;
 
 pub use architecture::{Architecture, ArchitectureError, Task, architecture};
 pub use average::Average;
+pub use enlarge::{PoolSpec, RestrideSpec, UpsampleMode, UpsampleSpec};
 pub use error::{CheckpointError, RecipeError, TrainError};
 pub use importance::{Importance, Judged};
 pub use lineage::Lineage;
@@ -35,11 +38,11 @@ pub use net::Net;
 pub use objective::{Adversarial, Alp, Attacker, Free, Mart, Objective, Standard, Trades};
 pub use optimizer::{Method, Optimizer};
 pub use perturb::{Begin, Climb, Perturbation};
-pub use prune::{PruneSpec, Removed, Scope, Structure};
+pub use prune::{End, PruneSpec, Removed, Scope, Structure};
 pub use recipe::{
     AdamSpec, BeginSpec, Data, FreshSpec, Keep, ModelSpec, ObjectiveSpec, OptimizerSpec, PerturbationSpec, Recipe,
     SCHEMA, ScheduleSpec, Validation,
 };
-pub use run::{EpochResult, Hardened, Place, RunEvent, Validated, finish, harden};
+pub use run::{Change, EpochResult, Hardened, Place, RunEvent, Validated, finish, harden};
 pub use schedule::{Moment, Schedule};
 pub use trainer::{Batch, Stepped, Trainer, TrainerOptions, WeightPerturbation};

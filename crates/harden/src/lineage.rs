@@ -5,44 +5,48 @@ use assay_graph::Model;
 use assay_runtime::{Classifier, OnnxClassifier};
 use sha2::{Digest, Sha256};
 
-use crate::{Recipe, RecipeError};
+use crate::{Change, Recipe, RecipeError};
 
 /// What is written into the metadata of a model that was made, under keys that begin with `assay.`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lineage {
-    /// `assay.kind`: how it was made, for example `trained`.
+    /// `assay.kind`: how it was made: `trained`, or what was changed, one after the other, for example `upsampled+filter-pruned`.
     pub kind: String,
     /// `assay.recipe`: SHA-256 of the recipe.
     pub recipe: String,
     /// `assay.parent`: SHA-256 of the file that it was made from.
     pub parent: String,
-    /// `assay.data`: SHA-256 of the training data.
-    pub data: String,
+    /// `assay.data`: SHA-256 of the training data, if there are any.
+    pub data: Option<String>,
     /// `assay.seed`.
     pub seed: u64,
 }
 
 impl Lineage {
-    pub(crate) fn new(recipe: &Recipe, parent: &OnnxClassifier, data: &Dataset) -> Result<Self, RecipeError> {
+    pub(crate) fn new(recipe: &Recipe, parent: &OnnxClassifier, data: Option<&Dataset>) -> Result<Self, RecipeError> {
         Ok(Self {
-            kind: recipe.prune.as_ref().map_or("trained", |spec| spec.structure.kind()).to_owned(),
+            kind: kind(recipe),
             recipe: recipe.digest()?,
             parent: parent.spec().digest.clone(),
-            data: data.digest().to_owned(),
+            data: data.map(|data| data.digest().to_owned()),
             seed: recipe.seed,
         })
     }
 
     /// What tells the training of `net` from all others.
     pub(crate) fn run(&self, net: &OnnxClassifier) -> String {
-        let text = format!("{}\n{}\n{}\n{}", self.recipe, self.parent, self.data, net.spec().digest);
+        let text = format!("{}\n{}\n{}\n{}", self.recipe, self.parent, self.data(), net.spec().digest);
         Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The first digits of what tells this recipe, on this data and from this parent, from all others.
     pub(crate) fn start(&self, digits: usize) -> String {
-        let digest = Sha256::digest(format!("{}\n{}\n{}", self.recipe, self.parent, self.data).as_bytes());
+        let digest = Sha256::digest(format!("{}\n{}\n{}", self.recipe, self.parent, self.data()).as_bytes());
         digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(digits).collect()
+    }
+
+    fn data(&self) -> &str {
+        self.data.as_deref().unwrap_or_default()
     }
 
     /// Writes it into the metadata of `model`, with the share of its weights that are zero.
@@ -57,12 +61,26 @@ impl Lineage {
             ("assay.kind", self.kind.clone()),
             ("assay.recipe", self.recipe.clone()),
             ("assay.parent", self.parent.clone()),
-            ("assay.data", self.data.clone()),
             ("assay.seed", self.seed.to_string()),
             ("assay.epoch", epoch.to_string()),
             ("assay.sparsity", format!("{:.6}", zeros as f64 / all.max(1) as f64)),
         ];
+        let entries = entries.into_iter().chain(self.data.clone().map(|data| ("assay.data", data)));
+        // What a parent says of its own data is not said of this model.
+        model.metadata.retain(|key, _| !key.starts_with("assay."));
         model.metadata.extend(entries.map(|(key, value)| (key.to_owned(), value)));
         "assay".clone_into(&mut model.producer);
     }
+}
+
+/// What becomes of the net, in the order in which it does.
+fn kind(recipe: &Recipe) -> String {
+    let steps = [
+        recipe.restride.as_ref().map(|_| Change::Restrided.name()),
+        recipe.upsample.as_ref().map(|_| Change::Upsampled.name()),
+        recipe.prune.as_ref().map(|spec| spec.structure.kind()),
+        recipe.compact.then(|| Change::Compacted.name()),
+    ];
+    let steps: Vec<&str> = steps.into_iter().flatten().collect();
+    if steps.is_empty() { "trained".to_owned() } else { steps.join("+") }
 }

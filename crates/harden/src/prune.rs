@@ -1,4 +1,4 @@
-//! One step of iterative structured pruning: what matters least is removed, and the net is rebuilt without it (Jordao and Pedrini, On the
+//! One step of iterative pruning: what matters least is removed, and the net is rebuilt without it (Jordao and Pedrini, On the
 //! Effect of Pruning on Adversarial Robustness, 2021, and the procedure of its authors' programs).
 
 use std::cmp::Ordering;
@@ -17,7 +17,8 @@ pub struct PruneSpec {
     pub structure: Structure,
     /// By which criterion.
     pub importance: Importance,
-    /// Share of the filters that an iteration removes, in (0, 1): rounded to the nearest number, at a tie to the even one.
+    /// Share of the filters that an iteration removes, in (0, 1): rounded to the nearest number, at a tie to the even one. Of the weights that
+    /// are left, of `structure = "weights"`: rounded down.
     #[serde(default = "tenth")]
     pub rate: f64,
     /// Whether the share is that of each layer, or of all together.
@@ -29,6 +30,9 @@ pub struct PruneSpec {
     /// Iterations, each of which ends with the recipe's epochs.
     #[serde(default = "one")]
     pub iterations: usize,
+    /// Layers whose single weights stay: HYDRA's comparisons prune them all (Sehwag et al., 2020).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<End>,
     /// Training samples by which the criterion judges, of each class as large a share as of the others.
     #[serde(default = "judges")]
     pub samples: usize,
@@ -56,6 +60,18 @@ pub enum Structure {
     Layers,
     /// Each iteration one of them, by a fair coin.
     Both,
+    /// Single weights of convolutions and of products with matrices, which become zero and stay so.
+    Weights,
+}
+
+/// A layer at an end of a net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// The first layer with weights.
+    First,
+    /// The last.
+    Last,
 }
 
 impl Structure {
@@ -65,6 +81,7 @@ impl Structure {
             Self::Filters => "filter-pruned",
             Self::Layers => "layer-pruned",
             Self::Both => "filter-and-layer-pruned",
+            Self::Weights => "weight-pruned",
         }
     }
 }
@@ -73,10 +90,10 @@ impl Structure {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
-    /// The filters of each layer.
+    /// The filters, or weights, of each layer.
     #[default]
     Layer,
-    /// All filters, compared by their scores across layers. A layer that would lose all of them loses none.
+    /// All of them, compared by their scores across layers. A layer that would lose all of its filters loses none; of weights it does lose them.
     Global,
 }
 
@@ -87,6 +104,8 @@ pub struct Removed {
     pub channels: usize,
     /// Residual blocks.
     pub blocks: usize,
+    /// Single weights, which are zero now.
+    pub weights: usize,
 }
 
 impl PruneSpec {
@@ -103,15 +122,31 @@ impl PruneSpec {
         if self.samples < 2 {
             return wrong("samples", "at least 2");
         }
-        if self.structure != Structure::Filters && self.importance == Importance::L1 {
-            return wrong("importance", "another criterion than l1, which blocks do not have");
+        if self.structure != Structure::Weights && !self.except.is_empty() {
+            return wrong("except", "none: it is of structure = \"weights\" only");
         }
-        Ok(())
+        match (self.structure, self.importance) {
+            (Structure::Weights, Importance::Magnitude | Importance::Random) => Ok(()),
+            (Structure::Weights, _) => wrong("importance", "magnitude or random, the criteria of single weights"),
+            (_, Importance::Magnitude) => {
+                wrong("importance", "another criterion than magnitude, which is of single weights")
+            }
+            (Structure::Layers | Structure::Both, Importance::L1) => {
+                wrong("importance", "another criterion than l1, which blocks do not have")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the criterion looks at samples.
+    pub(crate) fn needs_samples(&self) -> bool {
+        !matches!(self.importance, Importance::L1 | Importance::Magnitude | Importance::Random)
     }
 
     /// The net without what matters least in iteration `iteration`, counted from 0.
     pub(crate) fn step(&self, net: &Judged<'_>, iteration: usize) -> Result<(Model, Removed), TrainError> {
         let layers = match self.structure {
+            Structure::Weights => return self.without_weights(net),
             Structure::Filters => false,
             Structure::Layers => true,
             Structure::Both => {
@@ -142,7 +177,7 @@ impl PruneSpec {
                 scores.iter().map(Vec::len).max().unwrap_or(0)
             )));
         }
-        Ok((prune(net.model, &removals)?, Removed { channels, blocks: 0 }))
+        Ok((prune(net.model, &removals)?, Removed { channels, blocks: 0, weights: 0 }))
     }
 
     fn without_blocks(&self, net: &Judged<'_>) -> Result<(Model, Removed), TrainError> {
@@ -168,7 +203,7 @@ impl PruneSpec {
                 all.len()
             )));
         }
-        Ok((remove_blocks(net.model, &outputs)?, Removed { channels: 0, blocks: outputs.len() }))
+        Ok((remove_blocks(net.model, &outputs)?, Removed { channels: 0, blocks: outputs.len(), weights: 0 }))
     }
 }
 
@@ -183,7 +218,7 @@ fn least(scores: &[f64], count: usize) -> Vec<usize> {
     places
 }
 
-fn compare(a: f64, b: f64) -> Ordering {
+pub(crate) fn compare(a: f64, b: f64) -> Ordering {
     a.is_nan().cmp(&b.is_nan()).then(a.partial_cmp(&b).unwrap_or(Ordering::Equal))
 }
 

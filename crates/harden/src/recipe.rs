@@ -8,14 +8,15 @@ use sha2::{Digest, Sha256};
 
 use crate::objective::{Adversarial, Alp, Free, Mart, Objective, Standard, Trades};
 use crate::{
-    Begin, Climb, Method, Perturbation, PruneSpec, RecipeError, Schedule, Task, TrainError, WeightPerturbation,
-    architecture,
+    Begin, Climb, Method, Perturbation, PruneSpec, RecipeError, RestrideSpec, Schedule, Task, TrainError, UpsampleSpec,
+    WeightPerturbation, architecture,
 };
 
 /// The version of the format.
 pub const SCHEMA: u32 = 1;
 
-/// How a net is trained. Written as TOML; what is absent takes its default, and what is unknown is an error.
+/// How a net is made: from which, what is changed of it, and how it is trained. Written as TOML; what is absent takes its default, and what is
+/// unknown is an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -26,18 +27,21 @@ pub struct Recipe {
     /// What all random numbers are drawn from.
     #[serde(default)]
     pub seed: u64,
-    /// The net that training begins with.
+    /// The net that it is made from.
     pub model: ModelSpec,
-    /// What it learns from.
-    pub data: Data,
-    /// What is minimised.
-    pub objective: ObjectiveSpec,
-    /// How weights are moved.
-    pub optimizer: OptimizerSpec,
+    /// What it learns from, and what pruning judges by. It may be absent where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Data>,
+    /// What is minimised. Training needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<ObjectiveSpec>,
+    /// How weights are moved. Training needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<OptimizerSpec>,
     /// How the rate changes.
     #[serde(default)]
     pub schedule: ScheduleSpec,
-    /// Passes over the training data, at least 1.
+    /// Passes over the training data. 0: it is not trained, only changed.
     pub epochs: u32,
     /// Samples of a step, at least 2: batch norms need several.
     #[serde(default = "default_batch")]
@@ -51,12 +55,29 @@ pub struct Recipe {
     /// How the net is looked at after each epoch.
     #[serde(default)]
     pub validation: Validation,
+    /// Smaller strides, before training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restride: Option<RestrideSpec>,
+    /// A larger input inside the net, before training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upsample: Option<UpsampleSpec>,
     /// How the net is made smaller: each iteration of it ends with `epochs` epochs. Absent: it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<PruneSpec>,
+    /// Whether channels that do nothing are removed at the end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compact: bool,
 }
 
-/// The net that training begins with.
+/// What training needs besides the net.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Training<'a> {
+    pub(crate) data: &'a Data,
+    pub(crate) objective: &'a ObjectiveSpec,
+    pub(crate) optimizer: &'a OptimizerSpec,
+}
+
+/// The net that a recipe begins with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ModelSpec {
@@ -335,6 +356,25 @@ impl Recipe {
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
+    /// What it is trained on and how; `None` if it is not trained.
+    ///
+    /// # Errors
+    /// Something of that is absent.
+    pub(crate) fn training(&self) -> Result<Option<Training<'_>>, RecipeError> {
+        if self.epochs == 0 {
+            return Ok(None);
+        }
+        let missing = |field: &str| RecipeError::Value {
+            field: field.to_owned(),
+            expected: format!("a part [{field}], because `epochs` is {}", self.epochs),
+        };
+        Ok(Some(Training {
+            data: self.data.as_ref().ok_or_else(|| missing("data"))?,
+            objective: self.objective.as_ref().ok_or_else(|| missing("objective"))?,
+            optimizer: self.optimizer.as_ref().ok_or_else(|| missing("optimizer"))?,
+        }))
+    }
+
     fn check(&self) -> Result<(), RecipeError> {
         let wrong = |field: &str, expected: &str| {
             Err(RecipeError::Value { field: field.to_owned(), expected: expected.to_owned() })
@@ -346,8 +386,17 @@ impl Recipe {
         if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(plain) {
             return wrong("name", "letters, digits, '-', '_' and '.', the first none of these");
         }
-        if self.epochs == 0 {
-            return wrong("epochs", "at least 1");
+        let changes = self.restride.is_some() || self.upsample.is_some() || self.prune.is_some() || self.compact;
+        if self.epochs == 0 && !changes {
+            return wrong(
+                "epochs",
+                "at least 1, because nothing else makes another model of it: restride, upsample, prune or compact",
+            );
+        }
+        let training = self.training()?;
+        let judged = self.prune.as_ref().is_some_and(PruneSpec::needs_samples);
+        if self.data.is_none() && (judged || matches!(self.model, ModelSpec::Fresh(_))) {
+            return wrong("data", MISSING_DATA);
         }
         if self.batch < 2 {
             return wrong("batch", "at least 2, because batch norms need several samples");
@@ -358,10 +407,10 @@ impl Recipe {
         if self.weights.is_some_and(|w| !(w.gamma > 0.0 && w.gamma.is_finite())) {
             return wrong("weights.gamma", "above 0, for example 0.01");
         }
-        if self.validation.keep == Keep::Best && self.data.validation == 0 {
+        if self.validation.keep == Keep::Best && training.is_some_and(|training| training.data.validation == 0) {
             return wrong("data.validation", "some samples, because validation.keep is \"best\"");
         }
-        self.optimizer.check()?;
+        self.optimizer.as_ref().map_or(Ok(()), OptimizerSpec::check)?;
         if let ScheduleSpec::OneCycle { peak } = self.schedule
             && !(peak > 0.0 && peak < 1.0)
         {
@@ -372,15 +421,22 @@ impl Recipe {
         {
             return wrong("schedule.factor", "above 0, at most 1");
         }
-        let specs = [self.objective.perturbation(), self.validation.perturbation.as_ref()];
+        let specs =
+            [self.objective.as_ref().and_then(ObjectiveSpec::perturbation), self.validation.perturbation.as_ref()];
         specs.into_iter().flatten().try_for_each(PerturbationSpec::check)?;
+        self.restride.as_ref().map_or(Ok(()), |spec| spec.check(&self.model))?;
+        self.upsample.as_ref().map_or(Ok(()), UpsampleSpec::check)?;
         self.prune.as_ref().map_or(Ok(()), PruneSpec::check)?;
-        if let ObjectiveSpec::Free { replays: 0, .. } = self.objective {
+        if let Some(ObjectiveSpec::Free { replays: 0, .. }) = self.objective {
             return wrong("objective.replays", "at least 1");
         }
         Ok(())
     }
 }
+
+/// Why a recipe without training may need data.
+pub(crate) const MISSING_DATA: &str =
+    "a part [data]: a net with fresh weights is made for its images, and the criterion of [prune] may judge by them";
 
 impl ObjectiveSpec {
     fn perturbation(&self) -> Option<&PerturbationSpec> {

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use assay_attack::{Cancel, SampleId};
 use assay_data::{DataSource, Dataset, Epoch, Holdout, Last, Split};
-use assay_graph::{Model, inspect};
+use assay_graph::{Model, compact, inspect};
 use assay_runtime::{Class, Classifier, ClassifierOptions, OnnxClassifier, OnnxRuntime};
 use ndarray::{Array2, Axis};
 
 use crate::checkpoint::{Best, Checkpoint, replace};
 use crate::perturb::{Stream, predicted};
-use crate::recipe::{Keep, ModelSpec};
+use crate::recipe::{Data, Keep, MISSING_DATA, ModelSpec, Training};
 use crate::schedule::Moment;
 use crate::{
-    Batch, Judged, Lineage, Optimizer, Perturbation, PruneSpec, Recipe, Removed, TrainError, Trainer, TrainerOptions,
+    Batch, FreshSpec, Judged, Lineage, Optimizer, Perturbation, PruneSpec, Recipe, RecipeError, Removed, Structure,
+    TrainError, Trainer, TrainerOptions,
 };
 
 /// Where and on what a recipe is carried out.
@@ -63,6 +64,15 @@ pub enum RunEvent {
         /// What is left of the run, at this rate.
         left: Duration,
     },
+    /// The net was changed as a whole.
+    Changed {
+        /// How.
+        change: Change,
+        /// Multiply-accumulates of a sample, before and after.
+        macs: [u64; 2],
+        /// Elements of the weights, before and after.
+        parameters: [u64; 2],
+    },
     /// A part of the net was removed; training follows.
     Pruned {
         /// The iteration, counted from 1.
@@ -73,8 +83,10 @@ pub enum RunEvent {
         removed: Removed,
         /// Multiply-accumulates of a sample, before and after.
         macs: [u64; 2],
-        /// Weights, before and after.
+        /// Elements of the weights, before and after.
         parameters: [u64; 2],
+        /// Those of them that are zero, after.
+        zeros: u64,
     },
     /// An epoch is done, and the checkpoint is on the disk.
     Epoch(EpochResult),
@@ -97,6 +109,30 @@ pub struct EpochResult {
     pub steps: Duration,
     /// Images that were learned from in a second.
     pub rate: f64,
+}
+
+/// How a net was changed as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Change {
+    /// It has other strides.
+    Restrided,
+    /// Its input is enlarged inside of it.
+    Upsampled,
+    /// Channels that did nothing are gone.
+    Compacted,
+}
+
+impl Change {
+    /// What the net is called then.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Restrided => "restrided",
+            Self::Upsampled => "upsampled",
+            Self::Compacted => "compacted",
+        }
+    }
 }
 
 /// Accuracy on validation samples.
@@ -122,7 +158,7 @@ impl Validated {
 pub struct Hardened {
     /// The model, with its lineage in its metadata.
     pub model: Model,
-    /// The epoch whose weights it has, counted from 1.
+    /// The epoch whose weights it has, counted from 1; 0 if it was not trained.
     pub epoch: u32,
 }
 
@@ -138,30 +174,57 @@ pub fn harden(
     observe: &mut dyn FnMut(&RunEvent),
     cancel: &Cancel,
 ) -> Result<Hardened, TrainError> {
-    let source = DataSource::new(place.folder.join(&recipe.data.path)).with_split(Split::Train);
-    let data = Arc::new(Dataset::open(&source, recipe.data.samples)?);
-    let base = match &recipe.model {
-        ModelSpec::File(file) => OnnxClassifier::load(place.runtime, &place.folder.join(file), &place.model)?,
-        ModelSpec::Fresh(spec) => {
-            OnnxClassifier::of_model(place.runtime, &spec.model(&data, recipe.seed)?, &place.model)?
-        }
+    let open = |data: &Data| {
+        let source = DataSource::new(place.folder.join(&data.path)).with_split(Split::Train);
+        Dataset::open(&source, data.samples).map(Arc::new)
     };
-    if !data.fits(&base.spec().sample_shape) {
+    let data = recipe.data.as_ref().map(open).transpose()?;
+    let parent = match &recipe.model {
+        ModelSpec::File(file) => OnnxClassifier::load(place.runtime, &place.folder.join(file), &place.model)?,
+        ModelSpec::Fresh(spec) => fresh(spec, recipe, place, data.as_deref())?,
+    };
+    if let Some(data) = &data {
+        fits(data, &parent)?;
+    }
+    let lineage = Lineage::new(recipe, &parent, data.as_deref())?;
+    let holdout = match (&recipe.data, &data) {
+        (Some(spec), Some(data)) => Holdout::stratified(data.labels(), spec.validation, recipe.seed)?,
+        _ => Holdout { training: Vec::new(), validation: Vec::new() },
+    };
+    let mut job = Job { recipe, place, data, holdout, lineage, observe, cancel };
+    let base = job.enlarged(parent)?;
+    let made = match &recipe.prune {
+        None => job.train(&base, CHECKPOINT)?,
+        Some(spec) => job.prune(base, spec)?,
+    };
+    if recipe.compact { job.compacted(made) } else { Ok(made) }
+}
+
+/// A net with fresh weights, for images like those of the data.
+fn fresh(
+    spec: &FreshSpec,
+    recipe: &Recipe,
+    place: &Place<'_>,
+    data: Option<&Dataset>,
+) -> Result<OnnxClassifier, TrainError> {
+    let missing = || RecipeError::Value { field: "data".into(), expected: MISSING_DATA.into() };
+    let model = spec.model(data.ok_or_else(missing)?, recipe.seed)?;
+    Ok(OnnxClassifier::of_model(place.runtime, &model, &place.model)?)
+}
+
+/// Whether the data are such as `net` takes.
+fn fits(data: &Dataset, net: &OnnxClassifier) -> Result<(), TrainError> {
+    let spec = net.spec();
+    if !data.fits(&spec.sample_shape) {
         return Err(TrainError::Unfit(format!(
             "its samples have the shape {:?}, those of the data {:?}",
-            base.spec().sample_shape,
+            spec.sample_shape,
             data.sample_shape()
         )));
     }
-    if let Some(label) = data.labels().iter().find(|label| label.index() >= base.spec().classes) {
-        return Err(TrainError::Unfit(format!("the data has class {label}, the model only {}", base.spec().classes)));
-    }
-    let lineage = Lineage::new(recipe, &base, &data)?;
-    let holdout = Holdout::stratified(data.labels(), recipe.data.validation, recipe.seed)?;
-    let mut job = Job { recipe, place, data, holdout, lineage, observe, cancel };
-    match &recipe.prune {
-        None => job.train(&base, CHECKPOINT),
-        Some(spec) => job.prune(base, spec),
+    match data.labels().iter().find(|label| label.index() >= spec.classes) {
+        Some(label) => Err(TrainError::Unfit(format!("the data has class {label}, the model only {}", spec.classes))),
+        None => Ok(()),
     }
 }
 
@@ -169,7 +232,7 @@ pub fn harden(
 struct Job<'a> {
     recipe: &'a Recipe,
     place: &'a Place<'a>,
-    data: Arc<Dataset>,
+    data: Option<Arc<Dataset>>,
     holdout: Holdout,
     lineage: Lineage,
     observe: &'a mut dyn FnMut(&RunEvent),
@@ -177,10 +240,74 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// `net` with the maps that the recipe asks for.
+    fn enlarged(&mut self, mut net: OnnxClassifier) -> Result<OnnxClassifier, TrainError> {
+        if let Some(spec) = &self.recipe.restride {
+            net = match (&self.recipe.model, &spec.strides) {
+                // The architecture knows what its slots are, also those that shrink nothing yet.
+                (ModelSpec::Fresh(fresh_spec), Some(_)) => {
+                    let with = FreshSpec { strides: spec.strides.clone(), ..fresh_spec.clone() };
+                    let made = fresh(&with, self.recipe, self.place, self.data.as_deref())?;
+                    self.tell(Change::Restrided, &net, &made);
+                    made
+                }
+                _ => self.changed(Change::Restrided, &net, &spec.apply(net.model())?)?,
+            };
+        }
+        if let Some(spec) = &self.recipe.upsample {
+            net = self.changed(Change::Upsampled, &net, &spec.apply(net.model())?)?;
+        }
+        Ok(net)
+    }
+
+    /// `made` without channels that do nothing.
+    fn compacted(&mut self, made: Hardened) -> Result<Hardened, TrainError> {
+        let net = self.hosted(&made.model)?;
+        let small = self.changed(Change::Compacted, &net, &compact(net.model())?)?;
+        let mut model = small.model().model().clone();
+        self.lineage.write(&mut model, made.epoch);
+        Ok(Hardened { model, ..made })
+    }
+
+    /// `model`, which was made of `before`.
+    fn changed(
+        &mut self,
+        change: Change,
+        before: &OnnxClassifier,
+        model: &Model,
+    ) -> Result<OnnxClassifier, TrainError> {
+        let after = self.hosted(model)?;
+        self.tell(change, before, &after);
+        Ok(after)
+    }
+
+    fn tell(&mut self, change: Change, before: &OnnxClassifier, after: &OnnxClassifier) {
+        let [before, after] = [before, after].map(|net| inspect(net.model()));
+        (self.observe)(&RunEvent::Changed {
+            change,
+            macs: [before.macs, after.macs],
+            parameters: [before.weights.elements, after.weights.elements],
+        });
+    }
+
+    /// A model that was made here: its normalisation is part of it.
+    fn hosted(&self, model: &Model) -> Result<OnnxClassifier, TrainError> {
+        Ok(OnnxClassifier::of_model(self.place.runtime, model, &self.options())?)
+    }
+
+    fn options(&self) -> ClassifierOptions {
+        ClassifierOptions { normalization: None, ..self.place.model.clone() }
+    }
+
     /// Trains `base` for the recipe's epochs, from the checkpoint on if there is one.
     fn train(&mut self, base: &OnnxClassifier, checkpoint: &str) -> Result<Hardened, TrainError> {
+        let Some((training, data)) = self.recipe.training()?.zip(self.data.clone()) else {
+            let mut model = base.model().model().clone();
+            self.lineage.write(&mut model, 0);
+            return Ok(Hardened { model, epoch: 0 });
+        };
         let (file, id) = (self.place.state.join(checkpoint), self.lineage.run(base));
-        let mut run = Run::new(self.recipe, self.place, base, Arc::clone(&self.data), self.holdout.clone())?;
+        let mut run = Run::new(self.recipe, training, self.place, base, data, self.holdout.clone())?;
         if let Some(checkpoint) = Checkpoint::read(&file)? {
             run.resume(checkpoint, &id, &file)?;
         }
@@ -195,20 +322,15 @@ impl Job<'_> {
             run.checkpoint(&id).write(&file)?;
             (self.observe)(&RunEvent::Epoch(result));
         }
-        run.model(&self.lineage)
+        let mut made = run.model()?;
+        self.lineage.write(&mut made.model, made.epoch);
+        Ok(made)
     }
 
     /// Removes what matters least and trains, again and again. The net of each iteration is kept in the folder of the run, so that the next one
     /// begins there.
     fn prune(&mut self, mut net: OnnxClassifier, spec: &PruneSpec) -> Result<Hardened, TrainError> {
-        let judges = Holdout::stratified(self.data.labels(), spec.samples, self.recipe.seed.wrapping_add(1))?;
-        // Of the training samples: those that are set aside judge nothing.
-        let held: HashSet<SampleId> = self.holdout.validation.iter().copied().collect();
-        let rows = judges.validation.iter().filter(|id| !held.contains(id));
-        let rows: Vec<usize> = rows.map(|id| usize::try_from(id.0).unwrap_or(usize::MAX)).collect();
-        let samples = self.data.samples().select(Axis(0), &rows);
-        let labels: Vec<Class> = rows.iter().map(|&row| self.data.labels()[row]).collect();
-        let mut last = None;
+        let (samples, labels) = self.judges(&net, spec)?;
         for iteration in 0..spec.iterations {
             let file = self.place.state.join(format!("{:03}-{}.onnx", iteration + 1, self.lineage.start(8)));
             if !file.exists() {
@@ -222,8 +344,7 @@ impl Job<'_> {
                 };
                 let before = inspect(net.model());
                 let (smaller, removed) = spec.step(&judged, iteration)?;
-                let options = ClassifierOptions { normalization: None, ..self.place.model.clone() };
-                let smaller = OnnxClassifier::of_model(self.place.runtime, &smaller, &options)?;
+                let smaller = self.hosted(&smaller)?;
                 let after = inspect(smaller.model());
                 (self.observe)(&RunEvent::Pruned {
                     iteration: iteration + 1,
@@ -231,19 +352,32 @@ impl Job<'_> {
                     removed,
                     macs: [before.macs, after.macs],
                     parameters: [before.weights.elements, after.weights.elements],
+                    zeros: after.weights.zeros,
                 });
                 let hardened = self.train(&smaller, &format!("{:03}-{CHECKPOINT}", iteration + 1))?;
                 replace(&file, &hardened.model.to_bytes()).map_err(|e| crate::CheckpointError::new(&file, e))?;
-                last = Some(hardened.epoch);
             }
-            let options = ClassifierOptions { normalization: None, ..self.place.model.clone() };
-            net = OnnxClassifier::load(self.place.runtime, &file, &options)?;
+            net = OnnxClassifier::load(self.place.runtime, &file, &self.options())?;
         }
-        // The file that the last iteration wrote: also where all of them were done before.
-        let epoch = last.unwrap_or(self.recipe.epochs);
-        let mut model = net.model().model().clone();
-        self.lineage.write(&mut model, epoch);
-        Ok(Hardened { model, epoch })
+        // As the file that the last iteration wrote says: also where all of them were done before.
+        let said = net.info().metadata.get("assay.epoch").and_then(|epoch| epoch.parse().ok());
+        Ok(Hardened { model: net.model().model().clone(), epoch: said.unwrap_or(self.recipe.epochs) })
+    }
+
+    /// The training samples that criteria judge by: none that is set aside, and none where the criterion needs none.
+    fn judges(&self, net: &OnnxClassifier, spec: &PruneSpec) -> Result<(Array2<f32>, Vec<Class>), TrainError> {
+        if !spec.needs_samples() {
+            let features = net.spec().sample_shape.iter().product();
+            return Ok((Array2::zeros((0, features)), Vec::new()));
+        }
+        let missing = || RecipeError::Value { field: "data".into(), expected: MISSING_DATA.into() };
+        let data = self.data.as_ref().ok_or_else(missing)?;
+        let judges = Holdout::stratified(data.labels(), spec.samples, self.recipe.seed.wrapping_add(1))?;
+        let held: HashSet<SampleId> = self.holdout.validation.iter().copied().collect();
+        let rows = judges.validation.iter().filter(|id| !held.contains(id));
+        let rows: Vec<usize> = rows.map(|id| usize::try_from(id.0).unwrap_or(usize::MAX)).collect();
+        let labels = rows.iter().map(|&row| data.labels()[row]).collect();
+        Ok((data.samples().select(Axis(0), &rows), labels))
     }
 }
 
@@ -271,6 +405,7 @@ const TOLD: Duration = Duration::from_millis(500);
 
 struct Run<'a> {
     recipe: &'a Recipe,
+    training: Training<'a>,
     data: Arc<Dataset>,
     holdout: Holdout,
     trainer: Trainer,
@@ -282,22 +417,26 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(
         recipe: &'a Recipe,
+        training: Training<'a>,
         place: &Place<'_>,
         base: &OnnxClassifier,
         data: Arc<Dataset>,
         holdout: Holdout,
     ) -> Result<Self, TrainError> {
-        let optimizer = Optimizer::new(recipe.optimizer.method(), recipe.optimizer.decay(), recipe.optimizer.clip());
+        let by = training.optimizer;
+        let optimizer = Optimizer::new(by.method(), by.decay(), by.clip());
         let options = TrainerOptions {
             seed: recipe.seed,
             weights: recipe.weights,
             average: recipe.average,
             model: place.model.clone(),
         };
-        let objective = recipe.objective.objective(&data);
+        let objective = training.objective.objective(&data);
         let validation = recipe.validation.perturbation.as_ref().map(|spec| spec.perturbation(&data));
         let trainer = Trainer::new(place.runtime, base, objective, optimizer, options)?;
-        Ok(Self { recipe, data, holdout, trainer, validation, epochs_done: 0, best: None })
+        let masked = recipe.prune.as_ref().is_some_and(|spec| spec.structure == Structure::Weights);
+        let trainer = if masked { trainer.with_zeros_kept() } else { trainer };
+        Ok(Self { recipe, training, data, holdout, trainer, validation, epochs_done: 0, best: None })
     }
 
     fn resume(&mut self, checkpoint: Checkpoint, id: &str, file: &Path) -> Result<(), TrainError> {
@@ -313,9 +452,9 @@ impl<'a> Run<'a> {
 
     /// One pass over the training data, and a look at the validation data.
     fn epoch(&mut self, observe: &mut dyn FnMut(&RunEvent), cancel: &Cancel) -> Result<EpochResult, TrainError> {
-        let (recipe, number) = (self.recipe, self.epochs_done);
+        let (recipe, training, number) = (self.recipe, self.training, self.epochs_done);
         let batch = NonZeroUsize::new(recipe.batch).unwrap_or(NonZeroUsize::MIN);
-        let epoch = Epoch { seed: recipe.seed, number, batch, last: Last::Drop, augment: recipe.data.augment };
+        let epoch = Epoch { seed: recipe.seed, number, batch, last: Last::Drop, augment: training.data.augment };
         let steps = epoch.count(self.holdout.training.len()) as u64;
         if steps == 0 {
             let samples = self.holdout.training.len();
@@ -331,7 +470,7 @@ impl<'a> Run<'a> {
             let made = made?;
             let now = Moment { epoch: number, step, steps, epochs: recipe.epochs };
             #[allow(clippy::cast_possible_truncation, reason = "rates are small numbers")]
-            let rate = (f64::from(recipe.optimizer.rate()) * schedule.factor(now)) as f32;
+            let rate = (f64::from(training.optimizer.rate()) * schedule.factor(now)) as f32;
             let batch = Batch { ids: &made.ids, samples: made.samples.view(), labels: &made.labels };
             let stepped = self.trainer.learn(&batch, number, rate)?;
             loss += stepped.loss;
@@ -393,14 +532,12 @@ impl<'a> Run<'a> {
         Checkpoint { run: id.to_owned(), epochs: self.epochs_done, state, best: self.best.clone() }
     }
 
-    fn model(self, lineage: &Lineage) -> Result<Hardened, TrainError> {
+    fn model(self) -> Result<Hardened, TrainError> {
         let (epoch, net) = match self.best {
             Some(Best { epoch, net, .. }) => (epoch, net),
             None => (self.epochs_done, self.trainer.result()),
         };
-        let mut model = self.trainer.model_of(&net)?;
-        lineage.write(&mut model, epoch);
-        Ok(Hardened { model, epoch })
+        Ok(Hardened { model: self.trainer.model_of(&net)?, epoch })
     }
 }
 

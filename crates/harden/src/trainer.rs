@@ -11,6 +11,7 @@ use crate::net::Net;
 use crate::objective::{Attacker, Objective};
 use crate::optimizer::Moments;
 use crate::perturb::{Stream, predicted};
+use crate::sparse::Mask;
 use crate::step::{Found, Step};
 use crate::{Average, Optimizer, TrainError};
 
@@ -68,6 +69,7 @@ pub struct Trainer {
     objective: Box<dyn Objective>,
     optimizer: Optimizer,
     average: Option<Average>,
+    mask: Option<Mask>,
     options: TrainerOptions,
 }
 
@@ -94,7 +96,13 @@ impl Trainer {
         let step = Step::new(runtime, &model, objective.criterion(), objective.wants_gradient(), &shape, &engine)?;
         let net = Net::of(&model, &step.graph).map_err(TrainError::Unfit)?;
         let average = options.average.map(|decay| Average::new(decay, &net.weights.values().collect::<Vec<_>>()));
-        Ok(Self { base, net, step, objective, optimizer, average, options })
+        Ok(Self { base, net, step, objective, optimizer, average, mask: None, options })
+    }
+
+    /// Keeps the weights of layers that are zero now at zero, to the bit: the mask of unstructured pruning. Biases and norms move as ever.
+    #[must_use]
+    pub fn with_zeros_kept(self) -> Self {
+        Self { mask: Some(Mask::of(self.base.model(), &self.net)), ..self }
     }
 
     /// The net as it is.
@@ -120,12 +128,21 @@ impl Trainer {
             let mut attacker = Attacker::new(&self.base, &self.net, stream);
             let views = self.objective.views(batch, &mut attacker)?;
             let moved = self.perturb_weights(epoch, &views, &labels)?;
-            let found = self.step.run(&self.net, views, &labels)?;
+            let found = self.found(views, &labels)?;
             let stepped = summary(&found, batch.labels);
             self.apply(found, batch, rate, moved.as_deref().unwrap_or_default())?;
             first.get_or_insert(stepped);
         }
         first.ok_or_else(|| TrainError::Unfit("an objective that makes no step".into()))
+    }
+
+    /// A run of the step. Weights that are pruned have no gradient.
+    fn found(&mut self, views: Vec<Array2<f32>>, labels: &Array1<i64>) -> Result<Found, TrainError> {
+        let mut found = self.step.run(&self.net, views, labels)?;
+        if let Some(mask) = &self.mask {
+            mask.hold(&mut found.gradients);
+        }
+        Ok(found)
     }
 
     /// Moves the weights up the loss, and gives what undoes it: what was added to each.
@@ -136,7 +153,7 @@ impl Trainer {
         labels: &Array1<i64>,
     ) -> Result<Option<Vec<ArrayD<f32>>>, TrainError> {
         let Some(by) = self.options.weights.filter(|by| epoch >= by.warmup) else { return Ok(None) };
-        let Found { mut gradients, .. } = self.step.run(&self.net, views.to_vec(), labels)?;
+        let Found { mut gradients, .. } = self.found(views.to_vec(), labels)?;
         for (weight, gradient) in self.net.weights.values_mut().zip(&mut gradients) {
             let length = |a: &ArrayD<f32>| a.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
             let factor = match weight.ndim() {

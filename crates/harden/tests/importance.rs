@@ -185,7 +185,7 @@ fn criteria_have_names() {
     for importance in Importance::ALL {
         assert_eq!(importance.name().parse::<Importance>().unwrap(), importance);
         let Some(case) = Case::new() else { return };
-        if importance != Importance::L1 {
+        if !matches!(importance, Importance::L1 | Importance::Magnitude) {
             assert!(
                 case.blocks(importance).iter().all(|(_, score)| score.is_finite() && *score >= 0.0),
                 "{importance}"

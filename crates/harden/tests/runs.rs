@@ -229,6 +229,47 @@ fn what_is_made_is_a_model() {
     assert!(epochs[0].loss < 0.5, "{epochs:?}");
 }
 
+/// `model` with its batch norm in its convolution, as exporters write it.
+fn folded(mut model: Model) -> Model {
+    let graph = &mut model.graph;
+    let numbers = |name: &str| graph.initializers[name].to_f64().unwrap();
+    let [scale, bias, mean, variance] = ["bn.scale", "bn.bias", "bn.mean", "bn.var"].map(numbers);
+    let factors: Vec<f64> = std::iter::zip(scale, variance).map(|(scale, v)| scale / (v + 1e-5).sqrt()).collect();
+    let kernels: Vec<f64> =
+        numbers("conv.w").chunks(9).zip(&factors).flat_map(|(w, f)| w.iter().map(move |w| w * f)).collect();
+    let biases: Vec<f64> = (0..6).map(|i| bias[i] - mean[i] * factors[i]).collect();
+    graph.initializers.insert("conv.w".into(), Tensor::rounded(DataType::Float, &[6, 1, 3, 3], &kernels));
+    graph.initializers.insert("conv.b".into(), Tensor::rounded(DataType::Float, &[6], &biases));
+    graph.initializers.retain(|value, _| !value.as_str().starts_with("bn."));
+    let norm = graph.nodes.remove(1);
+    graph.nodes[0].inputs.push(Some("conv.b".into()));
+    graph.nodes[0].outputs = norm.outputs;
+    model
+}
+
+/// Without norms of its own it goes on where it was: kernels and biases are weights like any other.
+#[test]
+fn a_net_whose_batch_norms_are_folded_is_trained_on() {
+    let Some(runtime) = runtime() else { return };
+    let fixture = Fixture::new();
+    let first = Recipe { epochs: 1, ..fixture.recipe("kind = \"standard\"", "") };
+    let (made, began) = fixture.run(&runtime, &first, |_| false);
+    finish(fixture.path()).unwrap();
+    let folded = folded(made.unwrap().model);
+    fs::write(fixture.path().join("net.onnx"), folded.to_bytes()).unwrap();
+    let mut gently = Recipe { epochs: 3, ..first };
+    if let Some(assay_harden::OptimizerSpec::Sgd { rate, .. }) = &mut gently.optimizer {
+        *rate = 0.01;
+    }
+    let (made, epochs) = fixture.run(&runtime, &gently, |_| false);
+    let model = made.unwrap().model;
+    assert!(epochs[0].loss < began[0].loss && epochs[2].loss < epochs[0].loss, "{began:?} {epochs:?}");
+    assert!(model.graph.nodes.iter().all(|node| node.operator != "BatchNormalization"));
+    for weight in ["conv.w", "conv.b", "fc.w", "fc.b"] {
+        assert_ne!(model.graph.initializers[weight], folded.graph.initializers[weight], "{weight}");
+    }
+}
+
 #[test]
 fn a_net_with_fresh_weights_learns() {
     let Some(runtime) = runtime() else { return };
@@ -249,7 +290,7 @@ fn a_run_that_explodes_stops_with_the_step() {
     let Some(runtime) = runtime() else { return };
     let fixture = Fixture::new();
     let mut recipe = fixture.recipe("kind = \"standard\"", "");
-    if let assay_harden::OptimizerSpec::Sgd { rate, .. } = &mut recipe.optimizer {
+    if let Some(assay_harden::OptimizerSpec::Sgd { rate, .. }) = &mut recipe.optimizer {
         *rate = 1e30;
     }
     let (result, epochs) = fixture.run(&runtime, &recipe, |_| false);

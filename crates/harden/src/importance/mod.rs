@@ -1,4 +1,4 @@
-//! How much a channel, or a residual block, matters: the criteria of structured pruning. What has the lowest score is removed first.
+//! How much a channel, a residual block or a weight matters: the criteria of pruning. What has the lowest score is removed first.
 //!
 //! The criteria that look at feature maps take those behind the first activation after the layer that makes the channels. Each is
 //! computed on the net as it is, and again after each removal, as *On the Effect of Pruning on Adversarial Robustness* (Jordao and Pedrini, 2021)
@@ -37,13 +37,16 @@ pub enum Importance {
     Vip,
     /// One minus the centred kernel alignment of what goes into the last layer, with and without the channel (CKA: Kornblith et al., 2019).
     Cka,
+    /// Absolute value of a weight: of single weights only.
+    Magnitude,
     /// Uniform in `[0, 1)`: the floor.
     Random,
 }
 
 impl Importance {
     /// All of them.
-    pub const ALL: [Self; 7] = [Self::L1, Self::ExpectedAbs, Self::HRank, Self::Kl, Self::Vip, Self::Cka, Self::Random];
+    pub const ALL: [Self; 8] =
+        [Self::L1, Self::ExpectedAbs, Self::HRank, Self::Kl, Self::Vip, Self::Cka, Self::Magnitude, Self::Random];
 
     /// The name users write.
     #[must_use]
@@ -55,6 +58,7 @@ impl Importance {
             Self::Kl => "kl",
             Self::Vip => "vip",
             Self::Cka => "cka",
+            Self::Magnitude => "magnitude",
             Self::Random => "random",
         }
     }
@@ -100,6 +104,7 @@ impl Importance {
     /// A group has no feature map of a channel each, where the criterion looks at those; a run failed.
     pub fn of_channels(self, net: &Judged<'_>, groups: &[&Group]) -> Result<Vec<Vec<f64>>, TrainError> {
         match self {
+            Self::Magnitude => Err(TrainError::Unfit("the criterion magnitude is for single weights only".into())),
             Self::L1 => groups.iter().map(|group| weights(net.model, group)).collect(),
             Self::Random => Ok(groups
                 .iter()
@@ -126,6 +131,7 @@ impl Importance {
         let mean = |scores: Vec<f64>| scores.iter().sum::<f64>() / scores.len().max(1) as f64;
         match self {
             Self::L1 => Err(TrainError::Unfit("the criterion l1 is for filters only".into())),
+            Self::Magnitude => Err(TrainError::Unfit("the criterion magnitude is for single weights only".into())),
             Self::Random => Ok(blocks
                 .iter()
                 .zip(0..)
