@@ -107,6 +107,55 @@ fn a_killed_run_goes_on() {
     assert!(whole == parts);
 }
 
+/// One recipe for each variant, of a net that a recipe made: nothing but its line changes.
+#[test]
+fn variants_of_a_model() {
+    if !has_runtime() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 1);
+    succeeded(&harden(folder.path(), "parent.onnx").output().unwrap());
+    let make = |change: &str| {
+        let recipe = format!("schema = 1\nname = \"variant\"\nmodel = \"parent.onnx\"\nepochs = 0\n{change}");
+        fs::write(folder.path().join("recipe.toml"), recipe).unwrap();
+        succeeded(&harden(folder.path(), "variant.onnx").output().unwrap())
+    };
+    for (change, kind) in [
+        ("upsample = { factor = 2 }", "upsampled"),
+        ("restride = { strides = \"1\" }", "restrided"),
+        ("restride = { nodes = { conv2 = 1 } }\nupsample = { factor = 2, mode = \"linear\" }", "restrided+upsampled"),
+        ("prune = { structure = \"filters\", importance = \"l1\", rate = 0.25 }", "filter-pruned"),
+        ("prune = { structure = \"weights\", importance = \"magnitude\", rate = 0.9 }", "weight-pruned"),
+        (
+            "compact = true\nprune = { structure = \"weights\", importance = \"magnitude\", rate = 0.95, scope = \"global\" }",
+            "weight-pruned+compacted",
+        ),
+    ] {
+        let said = make(change);
+        assert_eq!(said["lineage"]["assay.kind"], kind, "{said}");
+        assert_eq!((&said["epoch"], said["epochs"].as_array().unwrap().len()), (&serde_json::json!(0), 0));
+        let changes = said["changes"].as_array().unwrap();
+        assert_eq!(changes.len(), kind.split('+').count(), "{said}");
+        let cost = changes[0]["cost"].as_f64().unwrap();
+        match kind.split('+').next().unwrap() {
+            "upsampled" | "restrided" => assert!(cost > 1.5, "{said}"),
+            "filter-pruned" => assert!(cost < 0.9, "{said}"),
+            // Zeros are multiplied with as anything else is.
+            _ => assert!(cost == 1.0 && changes[0]["zeros"].as_u64() > Some(500), "{said}"),
+        }
+    }
+    // In words.
+    let mut command = assay();
+    command.args(["harden", "recipe.toml", "--threads", "1", "--out", "variant.onnx"]).current_dir(folder.path());
+    let human = command.output().unwrap();
+    let text = String::from_utf8(human.stdout).unwrap();
+    assert!(
+        text.contains("pruning 1 of 1: ") && text.contains("compacted: ") && text.contains("variant.onnx"),
+        "{text}"
+    );
+}
+
 #[test]
 fn what_is_wrong_is_said_before_anything_is_done() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use assay_attack::Cancel;
-use assay_harden::{EpochResult, Hardened, Place, Recipe, RunEvent, TrainError, Validated};
+use assay_harden::{EpochResult, Hardened, Place, Recipe, Removed, RunEvent, TrainError, Validated};
 use assay_runtime::{ClassifierOptions, EngineOptions, Library, OnnxRuntime};
 use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
@@ -28,17 +28,17 @@ pub(crate) async fn run(output: Output, command: Harden) -> Result<Verdict, Clie
         // Nobody listens any more only if this command has ended.
         carry_out(&recipe, &job, &folder, &mut |event| drop(tell.send(event.clone())), &stop)
     });
-    let (mut progress, mut epochs) = (Progress::new(), Vec::new());
+    let (mut progress, mut story) = (Progress::new(), Story::default());
     let hardened = loop {
         tokio::select! {
             biased;
-            Some(event) = told.recv() => show(&mut progress, &mut epochs, event),
+            Some(event) = told.recv() => story.tell(&mut progress, event),
             done = &mut work => break done,
             _ = tokio::signal::ctrl_c() => cancel.cancel(),
         }
     };
     while let Ok(event) = told.try_recv() {
-        show(&mut progress, &mut epochs, event);
+        story.tell(&mut progress, event);
     }
     progress.finish();
     let hardened =
@@ -48,8 +48,8 @@ pub(crate) async fn run(output: Output, command: Harden) -> Result<Verdict, Clie
     // What else may lie there is not ours.
     drop(std::fs::remove_dir(&state));
     match output {
-        Output::Json => print_json(&as_json(&command.out, &hardened, &epochs))?,
-        Output::Human => summary(&command.out, &hardened, &epochs)?,
+        Output::Json => print_json(&as_json(&command.out, &hardened, &story))?,
+        Output::Human => summary(&command.out, &hardened, &story)?,
     }
     Ok(Verdict::Pass)
 }
@@ -73,32 +73,73 @@ fn carry_out(
     })
 }
 
-fn show(progress: &mut Progress, epochs: &mut Vec<EpochResult>, event: RunEvent) {
-    match event {
-        RunEvent::Steps { epoch, done, of, loss, rate, left } => {
-            let minutes = left.as_secs().div_ceil(60);
-            let message = format!("loss {loss:.3}, {rate:.0} images/s, the run {minutes} min");
-            progress.update(&format!("epoch {epoch}"), done, of, &message);
+/// What happened, in the order in which it did.
+#[derive(Default)]
+struct Story {
+    epochs: Vec<EpochResult>,
+    /// What was changed of the net besides its weights, as JSON and in words.
+    changes: Vec<(serde_json::Value, String)>,
+}
+
+impl Story {
+    fn tell(&mut self, progress: &mut Progress, event: RunEvent) {
+        match event {
+            RunEvent::Steps { epoch, done, of, loss, rate, left } => {
+                let minutes = left.as_secs().div_ceil(60);
+                let message = format!("loss {loss:.3}, {rate:.0} images/s, the run {minutes} min");
+                progress.update(&format!("epoch {epoch}"), done, of, &message);
+            }
+            RunEvent::Epoch(result) => self.epochs.push(result),
+            RunEvent::Changed { change, macs, parameters } => {
+                let words = format!("{}: {}", change.name(), work(macs, parameters));
+                let entry =
+                    json!({ "change": change.name(), "macs": macs, "parameters": parameters, "cost": cost(macs) });
+                self.changes.push((entry, words));
+            }
+            RunEvent::Pruned { iteration, iterations, removed, macs, parameters, zeros } => {
+                let Removed { channels, blocks, weights } = removed;
+                let gone = match (channels, blocks, weights) {
+                    (0, 0, weights) => {
+                        let share = rate(zeros, parameters[1]);
+                        format!("{weights} weights are zero now, {share} of all")
+                    }
+                    (0, blocks, _) => format!("{blocks} blocks removed, {}", work(macs, parameters)),
+                    (filters, _, _) => format!("{filters} filters removed, {}", work(macs, parameters)),
+                };
+                progress.update(&format!("pruning {iteration} of {iterations}"), 1, 1, &gone);
+                let entry = json!({ "change": "pruned", "iteration": iteration, "filters": channels, "blocks": blocks,
+                    "weights": weights, "macs": macs, "parameters": parameters, "zeros": zeros, "cost": cost(macs) });
+                self.changes.push((entry, format!("pruning {iteration} of {iterations}: {gone}")));
+            }
+            _ => {}
         }
-        RunEvent::Epoch(result) => epochs.push(result),
-        RunEvent::Pruned { iteration, iterations, removed, macs: [before, after], .. } => {
-            let gone = match (removed.channels, removed.blocks) {
-                (0, blocks) => format!("{blocks} blocks"),
-                (filters, _) => format!("{filters} filters"),
-            };
-            #[allow(clippy::cast_precision_loss)]
-            let share = 100.0 * after as f64 / before.max(1) as f64;
-            let message = format!("{gone} removed, {share:.1} % of the multiplications left");
-            progress.update(&format!("pruning {iteration} of {iterations}"), 1, 1, &message);
-        }
-        _ => {}
     }
 }
 
-fn summary(file: &Path, hardened: &Hardened, epochs: &[EpochResult]) -> Result<(), ClientError> {
+/// How many times the work a sample takes.
+#[allow(clippy::cast_precision_loss, reason = "a ratio")]
+fn cost([before, after]: [u64; 2]) -> f64 {
+    after as f64 / before.max(1) as f64
+}
+
+fn work(macs: [u64; 2], [before, after]: [u64; 2]) -> String {
+    let [first, last] = macs;
+    let times = cost(macs);
+    format!(
+        "{times:.2} times the multiplications of a sample ({first} before, {last} now), {before} weights before, {after} now"
+    )
+}
+
+fn summary(file: &Path, hardened: &Hardened, story: &Story) -> Result<(), ClientError> {
+    for (_, words) in &story.changes {
+        print(words)?;
+    }
+    if story.epochs.is_empty() {
+        return print(&format!("{}: written", file.display()));
+    }
     let mut shown =
         table(&["epoch", "loss", "accuracy", "validation", "under attack", "images/s"], &[0, 1, 2, 3, 4, 5]);
-    for epoch in epochs {
+    for epoch in &story.epochs {
         let share = |hits: Option<u64>, of: u64| hits.map_or_else(|| "–".to_owned(), |hits| rate(hits, of));
         let (clean, robust) =
             epoch.validation.map_or(("–".to_owned(), "–".to_owned()), |Validated { of, clean, robust }| {
@@ -118,8 +159,10 @@ fn summary(file: &Path, hardened: &Hardened, epochs: &[EpochResult]) -> Result<(
     print(&format!("{}: the weights of epoch {}", file.display(), hardened.epoch))
 }
 
-fn as_json(file: &Path, hardened: &Hardened, epochs: &[EpochResult]) -> serde_json::Value {
-    let epochs: Vec<_> = epochs
+fn as_json(file: &Path, hardened: &Hardened, story: &Story) -> serde_json::Value {
+    let changes: Vec<_> = story.changes.iter().map(|(entry, _)| entry).collect();
+    let epochs: Vec<_> = story
+        .epochs
         .iter()
         .map(|epoch| {
             let validation = epoch.validation.map(|v| json!({ "samples": v.of, "clean": v.clean, "robust": v.robust }));
@@ -134,5 +177,5 @@ fn as_json(file: &Path, hardened: &Hardened, epochs: &[EpochResult]) -> serde_js
         .filter(|(key, _)| key.starts_with("assay."))
         .map(|(key, value)| (key.clone(), json!(value)))
         .collect();
-    json!({ "file": file.display().to_string(), "epoch": hardened.epoch, "epochs": epochs, "lineage": lineage })
+    json!({ "file": file.display().to_string(), "epoch": hardened.epoch, "changes": changes, "epochs": epochs, "lineage": lineage })
 }
