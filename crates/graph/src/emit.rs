@@ -9,7 +9,7 @@ use crate::names::Names;
 use crate::order::drop_unused;
 use crate::{
     Attribute, Cause, DataType, Dim, Dimension, Facts, KERNELS, Lowering, Model, Node, Rule, Shaped, Tensor, Value,
-    ValueInfo,
+    ValueInfo, operator,
 };
 
 /// Constants up to this size are written once, however often they are asked for.
@@ -422,6 +422,13 @@ impl<'m> Emit<'m> {
     pub(crate) fn finish(self) -> Model {
         let mut model = self.source.model().clone();
         let graph = &mut model.graph;
+        if self.lowering() == Lowering::CpuKernels {
+            for node in graph.nodes.iter_mut().filter(|node| node.domain.is_empty()) {
+                if let Some(own) = operator(&node.operator).and_then(|operator| operator.own_kernel(node, &self)) {
+                    *node = own;
+                }
+            }
+        }
         for ((first, index), value) in self.extra_outputs {
             if let Some(node) = graph.nodes.iter_mut().find(|n| n.output(0) == Some(&first)) {
                 if node.outputs.len() <= index {

@@ -31,6 +31,7 @@ const CUDA: &[&str] = &[
 /// Operators that are emitted although CUDA has no kernel for them, and why.
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("BatchNormalizationGradient", "assay's own, for the processor only"),
+    ("ConvInputGradient", "assay's own, for the processor only"),
     ("ConvWeightGradient", "assay's own, for the processor only"),
     ("Cosh", "only for Sinh, which CUDA has no kernel for either"),
     ("DynamicQuantizeLinear", "named among the roundings, never emitted"),

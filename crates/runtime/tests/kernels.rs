@@ -32,7 +32,7 @@ fn sample(x: &[usize], batch: usize) -> Array {
     Random::new(5).array(&[&[batch], x].concat(), &Values::uniform(-1.0, 1.0))
 }
 
-/// The products by `by`, for `batch` samples: those of the kernels, and those of the interpreter.
+/// `y` and the products by `by`, for `batch` samples: those of the kernels, and those of the interpreter.
 fn products(runtime: &OnnxRuntime, net: &Shaped, by: &[&str], x: &[usize], batch: usize) -> Vec<[ArrayD<f64>; 2]> {
     let by: Vec<Value> = by.iter().map(|&name| name.into()).collect();
     let weights: Vec<Value> = net.model().graph.initializers.keys().take(2).cloned().collect();
@@ -41,7 +41,14 @@ fn products(runtime: &OnnxRuntime, net: &Shaped, by: &[&str], x: &[usize], batch
         vjp(&prepared.model, &["y".into()], &by).unwrap()
     };
     let (kernels, plain) = (derive(Lowering::CpuKernels), derive(Lowering::Cpu));
-    assert!(kernels.model.graph.nodes.iter().any(|n| n.domain == KERNELS), "no kernel");
+    let of_kernels: Vec<&Node> = kernels.model.graph.nodes.iter().filter(|n| n.domain == KERNELS).collect();
+    assert!(!of_kernels.is_empty(), "no kernel");
+    if let [_, _, _, _] = net.model().graph.initializers[0].dims()
+        && let "Conv" = net.model().graph.nodes[0].operator.as_str()
+    {
+        let depthwise = net.model().graph.initializers[0].dims()[1] == 1;
+        assert_eq!(of_kernels.len(), if depthwise { 1 } else { 3 }, "the convolution and both gradients");
+    }
     assert!(plain.model.graph.nodes.iter().all(|n| n.domain.is_empty()));
 
     let mut inputs = vec![("x".to_owned(), sample(x, batch))];
@@ -58,7 +65,8 @@ fn products(runtime: &OnnxRuntime, net: &Shaped, by: &[&str], x: &[usize], batch
         inputs.iter().map(|(n, a)| (n.as_str(), a.f64().mapv(|v| v as f32))).collect();
     let mut program = Program::open(runtime, &kernels.model, &EngineOptions::default()).unwrap();
     let found = program.run(narrow.iter().map(|(n, a)| (*n, ArrayRef::Float(a)))).unwrap();
-    let pairs = kernels.products.iter().zip(&plain.products);
+    let y = Value::from("y");
+    let pairs = std::iter::once((&y, &y)).chain(kernels.products.iter().zip(&plain.products));
     pairs
         .map(|(of_kernels, plain)| {
             let assay_runtime::Array::Float(found) = &found[of_kernels.as_str()] else { panic!() };
@@ -79,10 +87,10 @@ fn check(products: Vec<[ArrayD<f64>; 2]>, what: &str) {
 }
 
 #[test]
-fn gradients_of_convolutions_by_their_kernels() {
+fn convolutions_and_their_gradients_by_their_kernels() {
     let Some(runtime) = support::runtime() else { return };
     let mut cases = 0;
-    for (channels, outputs, group) in [(3, 5, 1), (4, 6, 2), (6, 6, 6), (4, 8, 4), (40, 3, 1), (1, 1, 1)] {
+    for (channels, outputs, group) in [(3, 5, 1), (4, 6, 2), (6, 6, 6), (4, 8, 4), (40, 3, 1), (1, 1, 1), (70, 36, 2)] {
         for (kernel, pads) in
             [([3, 3], [1, 1, 1, 1]), ([1, 1], [0, 0, 0, 0]), ([3, 2], [0, 1, 2, 0]), ([5, 4], [4, 3, 0, 2])]
         {
@@ -104,7 +112,7 @@ fn gradients_of_convolutions_by_their_kernels() {
                     let w = [outputs, channels / group, kernel[0], kernel[1]];
                     let net = net(&x, &[("w", &w)], "Conv", &attributes);
                     let what = format!("{x:?} {w:?} {group} {pads:?} {strides:?} {dilations:?}");
-                    check(products(&runtime, &net, &["w"], &x, 3), &what);
+                    check(products(&runtime, &net, &["x", "w"], &x, 3), &what);
                     cases += 1;
                 }
             }
@@ -127,7 +135,7 @@ fn what_is_too_large_for_one_product_is_added_up() {
     let Some(runtime) = support::runtime() else { return };
     let attributes = [("pads", vec![1, 1, 1, 1].into())];
     let net = net(&[70, 33, 33], &[("w", &[9, 70, 3, 3])], "Conv", &attributes);
-    check(products(&runtime, &net, &["w"], &[70, 33, 33], 2), "large");
+    check(products(&runtime, &net, &["x", "w"], &[70, 33, 33], 2), "large");
 }
 
 #[test]
@@ -148,7 +156,7 @@ fn the_number_of_threads_changes_nothing() {
     let x = [24, 16, 16];
     let net = net(&x, &[("w", &[16, 24, 3, 3])], "Conv", &[("pads", vec![1, 1, 1, 1].into())]);
     let prepared = trainable(&net.lowered_for(Lowering::CpuKernels), &["w".into()], BatchNorm::OfBatch).unwrap();
-    let derived = vjp(&prepared.model, &["y".into()], &["w".into()]).unwrap();
+    let derived = vjp(&prepared.model, &["y".into()], &["x".into(), "w".into()]).unwrap();
     let numbers =
         |dims: &[usize], seed| Random::new(seed).array(dims, &Values::uniform(-1.0, 1.0)).f64().mapv(|v| v as f32);
     let inputs = [

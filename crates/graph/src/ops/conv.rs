@@ -1,12 +1,12 @@
 //! `Conv`: a convolution over any number of spatial axes. <https://onnx.ai/onnx/operators/onnx__Conv.html>
 
 use super::class::output;
-use super::convolve::{Kernel, correlate, spread};
+use super::convolve::{Kernel, correlate, for_own_kernel, spread};
 use super::grouped;
 use super::inputs::int;
 use super::window::{Stated, Window};
 use super::{Class, Operator};
-use crate::{Cause, Channels, Emit, Node, Pruned, Rule, Tensor, Value};
+use crate::{Cause, Channels, Emit, KERNELS, Node, Pruned, Rule, Tensor, Value};
 
 /// The axis of the kernel that counts the channels that are read.
 const READ: usize = 1;
@@ -49,6 +49,16 @@ impl Operator for Conv {
             2 => Ok(sum_per_channel(y, e.dims(x)?.len(), e)),
             _ => Err(Cause::NoRule),
         }
+    }
+
+    fn own_kernel(&self, node: &Node, e: &Emit<'_>) -> Option<Node> {
+        let kernel = node.required(1).ok()?;
+        let windows = windows(node, e).ok()?;
+        let kernel = Kernel { value: kernel, content: e.constant(kernel) };
+        let attributes = for_own_kernel(kernel, &windows, groups(node).ok()?, e)?;
+        let count: Vec<i64> = windows.iter().map(|w| w.narrow).collect();
+        let attributes = attributes.into_iter().chain([("windows".to_owned(), count.into())]).collect();
+        Some(Node { attributes, domain: KERNELS.to_owned(), ..node.clone() })
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

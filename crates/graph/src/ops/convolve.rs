@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use super::inputs::{int, pad, product};
 use super::phases;
 use super::window::Window;
-use crate::{Attribute, Cause, Dim, Emit, Lowering, Rule, Tensor, Value};
+use crate::{Attribute, Cause, DataType, Dim, Emit, Lowering, Rule, Tensor, Value};
 
 /// A kernel, with its content where that is known.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,11 @@ pub(super) fn spread(y: &Value, kernel: Kernel<'_>, windows: &[Window], group: u
     if let Some(content) = kernel.content.filter(flips) {
         let flipped = e.tensor(flip(content, group)?);
         return Ok(spread_unit_stride(y, &flipped, windows, group, e));
+    }
+    if let Some(attributes) = for_own_kernel(kernel, windows, group, e) {
+        let map: Vec<i64> = windows.iter().map(|w| w.wide).collect();
+        let attributes = attributes.into_iter().chain([("map".to_owned(), map.into())]).collect();
+        return Ok(e.kernel("ConvInputGradient", &[y, kernel.value], attributes, 1).remove(0));
     }
     if let Some(wide) = phases::spread(y, kernel, windows, group, e)? {
         return Ok(wide);
@@ -115,9 +120,7 @@ pub(super) fn correlate(
         other => return Err(Cause::Malformed(format!("{other:?} channels in {group} groups"))),
     };
     if let (Lowering::CpuKernels, Dim::Fixed(_), [_, _]) = (e.lowering(), channels, windows) {
-        // What lies behind the last window is not read, so the sizes say all about the padding there.
-        let attributes = with_kernel_shape(attributes(windows, &[0, 0], group, |w| (w.stride, w.dilation)), windows);
-        return Ok(e.kernel("ConvWeightGradient", &[wide, narrow], attributes, 1).remove(0));
+        return Ok(e.kernel("ConvWeightGradient", &[wide, narrow], own_attributes(windows, group), 1).remove(0));
     }
     // [n, g·c, …] → [c, g·n, …]: each group keeps its own channels, the batch becomes the channels to sum over.
     let split: Vec<Dim> = [batch, Dim::Fixed(group), per_group].iter().chain(spatial).copied().collect();
@@ -142,7 +145,28 @@ fn fit_end(wide: &Value, windows: &[Window], e: &mut Emit<'_>) -> (Value, Vec<i6
     (pad(wide, &crop, e), windows.iter().map(|w| w.overhang().max(0)).collect())
 }
 
-fn with_kernel_shape(mut attributes: IndexMap<String, Attribute>, windows: &[Window]) -> IndexMap<String, Attribute> {
+/// The attributes of one of assay's own kernels, if it is faster: with two spatial axes, a kernel that is not known beforehand,
+/// and groups of more than a few channels.
+pub(super) fn for_own_kernel(
+    kernel: Kernel<'_>,
+    windows: &[Window],
+    group: usize,
+    e: &Emit<'_>,
+) -> Option<IndexMap<String, Attribute>> {
+    let facts = e.facts(kernel.value).ok()?;
+    let &[Dim::Fixed(narrow), Dim::Fixed(wide), _, _] = &facts.dims[..] else { return None };
+    let several = narrow / group.max(1) * wide > FEW;
+    let fits = e.lowering() == Lowering::CpuKernels && kernel.content.is_none() && facts.dtype == DataType::Float;
+    (fits && several && windows.len() == 2).then(|| own_attributes(windows, group))
+}
+
+/// Products of the channels of a group up to which ONNX Runtime's kernels, made for depthwise convolutions, are faster.
+const FEW: usize = 4;
+
+/// The attributes that assay's own kernels have in common. What lies behind the last window is not read, so the sizes say all
+/// about the padding there.
+fn own_attributes(windows: &[Window], group: usize) -> IndexMap<String, Attribute> {
+    let mut attributes = attributes(windows, &[0, 0], group, |w| (w.stride, w.dilation));
     let shape: Vec<i64> = windows.iter().map(|w| w.kernel).collect();
     attributes.insert("kernel_shape".to_owned(), shape.into());
     attributes

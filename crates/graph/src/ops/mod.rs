@@ -192,6 +192,13 @@ pub trait Operator: Sync {
         class::vjp(self, node, cotangents, wanted, e)
     }
 
+    /// The node for one of assay's own kernels, for [`Lowering::CpuKernels`](crate::Lowering::CpuKernels), where there is one that
+    /// is faster than ONNX Runtime's.
+    fn own_kernel(&self, node: &Node, e: &Emit<'_>) -> Option<Node> {
+        let _ = (node, e);
+        None
+    }
+
     /// Which positions along the axes of its inputs and outputs can only be removed together, for pruning.
     ///
     /// A rule ties, fixes or sums over every axis: see [`Channels`]. Element-wise operators have it from their class.
