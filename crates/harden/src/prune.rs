@@ -27,6 +27,9 @@ pub struct PruneSpec {
     /// Residual blocks that an iteration removes.
     #[serde(default = "one")]
     pub blocks: usize,
+    /// Residual blocks that each stage keeps, at least 1.
+    #[serde(default = "two")]
+    pub keep: usize,
     /// Iterations, each of which ends with the recipe's epochs.
     #[serde(default = "one")]
     pub iterations: usize,
@@ -46,6 +49,11 @@ fn one() -> usize {
     1
 }
 
+/// As the authors' programs.
+fn two() -> usize {
+    2
+}
+
 fn judges() -> usize {
     500
 }
@@ -56,7 +64,7 @@ fn judges() -> usize {
 pub enum Structure {
     /// Filters whose output no shortcut reads: the first convolutions of residual blocks, all of a plain net.
     Filters,
-    /// Residual blocks, but for the first of the net and the last two of a stage.
+    /// Residual blocks, but for the first of the net and those that a stage [keeps](PruneSpec::keep).
     Layers,
     /// Each iteration one of them, by a fair coin.
     Both,
@@ -116,8 +124,9 @@ impl PruneSpec {
         if !(self.rate > 0.0 && self.rate < 1.0) {
             return wrong("rate", "above 0 and below 1");
         }
-        if self.iterations == 0 || self.blocks == 0 {
-            return wrong(if self.blocks == 0 { "blocks" } else { "iterations" }, "at least 1");
+        let counts = [("blocks", self.blocks), ("keep", self.keep), ("iterations", self.iterations)];
+        if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
+            return wrong(name, "at least 1");
         }
         if self.samples < 2 {
             return wrong("samples", "at least 2");
@@ -192,23 +201,21 @@ impl PruneSpec {
         let mut outputs: Vec<Value> = Vec::new();
         for place in least(&scores, scores.len()) {
             let stage = &mut left[chosen[place].stage];
-            if *stage > FEWEST_BLOCKS && outputs.len() < self.blocks {
+            if *stage > self.keep && outputs.len() < self.blocks {
                 *stage -= 1;
                 outputs.push(chosen[place].output.clone());
             }
         }
         if outputs.is_empty() {
             return Err(TrainError::Unfit(format!(
-                "no residual block can be removed: of {} blocks each stage keeps {FEWEST_BLOCKS}, and the first of the net stays",
-                all.len()
+                "no residual block can be removed: of {} blocks each stage keeps {}, and the first of the net stays",
+                all.len(),
+                self.keep
             )));
         }
         Ok((remove_blocks(net.model, &outputs)?, Removed { channels: 0, blocks: outputs.len(), weights: 0 }))
     }
 }
-
-/// Blocks that a stage keeps.
-const FEWEST_BLOCKS: usize = 2;
 
 /// The places of the `count` least scores, the lowest first; of equal ones the first. What is no number comes last.
 fn least(scores: &[f64], count: usize) -> Vec<usize> {

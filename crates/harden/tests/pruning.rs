@@ -119,6 +119,11 @@ fn blocks_go_and_stages_keep_two() {
     let error = result.unwrap_err().to_string();
     assert!(error.contains("each stage keeps 2"), "{error}");
     assert_eq!(events.iter().filter(|event| matches!(event, RunEvent::Pruned { .. })).count(), 3);
+    finish(folder.path()).unwrap();
+    // Of two blocks in each stage the second can go where one is enough.
+    let prune = "structure = \"layers\"\nimportance = \"random\"\nblocks = 9\nkeep = 1";
+    let (result, _) = run(&runtime, folder.path(), &recipe("resnet-14", prune).unwrap(), |_| false);
+    assert_eq!(filters(&result.unwrap().model).len(), 15 - 6);
 }
 
 /// Cut off in the second iteration, it goes on there, to the same bytes.
@@ -146,6 +151,7 @@ fn what_cannot_be_pruned_so_is_refused() {
         ("structure = \"filters\"\nimportance = \"l2\"", "l2"),
         ("structure = \"filters\"\nimportance = \"l1\"\nrate = 1.0", "prune.rate"),
         ("structure = \"filters\"\nimportance = \"l1\"\niterations = 0", "prune.iterations"),
+        ("structure = \"layers\"\nimportance = \"cka\"\nkeep = 0", "prune.keep"),
     ] {
         let error = recipe("resnet-8", prune).unwrap_err().to_string();
         assert!(error.contains(expected), "{prune}: {error}");
