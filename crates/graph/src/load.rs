@@ -17,7 +17,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::check::{Defect, check};
-use crate::proto::{self, Kept, ModelProto, Reader};
+use crate::proto::{self, Kept, ModelProto, Reader, Storage};
 use crate::{Model, Tensor, Value};
 
 /// What a file may cost. Every limit is checked before the memory is allocated.
@@ -27,6 +27,8 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Bytes of all tensors together, external data included. Default: 8 GiB.
     pub tensor_bytes: u64,
+    /// Bytes of the sparse tensors together, once their zeros are written out: a short file can state much of them. Default: 1 GiB.
+    pub sparse_bytes: u64,
     /// Nodes of all graphs together. Default: 100,000. Names, attributes and declarations are limited to 50 for each.
     pub nodes: usize,
     /// How deeply subgraphs may nest. Default: 8.
@@ -35,7 +37,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { file_bytes: 2 << 30, tensor_bytes: 8 << 30, nodes: 100_000, depth: 8 }
+        Self { file_bytes: 2 << 30, tensor_bytes: 8 << 30, sparse_bytes: 1 << 30, nodes: 100_000, depth: 8 }
     }
 }
 
@@ -128,7 +130,14 @@ impl Model {
     /// The model as an ONNX file, with all tensors inside.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
-        proto::encode(self, |_| false).encode_to_vec().into()
+        proto::encode(self, |_| Storage::Inside).encode_to_vec().into()
+    }
+
+    /// The model as an ONNX file, with those initializers as sparse tensors, coordinates and values, that are smaller so. ONNX Runtime reads
+    /// such files; not every tool does.
+    #[must_use]
+    pub fn to_sparse_bytes(&self) -> Bytes {
+        proto::encode(self, |_| Storage::Sparse).encode_to_vec().into()
     }
 
     /// The model as an ONNX file without the content of its large initializers, of `least` bytes or more, and these. Whoever runs
@@ -139,7 +148,8 @@ impl Model {
         let apart = |tensor: &Tensor| tensor.dtype().size().is_some() && tensor.bytes().len() >= least.max(1);
         let large = self.graph.initializers.iter().filter(|(_, tensor)| apart(tensor));
         let large = large.map(|(value, tensor)| (value.clone(), tensor.clone())).collect();
-        (proto::encode(self, apart).encode_to_vec().into(), large)
+        let storage = |tensor: &Tensor| if apart(tensor) { Storage::Apart } else { Storage::Inside };
+        (proto::encode(self, storage).encode_to_vec().into(), large)
     }
 }
 

@@ -184,6 +184,117 @@ fn hostile_tensors_are_refused() {
     refused(initializer(&[int(1, 2), int(2, 8), field(6, b"one")]), "2 strings expected, 1 found");
 }
 
+/// Mostly zeros, of several types; and what is not smaller with coordinates.
+fn mostly_zeros() -> Model {
+    let mut model = load(file(&[])).unwrap();
+    let at = |places: &[usize], number: f64| {
+        (0..100).map(|i| if places.contains(&i) { number } else { 0.0 }).collect::<Vec<f64>>()
+    };
+    let tensors = [
+        ("floats", Tensor::rounded(DataType::Float, &[4, 25], &at(&[0, 7, 99], 1.5))),
+        ("negative", Tensor::rounded(DataType::Float, &[100], &at(&[3], -0.0))),
+        ("halves", Tensor::rounded(DataType::Float16, &[100], &at(&[98], -2.0))),
+        ("ints", Tensor::ints(&at(&[50], 7.0).into_iter().map(|v| v as i64).collect::<Vec<_>>())),
+        ("nothing", Tensor::rounded(DataType::Float, &[2, 50], &at(&[], 0.0))),
+        ("dense", Tensor::rounded(DataType::Float, &[100], &at(&(0..34).collect::<Vec<_>>(), 1.0))),
+        ("scalar", Tensor::rounded(DataType::Float, &[], &[0.0])),
+        ("empty", Tensor::floats(&[0, 3], &[])),
+        ("words", Tensor::text(vec![1], vec!["a".into()]).unwrap()),
+    ];
+    model.graph.initializers.extend(tensors.map(|(name, tensor)| (Value::from(name), tensor)));
+    model
+}
+
+#[test]
+fn sparse_tensors_survive_a_round_trip() {
+    let model = mostly_zeros();
+    let (sparse, dense) = (model.to_sparse_bytes(), model.to_bytes());
+    // Five tensors, 2,200 bytes of zeros and some, are a few coordinates and values.
+    assert!(sparse.len() + 1_800 < dense.len(), "{} {}", sparse.len(), dense.len());
+    let read = load(sparse).unwrap();
+    assert_eq!(read, model);
+    let bits = |model: &Model| model.graph.initializers["negative"].bytes().clone();
+    assert_eq!(bits(&read), bits(&model), "a negative zero is none");
+    // A model without zeros is written as ever.
+    let plain = rich();
+    assert_eq!(plain.to_sparse_bytes(), plain.to_bytes());
+    // The format has sparse tensors since its version 6.
+    let mut old = mostly_zeros();
+    old.ir_version = 4;
+    assert_eq!((load(old.to_sparse_bytes()).unwrap().ir_version, load(old.to_bytes()).unwrap().ir_version), (6, 4));
+}
+
+/// A sparse initializer: values of f32, indices, and a shape.
+fn sparse_file(values: &[f32], indices: &[i64], indices_dims: &[i64], dims: &[i64]) -> Bytes {
+    let shape = |tag: u8, dims: &[i64]| dims.iter().flat_map(|&d| int(tag, d)).collect::<Vec<u8>>();
+    let numbers: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let places: Vec<u8> = indices.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let count = [i64::try_from(values.len()).unwrap()];
+    let values = [field(8, b"w"), shape(1, &count), int(2, 1), field(9, &numbers)].concat();
+    let indices = [shape(1, indices_dims), int(2, 7), field(9, &places)].concat();
+    file(&[field(15, &[field(1, &values), field(2, &indices), shape(3, dims)].concat())])
+}
+
+#[test]
+fn places_and_coordinates_are_read() {
+    let expected = Tensor::floats(&[2, 3], &[0.0, 5.0, 0.0, 0.0, 0.0, 7.0]);
+    for (indices, shape) in [(&[1, 5][..], &[2][..]), (&[0, 1, 1, 2], &[2, 2])] {
+        let model = load(sparse_file(&[5.0, 7.0], indices, shape, &[2, 3])).unwrap();
+        assert_eq!(model.graph.initializers["w"], expected);
+    }
+    let nothing = load(sparse_file(&[], &[], &[0], &[2, 3])).unwrap();
+    assert_eq!(nothing.graph.initializers["w"], Tensor::floats(&[2, 3], &[0.0; 6]));
+}
+
+#[test]
+fn hostile_sparse_tensors_are_refused() {
+    let two = |indices: &[i64], indices_dims: &[i64], dims: &[i64], message: &str| {
+        refused(sparse_file(&[5.0, 7.0], indices, indices_dims, dims), message);
+    };
+    two(&[1, 6], &[2], &[2, 3], "[6] lies outside of the shape [2, 3]");
+    two(&[-1, 5], &[2], &[2, 3], "[-1] lies outside");
+    two(&[0, 1, 0, 3], &[2, 2], &[2, 3], "[0, 3] lies outside");
+    two(&[5, 1], &[2], &[2, 3], "they ascend, each once");
+    two(&[1, 1], &[2], &[2, 3], "they ascend, each once");
+    two(&[1, 2, 1, 1], &[2, 2], &[2, 3], "they ascend, each once");
+    two(&[1, 2, 5], &[3], &[2, 3], "2 values of a tensor of 2 dimensions have indices of shape [3]");
+    two(&[0, 0, 1, 0, 0, 2], &[2, 3], &[2, 3], "indices of shape [2, 3]");
+    two(&[1, 5], &[2], &[-2, 3], "dimension -2 is negative");
+    two(&[1, 5], &[2], &[i64::MAX, 4], "more elements than can be counted");
+    two(&[1, 5], &[2], &[1 << 62], "more bytes than can be counted");
+    // A few bytes may not ask for gigabytes.
+    two(&[1, 5], &[2], &[1 << 29], "raise `sparse_bytes`");
+    let small = Limits { tensor_bytes: 40, ..Limits::default() };
+    let error = Model::from_bytes(sparse_file(&[5.0], &[1], &[1], &[100]), &small).unwrap_err();
+    assert!(matches!(error, LoadError::Limit { name: "tensor_bytes", .. }), "{error}");
+    let typed = |data_type: i64| {
+        let values = [field(8, b"w"), int(1, 1), int(2, 1), field(9, &[0; 4])].concat();
+        let indices = [int(1, 1), int(2, data_type), field(9, &[0; 4])].concat();
+        file(&[field(15, &[field(1, &values), field(2, &indices), int(3, 5)].concat())])
+    };
+    refused(typed(6), "its indices are Int32; they are Int64");
+    refused(file(&[field(15, &field(1, &[field(8, b"w"), int(2, 1)].concat()))]), "has values and indices");
+    refused(file(&[field(15, &int(3, 5))]), "it has no name");
+    let dense = field(5, &[field(8, b"w"), int(1, 0), int(2, 1)].concat());
+    let values = [field(8, b"w"), int(1, 0), int(2, 1)].concat();
+    let indices = [int(1, 0), int(2, 7)].concat();
+    let sparse = field(15, &[field(1, &values), field(2, &indices), int(3, 5)].concat());
+    refused(file(&[dense, sparse]), "two initializers have this name");
+}
+
+#[test]
+fn damaged_sparse_files_do_not_panic() {
+    let whole = mostly_zeros().to_sparse_bytes();
+    for at in 0..whole.len() {
+        drop(load(whole.slice(..at)));
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = whole.to_vec();
+            damaged[at] ^= flip;
+            drop(load(damaged.into()));
+        }
+    }
+}
+
 #[test]
 fn damaged_files_are_refused_wherever_they_are_cut() {
     let whole = rich().to_bytes();

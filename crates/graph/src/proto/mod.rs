@@ -14,6 +14,7 @@
 
 mod kept;
 mod read;
+mod sparse;
 mod survey;
 mod write;
 
@@ -25,7 +26,7 @@ use prost::Message;
 pub(crate) use kept::Kept;
 pub(crate) use read::Reader;
 pub(crate) use survey::survey;
-pub(crate) use write::encode;
+pub(crate) use write::{Storage, encode};
 
 /// Encoded fields that a domain value carries along without reading, and those of the messages within it that have no
 /// domain value of their own (an attribute's documentation, a dimension's denotation).
@@ -128,8 +129,7 @@ messages! {
         input: Vec<Kept<ValueInfoProto>> = 11 (message, repeated),
         output: Vec<Kept<ValueInfoProto>> = 12 (message, repeated),
         value_info: Vec<Kept<ValueInfoProto>> = 13 (message, repeated),
-        // Only to be refused: see the reader.
-        sparse_initializer: Vec<Bytes> = 15 (bytes = "bytes", repeated),
+        sparse_initializer: Vec<Kept<SparseTensorProto>> = 15 (message, repeated),
     }
 
     struct NodeProto {
@@ -194,6 +194,13 @@ messages! {
         uint64_data: Vec<u64> = 11 (uint64, repeated),
         external_data: Vec<Kept<StringStringEntryProto>> = 13 (message, repeated),
         data_location: Option<i32> = 14 (int32, optional),
+    }
+
+    /// Coordinates and what is there; its name is that of the values.
+    struct SparseTensorProto {
+        values: Option<Kept<TensorProto>> = 1 (message, optional),
+        indices: Option<Kept<TensorProto>> = 2 (message, optional),
+        dims: Vec<i64> = 3 (int64, repeated, packed = "false"),
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Reader<'l> {
     folder: Option<Folder>,
     /// Bytes of the tensors so far.
     tensor_bytes: u64,
+    /// Bytes of the sparse ones among them, with their zeros.
+    sparse_bytes: u64,
     /// One `Value` for each name, however often it occurs.
     values: HashSet<Value>,
 }
@@ -33,7 +35,7 @@ pub(crate) struct Reader<'l> {
 impl<'l> Reader<'l> {
     pub(crate) fn new(limits: &'l Limits, folder: Option<&Path>) -> Self {
         let folder = folder.map(|path| Folder::new(path, limits));
-        Self { limits, folder, tensor_bytes: 0, values: HashSet::new() }
+        Self { limits, folder, tensor_bytes: 0, sparse_bytes: 0, values: HashSet::new() }
     }
 
     /// The other files that tensors were read from, in the order of their names.
@@ -99,18 +101,22 @@ impl<'l> Reader<'l> {
     fn graph(&mut self, Kept { message, rest }: Kept<GraphProto>) -> Loaded<Graph> {
         let GraphProto { node, name, initializer, input, output, value_info, sparse_initializer } = message;
         let name = name.unwrap_or_default();
-        if !sparse_initializer.is_empty() {
-            let problem = "it has sparse initializers, which are not supported; store them as dense tensors";
-            return Err(LoadError::malformed(format!("graph \"{name}\""), problem));
-        }
-        let mut initializers = IndexMap::with_capacity(initializer.len());
+        let nameless = || LoadError::malformed("an initializer", "it has no name");
+        let mut initializers = IndexMap::with_capacity(initializer.len() + sparse_initializer.len());
+        let mut add = |value: Value, tensor: Tensor| match initializers.insert(value.clone(), tensor) {
+            None => Ok(()),
+            Some(_) => Err(LoadError::tensor(value.as_str(), "two initializers have this name")),
+        };
         for mut proto in initializer {
-            let name = proto.message.name.take().filter(|n| !n.is_empty());
-            let name = name.ok_or_else(|| LoadError::malformed("an initializer", "it has no name"))?;
+            let name = proto.message.name.take().filter(|n| !n.is_empty()).ok_or_else(nameless)?;
             let tensor = self.tensor(proto, &name)?;
-            if initializers.insert(self.value(&name), tensor).is_some() {
-                return Err(LoadError::tensor(&name, "two initializers have this name"));
-            }
+            add(self.value(&name), tensor)?;
+        }
+        for mut proto in sparse_initializer {
+            let name = proto.message.values.as_mut().and_then(|values| values.message.name.take());
+            let name = name.filter(|n| !n.is_empty()).ok_or_else(nameless)?;
+            let tensor = self.sparse(proto, &name)?;
+            add(self.value(&name), tensor)?;
         }
         let mut inputs = self.value_infos(input)?;
         // Before version 4 of the format every initializer had to be listed as an input.
@@ -200,7 +206,7 @@ impl<'l> Reader<'l> {
         Ok(info)
     }
 
-    fn tensor(&mut self, Kept { message, rest }: Kept<TensorProto>, name: &str) -> Loaded<Tensor> {
+    pub(super) fn tensor(&mut self, Kept { message, rest }: Kept<TensorProto>, name: &str) -> Loaded<Tensor> {
         let wrong = |problem: String| LoadError::tensor(name, problem);
         let mut rest = Rest::new(rest);
         if let Some(own) = message.name.clone().filter(|n| !n.is_empty()) {
@@ -208,18 +214,12 @@ impl<'l> Reader<'l> {
             let name = TensorProto { name: Some(own), ..TensorProto::default() };
             rest.keep(OWN_NAME, Rest::new(name.encode_to_vec()));
         }
-        let dims = message
-            .dims
-            .iter()
-            .map(|&d| usize::try_from(d).map_err(|_| wrong(format!("dimension {d} is negative"))))
-            .collect::<Loaded<Vec<usize>>>()?;
+        let dims = dims(&message.dims).map_err(wrong)?;
         let dtype = match message.data_type {
             None | Some(0) => return Err(wrong("it has no element type".into())),
             Some(number) => DataType::from_number(number),
         };
-        let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        let elements =
-            elements.ok_or_else(|| wrong(format!("shape {dims:?} has more elements than can be counted")))?;
+        let elements = elements(&dims).map_err(wrong)?;
         let external = message.data_location == Some(EXTERNAL);
         let Some(size) = dtype.size() else {
             if external {
@@ -238,11 +238,7 @@ impl<'l> Reader<'l> {
         };
         let bytes = elements.checked_mul(size);
         let bytes = bytes.ok_or_else(|| wrong(format!("shape {dims:?} has more bytes than can be counted")))?;
-        self.tensor_bytes = self.tensor_bytes.saturating_add(bytes as u64);
-        if self.tensor_bytes > self.limits.tensor_bytes {
-            let (found, limit) = (self.tensor_bytes, self.limits.tensor_bytes);
-            return Err(LoadError::Limit { what: "bytes of tensors", found, name: "tensor_bytes", limit });
-        }
+        self.takes(bytes)?;
         let data = if external {
             self.external(&message.external_data, name, bytes)?
         } else {
@@ -254,6 +250,26 @@ impl<'l> Reader<'l> {
         })?;
         tensor.rest = rest;
         Ok(tensor)
+    }
+
+    /// Counts bytes of a tensor, before they are allocated.
+    fn takes(&mut self, bytes: usize) -> Loaded<()> {
+        self.tensor_bytes = self.tensor_bytes.saturating_add(bytes as u64);
+        let (found, limit) = (self.tensor_bytes, self.limits.tensor_bytes);
+        if found > limit {
+            return Err(LoadError::Limit { what: "bytes of tensors", found, name: "tensor_bytes", limit });
+        }
+        Ok(())
+    }
+
+    /// As [`Reader::takes`], of a sparse tensor with its zeros: of those the file holds nothing.
+    pub(super) fn takes_sparse(&mut self, bytes: usize) -> Loaded<()> {
+        self.sparse_bytes = self.sparse_bytes.saturating_add(bytes as u64);
+        let (found, limit) = (self.sparse_bytes, self.limits.sparse_bytes);
+        if found > limit {
+            return Err(LoadError::Limit { what: "bytes of sparse tensors", found, name: "sparse_bytes", limit });
+        }
+        self.takes(bytes)
     }
 
     fn external(&mut self, entries: &[Kept<StringStringEntryProto>], name: &str, bytes: usize) -> Loaded<Bytes> {
@@ -321,6 +337,17 @@ fn properties(entries: Vec<Kept<StringStringEntryProto>>, rest: &mut Rest) -> In
         (key, message.value.unwrap_or_default())
     };
     entries.into_iter().map(read).collect()
+}
+
+/// A stated shape.
+pub(super) fn dims(stated: &[i64]) -> Result<Vec<usize>, String> {
+    stated.iter().map(|&d| usize::try_from(d).map_err(|_| format!("dimension {d} is negative"))).collect()
+}
+
+/// How many elements a tensor of this shape has.
+pub(super) fn elements(dims: &[usize]) -> Result<usize, String> {
+    let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    elements.ok_or_else(|| format!("shape {dims:?} has more elements than can be counted"))
 }
 
 fn dimension(message: DimensionProto, value: &str) -> Loaded<Dimension> {

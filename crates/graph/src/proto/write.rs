@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use super::sparse::sparse;
 use super::{
     AttributeProto, DimensionProto, EXTERNAL, FunctionProto, GraphProto, Kept, ModelProto, NodeProto, OWN_NAME,
     OperatorSetIdProto, Rest, StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto,
@@ -9,20 +10,45 @@ use super::{
 };
 use crate::{Attribute, Dimension, Function, Graph, Model, Node, Tensor, Value, ValueInfo};
 
-/// The message of a model. The content of the initializers that `apart` chooses is left out: it is said to be in another file,
-/// which there is not.
-pub(crate) fn encode(model: &Model, apart: impl Fn(&Tensor) -> bool) -> Kept<ModelProto> {
+/// How an initializer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// All of it.
+    Inside,
+    /// Without its content: it is said to be in another file, which there is not.
+    Apart,
+    /// As coordinates and values, if that is smaller.
+    Sparse,
+}
+
+/// The version of the file format that has sparse tensors.
+const SPARSE_TENSORS: i64 = 6;
+
+/// The message of a model, with its initializers as `storage` says.
+pub(crate) fn encode(model: &Model, storage: impl Fn(&Tensor) -> Storage) -> Kept<ModelProto> {
     let mut graph = graph(&model.graph);
-    for (initializer, content) in graph.message.initializer.iter_mut().zip(model.graph.initializers.values()) {
-        if apart(content) {
-            let location = StringStringEntryProto { key: Some("location".into()), value: Some("apart".into()) };
-            initializer.message.raw_data = None;
-            initializer.message.external_data = vec![Kept { message: location, rest: Vec::new() }];
-            initializer.message.data_location = Some(EXTERNAL);
+    let initializers = std::mem::take(&mut graph.message.initializer);
+    for (mut initializer, content) in initializers.into_iter().zip(model.graph.initializers.values()) {
+        match storage(content) {
+            Storage::Inside => {}
+            Storage::Apart => {
+                let location = StringStringEntryProto { key: Some("location".into()), value: Some("apart".into()) };
+                initializer.message.raw_data = None;
+                initializer.message.external_data = vec![Kept { message: location, rest: Vec::new() }];
+                initializer.message.data_location = Some(EXTERNAL);
+            }
+            Storage::Sparse => {
+                if let Some(sparse) = sparse(&initializer, content) {
+                    graph.message.sparse_initializer.push(sparse);
+                    continue;
+                }
+            }
         }
+        graph.message.initializer.push(initializer);
     }
+    let has_sparse = !graph.message.sparse_initializer.is_empty();
     let message = ModelProto {
-        ir_version: Some(model.ir_version),
+        ir_version: Some(if has_sparse { model.ir_version.max(SPARSE_TENSORS) } else { model.ir_version }),
         producer_name: some(&model.producer),
         graph: Some(graph),
         opset_import: opsets(&model.opsets, &model.rest),
