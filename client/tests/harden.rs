@@ -145,13 +145,16 @@ fn variants_of_a_model() {
             _ => assert!(cost == 1.0 && changes[0]["zeros"].as_u64() > Some(500), "{said}"),
         }
     }
+    let sparse = make("sparse = true\nprune = { structure = \"weights\", importance = \"magnitude\", rate = 0.95 }");
+    assert!(sparse["bytes"].as_u64() < sparse["dense_bytes"].as_u64(), "{sparse}");
+    assert_eq!(sparse["bytes"].as_u64(), Some(fs::metadata(folder.path().join("variant.onnx")).unwrap().len()));
     // In words.
     let mut command = assay();
     command.args(["harden", "recipe.toml", "--threads", "1", "--out", "variant.onnx"]).current_dir(folder.path());
     let human = command.output().unwrap();
     let text = String::from_utf8(human.stdout).unwrap();
     assert!(
-        text.contains("pruning 1 of 1: ") && text.contains("compacted: ") && text.contains("variant.onnx"),
+        text.contains("pruning 1 of 1: ") && text.contains(" without sparse tensors)") && text.contains("variant.onnx"),
         "{text}"
     );
 }

@@ -1,9 +1,10 @@
 //! `assay harden`: a recipe carried out in this process.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use assay_attack::Cancel;
-use assay_harden::{EpochResult, Hardened, Place, Recipe, Removed, RunEvent, TrainError, Validated};
+use assay_harden::{Change, EpochResult, Hardened, Place, Recipe, Removed, RunEvent, TrainError, Validated};
 use assay_runtime::{ClassifierOptions, EngineOptions, Library, OnnxRuntime};
 use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
@@ -43,13 +44,16 @@ pub(crate) async fn run(output: Output, command: Harden) -> Result<Verdict, Clie
     progress.finish();
     let hardened =
         hardened.map_err(|e| ClientError::Environment(format!("the training ended unexpectedly: {e}")))??;
-    std::fs::write(&command.out, hardened.model.to_bytes()).map_err(|e| usage(&command.out, &e))?;
+    let content = hardened.to_bytes();
+    std::fs::write(&command.out, &content).map_err(|e| usage(&command.out, &e))?;
+    let dense = hardened.sparse.then(|| hardened.model.to_bytes().len());
+    let size = Size { bytes: content.len(), dense };
     assay_harden::finish(&state).map_err(|e| usage(&state, &e))?;
     // What else may lie there is not ours.
     drop(std::fs::remove_dir(&state));
     match output {
-        Output::Json => print_json(&as_json(&command.out, &hardened, &story))?,
-        Output::Human => summary(&command.out, &hardened, &story)?,
+        Output::Json => print_json(&as_json(&command.out, size, &hardened, &story))?,
+        Output::Human => summary(&command.out, size, &hardened, &story)?,
     }
     Ok(Verdict::Pass)
 }
@@ -73,6 +77,21 @@ fn carry_out(
     })
 }
 
+/// How large the file is.
+#[derive(Clone, Copy)]
+struct Size {
+    bytes: usize,
+    /// What it would be without sparse tensors, if it may have some.
+    dense: Option<usize>,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes)?;
+        self.dense.map_or(Ok(()), |dense| write!(f, " ({dense} without sparse tensors)"))
+    }
+}
+
 /// What happened, in the order in which it did.
 #[derive(Default)]
 struct Story {
@@ -91,7 +110,10 @@ impl Story {
             }
             RunEvent::Epoch(result) => self.epochs.push(result),
             RunEvent::Changed { change, macs, parameters } => {
-                let words = format!("{}: {}", change.name(), work(macs, parameters));
+                let words = match change {
+                    Change::Compacted => format!("{}: {}, {}", change.name(), work(macs), counts(parameters)),
+                    _ => format!("{}: {}", change.name(), work(macs)),
+                };
                 let entry =
                     json!({ "change": change.name(), "macs": macs, "parameters": parameters, "cost": cost(macs) });
                 self.changes.push((entry, words));
@@ -103,8 +125,10 @@ impl Story {
                         let share = rate(zeros, parameters[1]);
                         format!("{weights} weights are zero now, {share} of all")
                     }
-                    (0, blocks, _) => format!("{blocks} blocks removed, {}", work(macs, parameters)),
-                    (filters, _, _) => format!("{filters} filters removed, {}", work(macs, parameters)),
+                    (0, blocks, _) => format!("{blocks} blocks removed, {}, {}", work(macs), counts(parameters)),
+                    (filters, _, _) => {
+                        format!("{filters} filters removed, {}, {}", work(macs), counts(parameters))
+                    }
                 };
                 progress.update(&format!("pruning {iteration} of {iterations}"), 1, 1, &gone);
                 let entry = json!({ "change": "pruned", "iteration": iteration, "filters": channels, "blocks": blocks,
@@ -122,20 +146,21 @@ fn cost([before, after]: [u64; 2]) -> f64 {
     after as f64 / before.max(1) as f64
 }
 
-fn work(macs: [u64; 2], [before, after]: [u64; 2]) -> String {
-    let [first, last] = macs;
-    let times = cost(macs);
-    format!(
-        "{times:.2} times the multiplications of a sample ({first} before, {last} now), {before} weights before, {after} now"
-    )
+fn work(macs: [u64; 2]) -> String {
+    let [before, after] = macs;
+    format!("{:.2} times the multiplications of a sample ({before} → {after})", cost(macs))
 }
 
-fn summary(file: &Path, hardened: &Hardened, story: &Story) -> Result<(), ClientError> {
+fn counts([before, after]: [u64; 2]) -> String {
+    format!("{before} → {after} weights")
+}
+
+fn summary(file: &Path, size: Size, hardened: &Hardened, story: &Story) -> Result<(), ClientError> {
     for (_, words) in &story.changes {
         print(words)?;
     }
     if story.epochs.is_empty() {
-        return print(&format!("{}: written", file.display()));
+        return print(&format!("{}: {size}", file.display()));
     }
     let mut shown =
         table(&["epoch", "loss", "accuracy", "validation", "under attack", "images/s"], &[0, 1, 2, 3, 4, 5]);
@@ -156,10 +181,10 @@ fn summary(file: &Path, hardened: &Hardened, story: &Story) -> Result<(), Client
         ]);
     }
     print(&shown)?;
-    print(&format!("{}: the weights of epoch {}", file.display(), hardened.epoch))
+    print(&format!("{}: the weights of epoch {}, {size}", file.display(), hardened.epoch))
 }
 
-fn as_json(file: &Path, hardened: &Hardened, story: &Story) -> serde_json::Value {
+fn as_json(file: &Path, size: Size, hardened: &Hardened, story: &Story) -> serde_json::Value {
     let changes: Vec<_> = story.changes.iter().map(|(entry, _)| entry).collect();
     let epochs: Vec<_> = story
         .epochs
@@ -177,5 +202,5 @@ fn as_json(file: &Path, hardened: &Hardened, story: &Story) -> serde_json::Value
         .filter(|(key, _)| key.starts_with("assay."))
         .map(|(key, value)| (key.clone(), json!(value)))
         .collect();
-    json!({ "file": file.display().to_string(), "epoch": hardened.epoch, "changes": changes, "epochs": epochs, "lineage": lineage })
+    json!({ "file": file.display().to_string(), "bytes": size.bytes, "dense_bytes": size.dense, "epoch": hardened.epoch, "changes": changes, "epochs": epochs, "lineage": lineage })
 }

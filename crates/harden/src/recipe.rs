@@ -67,6 +67,9 @@ pub struct Recipe {
     /// Whether channels that do nothing are removed at the end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub compact: bool,
+    /// Whether the model is stored with sparse tensors where they are smaller: see [`Hardened::to_bytes`](crate::Hardened::to_bytes).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sparse: bool,
 }
 
 /// What training needs besides the net.

@@ -160,6 +160,16 @@ pub struct Hardened {
     pub model: Model,
     /// The epoch whose weights it has, counted from 1; 0 if it was not trained.
     pub epoch: u32,
+    /// Whether its file has sparse tensors where they are smaller.
+    pub sparse: bool,
+}
+
+impl Hardened {
+    /// The content of its ONNX file. Sparse tensors are coordinates and values; ONNX Runtime reads them, but not every tool does.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        if self.sparse { self.model.to_sparse_bytes().to_vec() } else { self.model.to_bytes().to_vec() }
+    }
 }
 
 /// Carries out `recipe`. A run that was cut off goes on after the last epoch that it finished, to the same weights, bit for bit; its
@@ -304,7 +314,7 @@ impl Job<'_> {
         let Some((training, data)) = self.recipe.training()?.zip(self.data.clone()) else {
             let mut model = base.model().model().clone();
             self.lineage.write(&mut model, 0);
-            return Ok(Hardened { model, epoch: 0 });
+            return Ok(Hardened { model, epoch: 0, sparse: self.recipe.sparse });
         };
         let (file, id) = (self.place.state.join(checkpoint), self.lineage.run(base));
         let mut run = Run::new(self.recipe, training, self.place, base, data, self.holdout.clone())?;
@@ -361,7 +371,8 @@ impl Job<'_> {
         }
         // As the file that the last iteration wrote says: also where all of them were done before.
         let said = net.info().metadata.get("assay.epoch").and_then(|epoch| epoch.parse().ok());
-        Ok(Hardened { model: net.model().model().clone(), epoch: said.unwrap_or(self.recipe.epochs) })
+        let epoch = said.unwrap_or(self.recipe.epochs);
+        Ok(Hardened { model: net.model().model().clone(), epoch, sparse: self.recipe.sparse })
     }
 
     /// The training samples that criteria judge by: none that is set aside, and none where the criterion needs none.
@@ -537,7 +548,7 @@ impl<'a> Run<'a> {
             Some(Best { epoch, net, .. }) => (epoch, net),
             None => (self.epochs_done, self.trainer.result()),
         };
-        Ok(Hardened { model: self.trainer.model_of(&net)?, epoch })
+        Ok(Hardened { model: self.trainer.model_of(&net)?, epoch, sparse: self.recipe.sparse })
     }
 }
 

@@ -160,7 +160,7 @@ fn every_objective_learns() {
     for objective in objectives {
         let recipe = fixture.recipe(&objective, "");
         let (result, epochs) = fixture.run(&runtime, &recipe, |_| false);
-        let Hardened { model, epoch } = result.unwrap_or_else(|e| panic!("{objective}: {e}"));
+        let Hardened { model, epoch, .. } = result.unwrap_or_else(|e| panic!("{objective}: {e}"));
         assert_eq!((epochs.len(), epoch), (3, 3));
         let last = epochs[2].validation.unwrap();
         assert!(last.clean * 10 >= last.of * 9, "{objective}: {epochs:?}");

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use assay_attack::Cancel;
-use assay_graph::{Attribute, Model, Tensor, Value};
+use assay_graph::{Attribute, Limits, Model, Tensor, Value};
 use assay_harden::{Change, Hardened, Place, Recipe, RunEvent, Task, TrainError, architecture, finish, harden};
 use assay_reference::{Net, Random, Values};
 use assay_runtime::{Classifier, ClassifierOptions, Library, OnnxClassifier, OnnxRuntime};
@@ -325,6 +325,30 @@ fn a_pruned_net_that_was_cut_off_keeps_its_zeros() {
     assert_eq!(events.iter().filter(|event| matches!(event, RunEvent::Epoch(_))).count(), 1);
     assert!(gone_on.to_bytes() == whole.to_bytes());
     assert_eq!(zeros(&numbers(&whole, "conv2.weight")), 162);
+}
+
+/// ONNX Runtime runs the file itself when it is loaded, and what is hosted must answer as that does.
+#[test]
+fn sparse_files_are_smaller_and_mean_the_same() {
+    let Some(runtime) = runtime() else { return };
+    let folder = folder();
+    let net = architecture("cnn-8-16").unwrap().model(&TASK, 1).unwrap();
+    fs::write(folder.path().join("net.onnx"), net.to_bytes()).unwrap();
+    for (rate, shares) in [("0.95", 0.0..0.7), ("0.5", 0.9..1.0)] {
+        let prune = format!("prune = {{ structure = \"weights\", importance = \"magnitude\", rate = {rate} }}");
+        let text = format!("epochs = 0\nsparse = true\nmodel = \"net.onnx\"\n{prune}");
+        let made = carry_out(&runtime, folder.path(), &recipe(&text), |_| false).0.unwrap();
+        finish(folder.path()).unwrap();
+        let (sparse, dense) = (made.to_bytes(), made.model.to_bytes());
+        // Of half of the weights, the coordinates are more than the zeros: a few biases of zeros are what is saved.
+        let share = sparse.len() as f64 / dense.len() as f64;
+        assert!(shares.contains(&share), "{rate}: {share}");
+        let file = folder.path().join("sparse.onnx");
+        fs::write(&file, &sparse).unwrap();
+        assert_eq!(Model::load(&file, &Limits::default()).unwrap().graph, made.model.graph);
+        let read = OnnxClassifier::load(&runtime, &file, &ClassifierOptions::default()).unwrap();
+        assert_eq!(logits(&runtime, read.model().model()), logits(&runtime, &made.model));
+    }
 }
 
 /// Filters of zeros: what the norm makes of them is cut off in one, and a constant in the other, which padding keeps in the net.
