@@ -70,7 +70,7 @@ fn carry_out(
     let engine = EngineOptions { intra_threads: command.threads, spinning: true, ..EngineOptions::default() };
     let folder = command.recipe.parent().map_or_else(PathBuf::new, Path::to_owned);
     let model = ClassifierOptions { engine, ..ClassifierOptions::default() };
-    let place = Place { folder: &folder, state, runtime: &runtime, model };
+    let place = Place { folder: &folder, state, runtime: &runtime, model, parent: None, gate: None };
     assay_harden::harden(recipe, &place, observe, cancel).map_err(|error| match error {
         TrainError::Stopped { .. } | TrainError::Run(_) | TrainError::Session(_) => environment(&error),
         other => ClientError::Usage(other.to_string()),

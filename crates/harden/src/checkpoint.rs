@@ -150,8 +150,11 @@ fn place(name: &str) -> usize {
     name.split('/').nth(1).and_then(|place| place.parse().ok()).unwrap_or(usize::MAX)
 }
 
-/// Writes a file beside `file`, makes sure that it is on the disk, and gives it the name.
-pub(crate) fn replace(file: &Path, content: &[u8]) -> std::io::Result<()> {
+/// Writes a file beside `file`, makes sure that it is on the disk, and gives it the name: after a crash there is the old content or the new one.
+///
+/// # Errors
+/// The file cannot be written; what was there before still is.
+pub fn replace(file: &Path, content: &[u8]) -> std::io::Result<()> {
     let beside = file.with_extension("new");
     let mut new = File::create(&beside)?;
     new.write_all(content)?;

@@ -30,10 +30,11 @@ mod trainer;
 
 pub use architecture::{Architecture, ArchitectureError, Task, architecture};
 pub use average::Average;
+pub use checkpoint::replace;
 pub use enlarge::{PoolSpec, RestrideSpec, UpsampleMode, UpsampleSpec};
 pub use error::{CheckpointError, RecipeError, TrainError};
 pub use importance::{Importance, Judged};
-pub use lineage::Lineage;
+pub use lineage::{Lineage, Origin};
 pub use net::Net;
 pub use objective::{Adversarial, Alp, Attacker, Free, Mart, Objective, Standard, Trades};
 pub use optimizer::{Method, Optimizer};
@@ -43,6 +44,6 @@ pub use recipe::{
     AdamSpec, BeginSpec, Data, FreshSpec, Keep, ModelSpec, ObjectiveSpec, OptimizerSpec, PerturbationSpec, Recipe,
     SCHEMA, ScheduleSpec, Validation,
 };
-pub use run::{Change, EpochResult, Hardened, Place, RunEvent, Validated, finish, harden};
+pub use run::{Change, EpochResult, Gate, Hardened, Place, RunEvent, Validated, finish, harden};
 pub use schedule::{Moment, Schedule};
 pub use trainer::{Batch, Stepped, Trainer, TrainerOptions, WeightPerturbation};

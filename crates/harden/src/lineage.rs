@@ -1,5 +1,7 @@
 //! Where a model comes from, as its metadata says.
 
+use std::collections::BTreeMap;
+
 use assay_data::Dataset;
 use assay_graph::Model;
 use assay_runtime::{Classifier, OnnxClassifier};
@@ -20,6 +22,38 @@ pub struct Lineage {
     pub data: Option<String>,
     /// `assay.seed`.
     pub seed: u64,
+}
+
+/// What the metadata of a model says of its making.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    /// Where it comes from.
+    pub lineage: Lineage,
+    /// `assay.epoch`: the epoch whose weights it has, counted from 1; 0 if it was not trained.
+    pub epoch: u32,
+    /// `assay.sparsity`: share of the weights of two dimensions or more that are zero, in [0, 1].
+    pub sparsity: f64,
+}
+
+impl Origin {
+    /// What `metadata` says; `None` where it does not say how the model was made and from what. What else is missing is empty or 0.
+    #[must_use]
+    pub fn read(metadata: &BTreeMap<String, String>) -> Option<Self> {
+        let text = |key: &str| metadata.get(key).cloned();
+        let lineage = Lineage {
+            kind: text("assay.kind")?,
+            recipe: text("assay.recipe").unwrap_or_default(),
+            parent: text("assay.parent")?,
+            data: text("assay.data"),
+            seed: text("assay.seed").and_then(|seed| seed.parse().ok()).unwrap_or_default(),
+        };
+        let sparsity = text("assay.sparsity").and_then(|share| share.parse().ok());
+        Some(Self {
+            lineage,
+            epoch: text("assay.epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default(),
+            sparsity: sparsity.filter(|share| (0.0..=1.0).contains(share)).unwrap_or_default(),
+        })
+    }
 }
 
 impl Lineage {
@@ -83,4 +117,29 @@ fn kind(recipe: &Recipe) -> String {
     ];
     let steps: Vec<&str> = steps.into_iter().flatten().collect();
     if steps.is_empty() { "trained".to_owned() } else { steps.join("+") }
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_graph::Graph;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again_and_what_others_wrote_is_none() {
+        let lineage = Lineage {
+            kind: "trained".to_owned(),
+            recipe: "ab".to_owned(),
+            parent: "cd".to_owned(),
+            data: Some("ef".to_owned()),
+            seed: u64::MAX,
+        };
+        let mut model = Model::new(18, Graph::default());
+        assert_eq!(Origin::read(&model.metadata.clone().into_iter().collect()), None);
+        lineage.write(&mut model, 7);
+        let mut metadata: BTreeMap<String, String> = model.metadata.into_iter().collect();
+        assert_eq!(Origin::read(&metadata), Some(Origin { lineage, epoch: 7, sparsity: 0.0 }));
+        metadata.insert("assay.sparsity".to_owned(), "NaN".to_owned());
+        assert_eq!(Origin::read(&metadata).unwrap().sparsity.to_bits(), 0);
+    }
 }

@@ -1,6 +1,7 @@
 //! A recipe carried out: epochs, validation, checkpoints, and the model that comes of it.
 
 use std::collections::HashSet;
+use std::fmt::Debug;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +33,16 @@ pub struct Place<'a> {
     pub runtime: &'a OnnxRuntime,
     /// How the net is hosted: provider, threads, normalization.
     pub model: ClassifierOptions,
+    /// The file of the model that the recipe names, where that is not a path relative to `folder`.
+    pub parent: Option<&'a Path>,
+    /// What is asked before each step, where other work comes first.
+    pub gate: Option<&'a dyn Gate>,
+}
+
+/// Work that comes before training on the same machine.
+pub trait Gate: Debug {
+    /// Returns when a step may be made, or when `cancel` is thrown. Blocks.
+    fn pass(&self, cancel: &Cancel);
 }
 
 /// What happens in a run.
@@ -190,7 +201,10 @@ pub fn harden(
     };
     let data = recipe.data.as_ref().map(open).transpose()?;
     let parent = match &recipe.model {
-        ModelSpec::File(file) => OnnxClassifier::load(place.runtime, &place.folder.join(file), &place.model)?,
+        ModelSpec::File(file) => {
+            let file = place.parent.map_or_else(|| place.folder.join(file), Path::to_owned);
+            OnnxClassifier::load(place.runtime, &file, &place.model)?
+        }
         ModelSpec::Fresh(spec) => fresh(spec, recipe, place, data.as_deref())?,
     };
     if let Some(data) = &data {
@@ -207,7 +221,7 @@ pub fn harden(
         None => job.train(&base, CHECKPOINT)?,
         Some(spec) => job.prune(base, spec)?,
     };
-    if recipe.compact { job.compacted(made) } else { Ok(made) }
+    if recipe.compact { job.compacted(&made) } else { Ok(made) }
 }
 
 /// A net with fresh weights, for images like those of the data.
@@ -271,12 +285,12 @@ impl Job<'_> {
     }
 
     /// `made` without channels that do nothing.
-    fn compacted(&mut self, made: Hardened) -> Result<Hardened, TrainError> {
+    fn compacted(&mut self, made: &Hardened) -> Result<Hardened, TrainError> {
         let net = self.hosted(&made.model)?;
         let small = self.changed(Change::Compacted, &net, &compact(net.model())?)?;
         let mut model = small.model().model().clone();
         self.lineage.write(&mut model, made.epoch);
-        Ok(Hardened { model, ..made })
+        Ok(Hardened { model, ..*made })
     }
 
     /// `model`, which was made of `before`.
@@ -421,6 +435,7 @@ struct Run<'a> {
     holdout: Holdout,
     trainer: Trainer,
     validation: Option<Perturbation>,
+    gate: Option<&'a dyn Gate>,
     epochs_done: u32,
     best: Option<Best>,
 }
@@ -429,7 +444,7 @@ impl<'a> Run<'a> {
     fn new(
         recipe: &'a Recipe,
         training: Training<'a>,
-        place: &Place<'_>,
+        place: &Place<'a>,
         base: &OnnxClassifier,
         data: Arc<Dataset>,
         holdout: Holdout,
@@ -447,7 +462,7 @@ impl<'a> Run<'a> {
         let trainer = Trainer::new(place.runtime, base, objective, optimizer, options)?;
         let masked = recipe.prune.as_ref().is_some_and(|spec| spec.structure == Structure::Weights);
         let trainer = if masked { trainer.with_zeros_kept() } else { trainer };
-        Ok(Self { recipe, training, data, holdout, trainer, validation, epochs_done: 0, best: None })
+        Ok(Self { recipe, training, data, holdout, trainer, validation, gate: place.gate, epochs_done: 0, best: None })
     }
 
     fn resume(&mut self, checkpoint: Checkpoint, id: &str, file: &Path) -> Result<(), TrainError> {
@@ -475,6 +490,9 @@ impl<'a> Run<'a> {
         let (mut loss, mut correct, mut samples, mut told) = (0.0, 0, 0, Instant::now());
         self.trainer.begin_epoch();
         for (step, made) in (0..).zip(epoch.batches(&self.data, &self.holdout.training)?) {
+            if let Some(gate) = self.gate {
+                gate.pass(cancel);
+            }
             if cancel.is_cancelled() {
                 return Err(TrainError::Stopped { epochs: number });
             }

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use assay_attack::Cancel;
 use assay_graph::{DataType, Dimension, Graph, Limits, Model, Node, Tensor, ValueInfo};
-use assay_harden::{EpochResult, FreshSpec, Hardened, ModelSpec, Place, Recipe, RunEvent, TrainError, finish, harden};
+use assay_harden::{
+    EpochResult, FreshSpec, Gate, Hardened, ModelSpec, Place, Recipe, RunEvent, TrainError, finish, harden,
+};
 use assay_reference::{Random, Values};
 use assay_runtime::{ClassifierOptions, Library, OnnxRuntime};
 use image::{GrayImage, Luma};
@@ -83,7 +85,14 @@ impl Fixture {
         mut stop: impl FnMut(&RunEvent) -> bool,
     ) -> (Result<Hardened, TrainError>, Vec<EpochResult>) {
         let (cancel, mut epochs) = (Cancel::default(), Vec::new());
-        let place = Place { folder: self.path(), state: self.path(), runtime, model: ClassifierOptions::default() };
+        let place = Place {
+            folder: self.path(),
+            state: self.path(),
+            runtime,
+            model: ClassifierOptions::default(),
+            parent: None,
+            gate: None,
+        };
         let result = harden(
             recipe,
             &place,
@@ -211,6 +220,39 @@ fn a_checkpoint_of_another_run_is_refused() {
     fixture.run(&runtime, &fixture.recipe("kind = \"standard\"", ""), |_| false).0.unwrap();
     let error = fixture.run(&runtime, &fixture.recipe(PGD, ""), |_| false).0.unwrap_err().to_string();
     assert!(error.contains("checkpoint.safetensors") && error.contains("another recipe"), "{error}");
+}
+
+/// Asked as often as there are steps; the third time it is waited for, and somebody cancels.
+#[derive(Debug, Default)]
+struct Turnstile {
+    passed: std::sync::atomic::AtomicUsize,
+    closes_at: Option<usize>,
+}
+
+impl Gate for Turnstile {
+    fn pass(&self, cancel: &Cancel) {
+        let passed = self.passed.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        if self.closes_at == Some(passed) {
+            cancel.cancel();
+        }
+    }
+}
+
+#[test]
+fn a_gate_is_asked_before_each_step_and_the_parent_may_be_given_by_its_file() {
+    let Some(runtime) = runtime() else { return };
+    let fixture = Fixture::new();
+    let named = ModelSpec::File("bars-parent".into());
+    let recipe = Recipe { model: named, ..fixture.recipe("kind = \"standard\"", "") };
+    let (net, state) = (fixture.path().join("net.onnx"), fixture.path());
+    for (closes_at, steps) in [(Some(3), 3), (None, 3 * (105 / 16))] {
+        let gate = Turnstile { closes_at, ..Turnstile::default() };
+        let model = ClassifierOptions::default();
+        let place = Place { folder: state, state, runtime: &runtime, model, parent: Some(&net), gate: Some(&gate) };
+        let result = harden(&recipe, &place, &mut |_| {}, &Cancel::default());
+        assert_eq!(matches!(result, Err(TrainError::Stopped { epochs: 0 })), closes_at.is_some(), "{result:?}");
+        assert_eq!(gate.passed.into_inner(), steps);
+    }
 }
 
 /// What is made is a file like any other: it loads, and is trained further.

@@ -63,7 +63,7 @@ fn carry_out(
     mut stop: impl FnMut(&RunEvent) -> bool,
 ) -> (Result<Hardened, TrainError>, Vec<RunEvent>) {
     let (cancel, mut events) = (Cancel::default(), Vec::new());
-    let place = Place { folder, state: folder, runtime, model: ClassifierOptions::default() };
+    let place = Place { folder, state: folder, runtime, model: ClassifierOptions::default(), parent: None, gate: None };
     let mut observe = |event: &RunEvent| {
         if stop(event) {
             cancel.cancel();
