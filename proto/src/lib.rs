@@ -5,6 +5,8 @@
 
 #[cfg(feature = "attack")]
 mod attacked;
+#[cfg(feature = "harden")]
+mod hardened;
 
 /// Package `assay.v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]

@@ -1,7 +1,13 @@
 //! Admission: work is let in before it is done, and refused, not queued, when there is no place.
+//!
+//! Training has no place: it waits between two steps while any is taken ([`Admission::give_way`]).
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use assay_attack::Cancel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{config::Concurrency, status::CallError};
@@ -12,6 +18,17 @@ pub(crate) struct Admission {
     predictions: Places,
     gradients: Places,
     jobs: Places,
+    traffic: Arc<Traffic>,
+}
+
+/// How often who gives way looks whether it is to stop.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Places of any kind that are taken.
+#[derive(Debug, Default)]
+struct Traffic {
+    taken: Mutex<usize>,
+    idle: Condvar,
 }
 
 /// A place; it is free again when this is dropped.
@@ -19,6 +36,23 @@ pub(crate) struct Admission {
 #[must_use = "dropping it frees the place"]
 pub(crate) struct Permit {
     _permit: OwnedSemaphorePermit,
+    traffic: Arc<Traffic>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut taken = self.traffic.taken();
+        *taken = taken.saturating_sub(1);
+        if *taken == 0 {
+            self.traffic.idle.notify_all();
+        }
+    }
+}
+
+impl Traffic {
+    fn taken(&self) -> MutexGuard<'_, usize> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug)]
@@ -27,15 +61,32 @@ struct Places {
     key: &'static str,
     limit: usize,
     free: Arc<Semaphore>,
+    traffic: Arc<Traffic>,
 }
 
 impl Admission {
     /// As many places as configured.
     pub(crate) fn new(limits: &Concurrency) -> Self {
+        let traffic = Arc::default();
         Self {
-            predictions: Places::new("Predict", "concurrency.predictions", limits.predictions),
-            gradients: Places::new("Gradient", "concurrency.gradients", limits.gradients),
-            jobs: Places::new("Attack and Audit", "concurrency.jobs", limits.jobs),
+            predictions: Places::new("Predict", "concurrency.predictions", limits.predictions, &traffic),
+            gradients: Places::new("Gradient", "concurrency.gradients", limits.gradients, &traffic),
+            jobs: Places::new("Attack and Audit", "concurrency.jobs", limits.jobs, &traffic),
+            traffic,
+        }
+    }
+
+    /// Whether no place is taken.
+    pub(crate) fn is_idle(&self) -> bool {
+        *self.traffic.taken() == 0
+    }
+
+    /// Waits until no place is taken, or `stop` is thrown. Blocks.
+    pub(crate) fn give_way(&self, stop: &Cancel) {
+        let mut taken = self.traffic.taken();
+        while *taken > 0 && !stop.is_cancelled() {
+            let waited = self.traffic.idle.wait_timeout(taken, GLANCE);
+            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -56,17 +107,15 @@ impl Admission {
 }
 
 impl Places {
-    fn new(what: &'static str, key: &'static str, limit: usize) -> Self {
-        Self { what, key, limit, free: Arc::new(Semaphore::new(limit)) }
+    fn new(what: &'static str, key: &'static str, limit: usize, traffic: &Arc<Traffic>) -> Self {
+        Self { what, key, limit, free: Arc::new(Semaphore::new(limit)), traffic: Arc::clone(traffic) }
     }
 
     fn take(&self) -> Result<Permit, CallError> {
         let permit = Arc::clone(&self.free).try_acquire_owned();
-        permit.map(|permit| Permit { _permit: permit }).map_err(|_| CallError::Busy {
-            what: self.what,
-            limit: self.limit,
-            key: self.key,
-        })
+        let permit = permit.map_err(|_| CallError::Busy { what: self.what, limit: self.limit, key: self.key })?;
+        *self.traffic.taken() += 1;
+        Ok(Permit { _permit: permit, traffic: Arc::clone(&self.traffic) })
     }
 }
 
@@ -84,5 +133,27 @@ mod tests {
         let _gradient = admission.gradient().unwrap();
         drop(first);
         assert!(admission.job().is_ok());
+    }
+
+    #[test]
+    fn who_gives_way_waits_until_every_place_is_free_or_it_is_to_stop() {
+        let admission = Admission::new(&Concurrency { predictions: 2, gradients: 1, jobs: 1 });
+        admission.give_way(&Cancel::default());
+        let (prediction, job) = (admission.prediction().unwrap(), admission.job().unwrap());
+        let (stop, passed) = (Cancel::default(), std::sync::atomic::AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                admission.give_way(&Cancel::default());
+                assert!(admission.is_idle());
+                passed.store(true, std::sync::atomic::Ordering::SeqCst);
+            });
+            drop(prediction);
+            let stopped = scope.spawn(|| admission.give_way(&stop));
+            stop.cancel();
+            stopped.join().unwrap();
+            assert!(!passed.load(std::sync::atomic::Ordering::SeqCst) && !admission.is_idle(), "a place is taken");
+            drop(job);
+            waiting.join().unwrap();
+        });
     }
 }

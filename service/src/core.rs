@@ -12,9 +12,10 @@ use crate::{
     call::Call,
     config::{Config, ConfigError},
     error::ServerError,
+    harden::Hardens,
     lifecycle::Lifecycle,
     metrics::Metrics,
-    repository::{Hosted, Repository},
+    repository::{Host, Hosted, Manifest, Repository},
     status::CallError,
 };
 
@@ -25,6 +26,8 @@ pub(crate) struct Core {
     pub(crate) runtime: OnnxRuntime,
     pub(crate) repository: Repository,
     pub(crate) admission: Admission,
+    /// `None` where the configuration switches training off.
+    pub(crate) hardens: Option<Hardens>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) metrics: Metrics,
 }
@@ -57,7 +60,8 @@ impl Core {
             "assay-server"
         );
         let admission = Admission::new(&config.concurrency);
-        Ok(Arc::new(Self { config, runtime, repository, admission, lifecycle: Arc::default(), metrics }))
+        let hardens = Hardens::open(&config)?;
+        Ok(Arc::new(Self { config, runtime, repository, admission, hardens, lifecycle: Arc::default(), metrics }))
     }
 
     /// [`Core::open`] on a thread that may block.
@@ -68,6 +72,33 @@ impl Core {
 
     /// Loads the models. Blocks; failures are kept with their model.
     pub(crate) fn load(&self) {
+        self.repository.load(&self.host(&self.hosting()));
+        self.metrics.loaded(&self.repository);
+        self.lifecycle.set_loaded();
+    }
+
+    /// Writes a version of a model, and hosts it: see [`Repository::publish`].
+    pub(crate) fn publish(&self, name: &str, content: &[u8], manifest: &Manifest) -> Result<Arc<Hosted>, String> {
+        self.repository.publish(name, content, manifest, &self.host(&self.hosting()))
+    }
+
+    /// What sessions run on.
+    pub(crate) fn engine(&self) -> EngineOptions {
+        let runtime = &self.config.runtime;
+        EngineOptions {
+            // Validated with the configuration.
+            provider: runtime.provider.parse::<Provider>().unwrap_or_default(),
+            fallback: runtime.fallback,
+            ..EngineOptions::default()
+        }
+    }
+
+    fn host<'a>(&'a self, options: &'a ClassifierOptions) -> Host<'a> {
+        Host { runtime: &self.runtime, options, metrics: &self.metrics }
+    }
+
+    /// How models are hosted.
+    fn hosting(&self) -> ClassifierOptions {
         let runtime = &self.config.runtime;
         // Every prediction that is let in finds room: each may be split among the sessions, and the largest into more runs.
         let split = self.config.concurrency.predictions * runtime.sessions;
@@ -75,23 +106,17 @@ impl Core {
         let run = if runtime.memory_bytes.is_some() { 1 } else { runtime.batch };
         let largest = self.config.limits.max_batch.div_ceil(run);
         let engine = EngineOptions {
-            // Validated with the configuration.
-            provider: runtime.provider.parse::<Provider>().unwrap_or_default(),
-            fallback: runtime.fallback,
             sessions: at_least_one(runtime.sessions),
             intra_threads: runtime.threads.and_then(NonZeroUsize::new),
             queue: at_least_one(split + largest),
-            ..EngineOptions::default()
+            ..self.engine()
         };
-        let options = ClassifierOptions {
+        ClassifierOptions {
             engine,
             max_batch: self.batch(),
             memory: runtime.memory_bytes.and_then(NonZeroU64::new),
             ..ClassifierOptions::default()
-        };
-        self.repository.load(&self.runtime, &options, &self.metrics);
-        self.metrics.loaded(&self.repository);
-        self.lifecycle.set_loaded();
+        }
     }
 
     /// Samples of one run of a model.
@@ -118,6 +143,7 @@ impl Core {
     }
 }
 
-fn at_least_one(n: usize) -> NonZeroUsize {
+/// `n`, or 1 where it is 0.
+pub(crate) fn at_least_one(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN)
 }

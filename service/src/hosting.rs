@@ -8,11 +8,11 @@ use tonic::transport::server::{Router, Server};
 use tonic_health::{ServingStatus, pb::FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS, server::HealthReporter};
 use tower::layer::util::{Identity, Stack};
 
-use crate::{call::CallLayer, core::Core, error::ServerError, rpc::Handlers};
+use crate::{call::CallLayer, core::Core, error::ServerError, harden, rpc::Handlers};
 
 /// Names in health checks: the whole server, and the service.
 const HEALTH_NAMES: [&str; 2] = ["", "assay.v1.Assay"];
-/// How often observations are folded into the buckets of the metrics.
+/// How often observations are folded into the buckets of the metrics, and health is looked at.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// HTTP/2 windows: a batch of a few megabytes should not wait for window updates.
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -27,6 +27,7 @@ pub(crate) struct Hosting {
     core: Arc<Core>,
     health: HealthReporter,
     loading: AbortOnDropHandle<()>,
+    training: AbortOnDropHandle<()>,
     _upkeep: AbortOnDropHandle<()>,
 }
 
@@ -36,8 +37,21 @@ impl Hosting {
         let health = HealthReporter::new();
         set_status(&health, ServingStatus::NotServing).await;
         let loading = tokio::spawn(load(Arc::clone(&core), health.clone()));
-        let upkeep = tokio::spawn(upkeep(Arc::clone(&core)));
-        Ok(Self { core, health, loading: AbortOnDropHandle::new(loading), _upkeep: AbortOnDropHandle::new(upkeep) })
+        let training = tokio::spawn(harden::serve(Arc::clone(&core)));
+        let upkeep = tokio::spawn(upkeep(Arc::clone(&core), health.clone()));
+        Ok(Self {
+            core,
+            health,
+            loading: AbortOnDropHandle::new(loading),
+            training: AbortOnDropHandle::new(training),
+            _upkeep: AbortOnDropHandle::new(upkeep),
+        })
+    }
+
+    /// Waits until the job that trains has stopped, which it does a step after the server drains.
+    pub(crate) async fn trained(&mut self) {
+        // It is aborted only by dropping it.
+        let _ = (&mut self.training).await;
     }
 
     /// Waits until every model was tried.
@@ -89,17 +103,24 @@ async fn load(core: Arc<Core>, health: HealthReporter) {
     let reasons = core.not_ready();
     if reasons.is_empty() {
         set_status(&health, ServingStatus::Serving).await;
-        tracing::info!(loaded = core.repository.hosted().count(), "ready");
+        tracing::info!(loaded = core.repository.hosted().len(), "ready");
     } else {
         tracing::error!(reasons = reasons.join("; "), "not ready");
     }
 }
 
-async fn upkeep(core: Arc<Core>) {
+async fn upkeep(core: Arc<Core>, health: HealthReporter) {
     let mut interval = tokio::time::interval(UPKEEP);
+    let mut was_ready = false;
     loop {
         interval.tick().await;
         core.metrics.upkeep();
+        // A repository without a model has one as soon as training made it.
+        let is_ready = core.not_ready().is_empty();
+        if is_ready != was_ready {
+            set_status(&health, if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+        }
+        was_ready = is_ready;
     }
 }
 

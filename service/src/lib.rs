@@ -10,6 +10,7 @@ mod core;
 mod deadline;
 mod embed;
 mod error;
+mod harden;
 mod hosting;
 mod job;
 mod lifecycle;
@@ -22,7 +23,8 @@ mod status;
 mod tensor;
 
 pub use config::{
-    Admin, Concurrency, Config, ConfigError, Grpc, Limits, Log, LogFormat, Readiness, Runtime, Setting, Shutdown,
+    Admin, Concurrency, Config, ConfigError, Grpc, Harden, Limits, Log, LogFormat, Readiness, Runtime, Setting,
+    Shutdown,
 };
 pub use embed::{Embedded, embed};
 pub use error::ServerError;

@@ -1,7 +1,5 @@
 //! The life of a server: loading, ready, draining, cut off.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use tokio_util::sync::CancellationToken;
 
 use crate::repository::Repository;
@@ -9,7 +7,7 @@ use crate::repository::Repository;
 /// Where a server is in its life. Each step is taken once and never undone.
 #[derive(Debug, Default)]
 pub(crate) struct Lifecycle {
-    loaded: AtomicBool,
+    loaded: CancellationToken,
     draining: CancellationToken,
     cut: CancellationToken,
 }
@@ -17,7 +15,12 @@ pub(crate) struct Lifecycle {
 impl Lifecycle {
     /// Every model was tried.
     pub(crate) fn set_loaded(&self) {
-        self.loaded.store(true, Ordering::Release);
+        self.loaded.cancel();
+    }
+
+    /// Cancelled when every model was tried.
+    pub(crate) fn loaded(&self) -> &CancellationToken {
+        &self.loaded
     }
 
     /// No new work.
@@ -46,14 +49,14 @@ impl Lifecycle {
         if self.draining.is_cancelled() {
             return vec!["draining".to_owned()];
         }
-        if !self.loaded.load(Ordering::Acquire) {
+        if !self.loaded.is_cancelled() {
             return vec!["models are being loaded".to_owned()];
         }
         let failures = repository.failures();
         if require_all && !failures.is_empty() {
             return failures;
         }
-        if repository.hosted().next().is_none() {
+        if repository.hosted().is_empty() {
             let mut reasons = vec!["no model could be loaded".to_owned()];
             reasons.extend(failures);
             return reasons;

@@ -15,6 +15,7 @@ use tonic::Code;
 
 use crate::{
     error::ServerError,
+    harden::JobState,
     repository::{Hosted, Repository},
     rpc::COTANGENT,
     status::{CODES, code_name},
@@ -26,12 +27,15 @@ pub(crate) const UNKNOWN: &str = "_unknown";
 pub(crate) const NO_MODEL: &str = "_none";
 
 /// The RPCs of `assay.v1.Assay`, and whether they are about a model.
-pub(crate) const RPCS: [(&str, bool); 8] = [
+pub(crate) const RPCS: [(&str, bool); 11] = [
     ("Predict", true),
     ("Gradient", true),
     ("Attack", true),
     ("WeightSurface", true),
     ("Audit", true),
+    ("Harden", false),
+    ("ListHardens", false),
+    ("CancelHarden", false),
     ("GetModel", true),
     ("ListModels", false),
     ("ListAttacks", false),
@@ -90,39 +94,28 @@ impl Metrics {
 
     /// Registers, at zero, what there can be to count: each model, RPC and code.
     pub(crate) fn register(&self, models: &Repository) {
-        let names: Vec<&str> = models.models().keys().map(String::as_str).chain([UNKNOWN]).collect();
         self.record(|| {
             for (rpc, about_model) in RPCS {
                 gauge!("assay_requests_in_flight", "rpc" => rpc).set(0.0);
-                let labels = if about_model { names.as_slice() } else { &[NO_MODEL] };
-                for model in labels {
-                    let model = (*model).to_owned();
-                    for (_, code) in CODES {
-                        counter!("assay_requests_total", "rpc" => rpc, "model" => model.clone(), "code" => code)
-                            .absolute(0);
-                    }
-                    let _ = histogram!("assay_request_duration_seconds", "rpc" => rpc, "model" => model);
-                }
+                register_calls(rpc, if about_model { UNKNOWN } else { NO_MODEL });
             }
-            for name in models.models().keys() {
-                let _ = histogram!("assay_batch_size", "model" => name.clone());
-                let _ = histogram!("assay_queue_duration_seconds", "model" => name.clone());
-                let _ = histogram!("assay_compute_duration_seconds", "model" => name.clone());
-                for objective in objectives() {
-                    counter!("assay_gradient_samples_total", "model" => name.clone(), "objective" => objective)
-                        .absolute(0);
-                }
-                for rpc in ["Attack", "WeightSurface", "Audit"] {
-                    counter!("assay_attack_queries_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
-                    counter!("assay_attack_gradients_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
-                }
+            models.models().keys().for_each(|name| register_model(name));
+            for state in JobState::ALL {
+                gauge!("assay_harden_jobs", "state" => state.name()).set(0.0);
             }
+            counter!("assay_harden_epochs_total").absolute(0);
+            counter!("assay_harden_samples_total").absolute(0);
             for verdict in ["pass", "fail"] {
                 counter!("assay_audits_total", "verdict" => verdict).absolute(0);
             }
             gauge!("assay_models_loaded").set(0.0);
             gauge!("assay_models_failed").set(0.0);
         });
+    }
+
+    /// Registers, at zero, what there can be to count of a model that is new.
+    pub(crate) fn register_new(&self, model: &str) {
+        self.record(|| register_model(model));
     }
 
     /// What this program is and runs on.
@@ -140,7 +133,8 @@ impl Metrics {
     /// What was loaded.
     pub(crate) fn loaded(&self, models: &Repository) {
         self.record(|| {
-            for hosted in models.hosted() {
+            let all = models.hosted();
+            for hosted in &all {
                 let Hosted { name, version, manifest, .. } = hosted.as_ref();
                 let spec = hosted.spec();
                 gauge!(
@@ -150,7 +144,7 @@ impl Metrics {
                 )
                 .set(1.0);
             }
-            gauge!("assay_models_loaded").set(count(models.hosted().count()));
+            gauge!("assay_models_loaded").set(count(all.len()));
             gauge!("assay_models_failed").set(count(models.failures().len()));
         });
     }
@@ -214,6 +208,23 @@ impl Metrics {
         self.record(|| counter!("assay_audits_total", "verdict" => verdict).increment(1));
     }
 
+    /// How many jobs of `Harden` are in each state.
+    pub(crate) fn hardens(&self, jobs: &[(JobState, usize)]) {
+        self.record(|| {
+            for (state, jobs) in jobs {
+                gauge!("assay_harden_jobs", "state" => state.name()).set(count(*jobs));
+            }
+        });
+    }
+
+    /// A job of `Harden` finished an epoch of so many samples.
+    pub(crate) fn learned(&self, samples: u64) {
+        self.record(|| {
+            counter!("assay_harden_epochs_total").increment(1);
+            counter!("assay_harden_samples_total").increment(samples);
+        });
+    }
+
     fn record<T>(&self, what: impl FnOnce() -> T) -> T {
         with_local_recorder(self.recorder.as_ref(), what)
     }
@@ -222,6 +233,33 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// Registers, at zero, the calls of an RPC about a model.
+fn register_calls(rpc: &'static str, model: &str) {
+    let model = model.to_owned();
+    for (_, code) in CODES {
+        counter!("assay_requests_total", "rpc" => rpc, "model" => model.clone(), "code" => code).absolute(0);
+    }
+    let _ = histogram!("assay_request_duration_seconds", "rpc" => rpc, "model" => model);
+}
+
+/// Registers, at zero, what there can be to count of a model.
+fn register_model(name: &str) {
+    for (rpc, _) in RPCS.iter().filter(|(_, about_model)| *about_model) {
+        register_calls(rpc, name);
+    }
+    let name = name.to_owned();
+    let _ = histogram!("assay_batch_size", "model" => name.clone());
+    let _ = histogram!("assay_queue_duration_seconds", "model" => name.clone());
+    let _ = histogram!("assay_compute_duration_seconds", "model" => name.clone());
+    for objective in objectives() {
+        counter!("assay_gradient_samples_total", "model" => name.clone(), "objective" => objective).absolute(0);
+    }
+    for rpc in ["Attack", "WeightSurface", "Audit"] {
+        counter!("assay_attack_queries_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
+        counter!("assay_attack_gradients_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
     }
 }
 
@@ -268,6 +306,12 @@ fn describe() {
         "Samples that attacks and audits evaluated forward and backward, by RPC and model."
     );
     describe_counter!("assay_audits_total", "Finished audits, by verdict.");
+    describe_gauge!("assay_harden_jobs", "Jobs of Harden, by state: queued, running, stopped, failed or done.");
+    describe_counter!("assay_harden_epochs_total", "Epochs that jobs of Harden finished.");
+    describe_counter!(
+        "assay_harden_samples_total",
+        "Samples that jobs of Harden learned from, in epochs that they finished."
+    );
     describe_gauge!("assay_models_loaded", "Model versions that are served.");
     describe_gauge!("assay_models_failed", "Model versions that could not be loaded.");
     describe_gauge!("assay_model_info", "A served model version: its kind, provider and SHA-256; always 1.");

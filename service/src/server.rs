@@ -56,7 +56,10 @@ impl Server {
     /// Serving failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { core, grpc, admin, .. } = self;
-        let hosting = Hosting::start(Arc::clone(&core)).await?;
+        let mut hosting = Hosting::start(Arc::clone(&core)).await?;
+        if let Some(hardens) = &core.hardens {
+            hardens.go_on_all(&core.metrics);
+        }
         let admin = axum::serve(admin, admin::router(Arc::clone(&core)));
         let _admin = AbortOnDropHandle::new(tokio::spawn(admin.into_future()));
         let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
@@ -81,6 +84,12 @@ impl Server {
             if let Ok(ended) = tokio::time::timeout(FAREWELL, &mut serving).await {
                 finished(ended)?;
             }
+        }
+        // Its step may take a while. Killed, it would lose nothing but the epoch.
+        if tokio::time::timeout(time.max(FAREWELL), hosting.trained()).await.is_err() {
+            tracing::warn!(
+                "training did not stop in time; it goes on from its last epoch when the server starts again"
+            );
         }
         tracing::info!("stopped");
         Ok(())

@@ -53,12 +53,12 @@ pub(crate) enum CallError {
         remedy: &'static str,
     },
     /// The configuration switches it off.
-    #[error("{what} is switched off on this server; set {key} = true to offer it")]
+    #[error("{what} is switched off on this server; set {remedy} to offer it")]
     Disabled {
         /// The RPC.
         what: &'static str,
-        /// The configuration key of the switch.
-        key: &'static str,
+        /// The configuration key of the switch, and its value.
+        remedy: &'static str,
     },
     /// All permits are taken.
     #[error("all {limit} places for {what} are taken; try again later, or raise {key}")]
@@ -87,9 +87,20 @@ pub(crate) enum CallError {
     /// The deadline passed.
     #[error("the deadline of {:.3} s passed; the work was stopped", .0.as_secs_f64())]
     Deadline(Duration),
+    /// The deadline of a call that follows a job passed.
+    #[error("the deadline of {:.3} s passed; job {job} goes on: ask for it again by its id", after.as_secs_f64())]
+    Unfollowed {
+        /// Id of the job.
+        job: String,
+        /// How long it was followed.
+        after: Duration,
+    },
     /// The client went away.
     #[error("the call was cancelled; the work was stopped")]
     Cancelled,
+    /// Somebody stopped the job that the call follows.
+    #[error("job {0} was stopped; it goes on after its last epoch when it is asked for again by its id")]
+    Stopped(String),
     /// The server is stopping.
     #[error("the server is stopping; try another one, or again later")]
     Draining,
@@ -121,8 +132,8 @@ impl CallError {
             Self::Limit { .. } | Self::Busy { .. } | Self::QueueFull(_) | Self::MessageTooLarge { .. } => {
                 Code::ResourceExhausted
             }
-            Self::Deadline(_) => Code::DeadlineExceeded,
-            Self::Cancelled => Code::Cancelled,
+            Self::Deadline(_) | Self::Unfollowed { .. } => Code::DeadlineExceeded,
+            Self::Cancelled | Self::Stopped(_) => Code::Cancelled,
             Self::Loading(_) | Self::Draining => Code::Unavailable,
             Self::Disabled { .. } => Code::Unimplemented,
             Self::Internal(_) => Code::Internal,
@@ -206,7 +217,8 @@ mod tests {
             CallError::Internal(String::new()),
             CallError::Precondition(String::new()),
             CallError::QueueFull(String::new()),
-            CallError::Disabled { what: "Gradient", key: "gradient.enabled" },
+            CallError::Disabled { what: "Gradient", remedy: "gradient.enabled = true" },
+            CallError::Unfollowed { job: "1".to_owned(), after: Duration::from_secs(1) },
         ] {
             assert_ne!(code_name(error.code()), "UNKNOWN");
         }

@@ -70,6 +70,11 @@ impl Call {
         self.facts().samples = Some(samples);
     }
 
+    /// Time that the call has.
+    pub(crate) fn budget(&self) -> Duration {
+        self.budget
+    }
+
     /// When the work must have ended.
     pub(crate) fn deadline(&self) -> Instant {
         self.started + self.budget

@@ -30,6 +30,8 @@ pub struct Config {
     pub limits: Limits,
     /// The gradient oracle.
     pub gradient: Gradient,
+    /// Training.
+    pub harden: Harden,
     /// How much runs at once.
     pub concurrency: Concurrency,
     /// When the server is ready.
@@ -114,6 +116,25 @@ pub struct Gradient {
     pub enabled: bool,
 }
 
+/// Training, `Harden`: it writes into the folder `models`, and is off unless `state` is set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Harden {
+    /// Folder of the jobs, of one server at a time: what is not finished goes on from there when the server starts again. Unset: `Harden` is
+    /// `UNIMPLEMENTED`. Default unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
+    /// Folder of the training data, needed with `state`: paths in recipes are relative to it. Default unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Whether paths in recipes stay in `data`: with false, whoever may call reads what the server may. Default true.
+    pub confine: bool,
+    /// Threads that a job computes with, 1 to 1024. Default 1.
+    pub threads: usize,
+    /// Jobs that may wait for the one that runs, 1 to 4096. Default 16.
+    pub jobs: usize,
+}
+
 /// How much runs at once. Work beyond it is refused with `RESOURCE_EXHAUSTED`, not queued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -190,6 +211,7 @@ impl Default for Config {
                 max_deadline_seconds: 86_400.0,
             },
             gradient: Gradient { enabled: true },
+            harden: Harden { state: None, data: None, confine: true, threads: 1, jobs: 16 },
             concurrency: Concurrency { predictions: 256, gradients: 16, jobs: 4 },
             readiness: Readiness { require_all_models: false },
             shutdown: Shutdown { drain_seconds: 30.0 },

@@ -4,7 +4,7 @@ use std::{fmt::Display, path::PathBuf};
 
 use assay_runtime::Provider;
 
-use super::Config;
+use super::{Config, Harden};
 
 /// A configuration that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +82,9 @@ impl Config {
             within("limits.max_audit_samples", limits.max_audit_samples, 1, 100_000_000),
             duration("limits.max_deadline_seconds", longest, 2_592_000.0),
             duration("limits.default_deadline_seconds", limits.default_deadline_seconds, longest),
+            within("harden.threads", self.harden.threads, 1, 1024),
+            within("harden.jobs", self.harden.jobs, 1, 4096),
+            no_data(&self.harden),
             within("concurrency.predictions", self.concurrency.predictions, 1, 65_536),
             within("concurrency.gradients", self.concurrency.gradients, 1, 512),
             within("concurrency.jobs", self.concurrency.jobs, 1, 4096),
@@ -99,6 +102,14 @@ fn provider(name: &str) -> Option<Problem> {
         key: "runtime.provider",
         value: format!("{name:?}"),
         expected: "cpu, cuda or cuda:<device>".to_owned(),
+    })
+}
+
+fn no_data(harden: &Harden) -> Option<Problem> {
+    (harden.state.is_some() && harden.data.is_none()).then(|| Problem {
+        key: "harden.data",
+        value: "unset".to_owned(),
+        expected: "the folder of the training data, because harden.state is set".to_owned(),
     })
 }
 
@@ -149,6 +160,16 @@ mod tests {
         let message = config.validate().unwrap_err().to_string();
         assert!(message.contains("`runtime.memory_bytes` is 512 from the program; expected 1048576 to"), "{message}");
         config.runtime.memory_bytes = Some(512 << 20);
+        assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn training_needs_its_data() {
+        let mut config = Config::default();
+        config.harden.state = Some(PathBuf::from("state"));
+        let message = config.validate().unwrap_err().to_string();
+        assert!(message.contains("`harden.data` is unset"), "{message}");
+        config.harden.data = Some(PathBuf::from("data"));
         assert_eq!(config.validate(), Ok(()));
     }
 

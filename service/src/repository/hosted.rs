@@ -1,8 +1,8 @@
 //! A model version that is loaded.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use assay_graph::{Inspection, Normalization};
+use assay_graph::Inspection;
 use assay_runtime::{
     Cancel, Classifier, ClassifierOptions, ClassifierSpec, Evaluated, ModelInfo, Objective, OnnxClassifier,
     OnnxRuntime, OnnxWeighted, RunError,
@@ -10,7 +10,7 @@ use assay_runtime::{
 use ndarray::{Array2, ArrayView2};
 use tokio::sync::oneshot;
 
-use super::{Manifest, manifest::Input};
+use super::Manifest;
 
 /// A model version that is loaded.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub(crate) struct Hosted {
     pub(crate) version: u32,
     /// Its `model.toml`.
     pub(crate) manifest: Manifest,
+    file: PathBuf,
     classifier: OnnxClassifier,
 }
 
@@ -38,18 +39,12 @@ impl Hosted {
         options: &ClassifierOptions,
     ) -> Result<Self, String> {
         let manifest = manifest.clone()?;
-        let options = ClassifierOptions {
-            sample_shape: manifest.input.shape.clone(),
-            normalization: normalization(&manifest.input),
-            logits: manifest.logits.clone(),
-            ..options.clone()
-        };
-        let classifier = OnnxClassifier::load(runtime, file, &options).map_err(|e| e.to_string())?;
+        let classifier = OnnxClassifier::load(runtime, file, &manifest.options(options)).map_err(|e| e.to_string())?;
         let (labels, classes) = (manifest.labels.len(), classifier.spec().classes);
         if labels != 0 && labels != classes {
             return Err(format!("model.toml: labels: expected {classes} (the model's classes), got {labels}"));
         }
-        Ok(Self { name: name.to_owned(), version, manifest, classifier })
+        Ok(Self { name: name.to_owned(), version, manifest, file: file.to_owned(), classifier })
     }
 
     /// Range of valid values: what `model.toml` says; else that of the bytes which the file takes; else [0, 1].
@@ -57,6 +52,11 @@ impl Hosted {
         let input = &self.manifest.input;
         let bytes = self.info().whole_numbers.filter(|_| input.mean.is_empty() && input.std.is_empty());
         input.range.or(bytes.map(|ends| ends.map(f32::from))).unwrap_or([0.0, 1.0])
+    }
+
+    /// Its file.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
     }
 
     /// The model itself.
@@ -104,33 +104,5 @@ impl Hosted {
         let logits = answer.await.map_err(|_| RunError::Unloaded);
         drop(ticket);
         logits?
-    }
-}
-
-/// What `model.toml` says of normalisation; the half that it leaves out changes nothing.
-fn normalization(input: &Input) -> Option<Normalization> {
-    let (mean, std) = (&input.mean, &input.std);
-    if mean.is_empty() && std.is_empty() {
-        return None;
-    }
-    let or = |values: &[f32], neutral: f32, other: &[f32]| match values {
-        [] => vec![neutral; other.len()],
-        values => values.to_vec(),
-    };
-    Some(Normalization { mean: or(mean, 0.0, std), std: or(std, 1.0, mean), axis: None })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_half_that_is_left_out_changes_nothing() {
-        let input = |mean: &[f32], std: &[f32]| Input { mean: mean.to_vec(), std: std.to_vec(), ..Input::default() };
-        assert_eq!(normalization(&input(&[], &[])), None);
-        let only_mean = normalization(&input(&[0.1, 0.2], &[])).unwrap();
-        assert_eq!((only_mean.mean, only_mean.std), (vec![0.1, 0.2], vec![1.0, 1.0]));
-        let only_std = normalization(&input(&[], &[0.5])).unwrap();
-        assert_eq!((only_std.mean, only_std.std), (vec![0.0], vec![0.5]));
     }
 }

@@ -1,38 +1,47 @@
 //! The model repository: `MODELS/<name>/<version>/model.onnx`, with an optional `MODELS/<name>/model.toml`.
 //!
 //! [`Repository::scan`] reads the folders, which is quick; [`Repository::load`] then hosts every version, which is not. A
-//! version that fails to load is kept with the reason. Start with [`Repository`], [`Manifest`] and [`Hosted`].
+//! version that fails to load is kept with the reason. [`Repository::publish`] adds a version while others are served. Start with [`Repository`],
+//! [`Manifest`] and [`Hosted`].
 
 mod hosted;
 mod manifest;
+mod publish;
 mod scan;
 
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
-use assay_runtime::{ClassifierOptions, OnnxRuntime, RunObserver};
+use assay_runtime::{ClassifierOptions, RunObserver};
 
 pub(crate) use hosted::Hosted;
-pub(crate) use manifest::Manifest;
+pub(crate) use manifest::{Input, Manifest};
+pub(crate) use publish::Host;
+pub(crate) use scan::{NAME, is_name};
 
 use crate::{metrics::Metrics, status::CallError};
 
 /// The models of one folder.
 #[derive(Debug)]
 pub(crate) struct Repository {
-    models: BTreeMap<String, Model>,
+    root: PathBuf,
+    /// Replaced as a whole when a version is added, so that whoever reads it sees the models of one moment.
+    models: RwLock<Arc<Models>>,
 }
 
+/// The models by name.
+pub(crate) type Models = BTreeMap<String, Arc<Model>>;
+
 /// A named model.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Model {
     /// Its `model.toml`; where that is wrong: why.
     pub(crate) manifest: Result<Manifest, String>,
     /// At least one.
-    pub(crate) versions: BTreeMap<u32, Version>,
+    pub(crate) versions: BTreeMap<u32, Arc<Version>>,
 }
 
 /// One `.onnx` file of a model.
@@ -44,47 +53,30 @@ pub(crate) struct Version {
 }
 
 impl Repository {
-    /// The models by name.
-    pub(crate) fn models(&self) -> &BTreeMap<String, Model> {
-        &self.models
+    /// The models as they are now.
+    pub(crate) fn models(&self) -> Arc<Models> {
+        Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Hosts every version, the newest of each model first. Blocks; failures are kept with their model.
-    pub(crate) fn load(&self, runtime: &OnnxRuntime, options: &ClassifierOptions, metrics: &Metrics) {
-        for (name, model) in &self.models {
+    pub(crate) fn load(&self, host: &Host<'_>) {
+        for (name, model) in self.models().iter() {
             for (&number, version) in model.versions.iter().rev() {
-                let loaded = Hosted::load(
-                    name,
-                    number,
-                    &version.file,
-                    &model.manifest,
-                    runtime,
-                    &observed(options, name, metrics),
-                );
-                match &loaded {
-                    Ok(hosted) => tracing::info!(
-                        model = name,
-                        version = number,
-                        provider = hosted.spec().provider,
-                        classes = hosted.spec().classes,
-                        "model loaded"
-                    ),
-                    Err(reason) => tracing::error!(model = name, version = number, reason, "model not loaded"),
-                }
-                // Loaded once: nothing else writes the state.
-                let _ = version.state.set(loaded.map(Arc::new));
+                version.load(name, number, &model.manifest, host);
             }
         }
     }
 
-    /// Every hosted version.
-    pub(crate) fn hosted(&self) -> impl Iterator<Item = &Arc<Hosted>> {
-        self.models.values().flat_map(|model| model.versions.values()).filter_map(Version::hosted)
+    /// Every hosted version, in order of name.
+    pub(crate) fn hosted(&self) -> Vec<Arc<Hosted>> {
+        let models = self.models();
+        models.values().flat_map(|model| model.versions.values()).filter_map(|v| v.hosted().cloned()).collect()
     }
 
     /// What failed: `model/version: why`.
     pub(crate) fn failures(&self) -> Vec<String> {
-        let versions = self.models.iter().flat_map(|(name, model)| model.versions.iter().map(move |v| (name, v)));
+        let models = self.models();
+        let versions = models.iter().flat_map(|(name, model)| model.versions.iter().map(move |v| (name, v)));
         versions
             .filter_map(|(name, (number, version))| {
                 let Err(reason) = version.state.get()? else { return None };
@@ -94,11 +86,13 @@ impl Repository {
     }
 
     /// The model of this name. `field` is where the request names it.
-    pub(crate) fn model(&self, field: &str, name: &str) -> Result<&Model, CallError> {
+    pub(crate) fn model(&self, field: &str, name: &str) -> Result<Arc<Model>, CallError> {
         if name.is_empty() {
             return Err(CallError::field(field, "missing; name a model of ListModels"));
         }
-        self.models.get(name).ok_or_else(|| CallError::unknown("model", name, self.models.keys().map(String::as_str)))
+        let models = self.models();
+        let found = models.get(name).cloned();
+        found.ok_or_else(|| CallError::unknown("model", name, models.keys().map(String::as_str)))
     }
 
     /// The version of a model, ready to run; empty `version`: the newest.
@@ -126,7 +120,7 @@ fn observed(options: &ClassifierOptions, name: &str, metrics: &Metrics) -> Class
 impl Model {
     /// The newest version.
     pub(crate) fn newest(&self) -> Option<&Version> {
-        self.versions.values().next_back()
+        self.versions.values().next_back().map(Arc::as_ref)
     }
 
     fn version(&self, name: &str, wanted: &str) -> Result<(u32, &Version), CallError> {
@@ -135,7 +129,7 @@ impl Model {
         } else {
             wanted.parse().ok().and_then(|number: u32| self.versions.get_key_value(&number))
         };
-        found.map(|(&number, version)| (number, version)).ok_or_else(|| {
+        found.map(|(&number, version)| (number, version.as_ref())).ok_or_else(|| {
             let known: Vec<String> = self.versions.keys().rev().map(u32::to_string).collect();
             CallError::Unknown {
                 kind: "version",
@@ -148,6 +142,28 @@ impl Model {
 }
 
 impl Version {
+    fn new(file: PathBuf) -> Arc<Self> {
+        Arc::new(Self { file, state: OnceLock::new() })
+    }
+
+    /// Hosts it, or keeps why it cannot be. Blocks.
+    fn load(&self, name: &str, number: u32, manifest: &Result<Manifest, String>, host: &Host<'_>) {
+        let options = observed(host.options, name, host.metrics);
+        let loaded = Hosted::load(name, number, &self.file, manifest, host.runtime, &options);
+        match &loaded {
+            Ok(hosted) => tracing::info!(
+                model = name,
+                version = number,
+                provider = hosted.spec().provider,
+                classes = hosted.spec().classes,
+                "model loaded"
+            ),
+            Err(reason) => tracing::error!(model = name, version = number, reason, "model not loaded"),
+        }
+        // Loaded once: nothing else writes the state.
+        let _ = self.state.set(loaded.map(Arc::new));
+    }
+
     /// The hosted model, once it is loaded.
     pub(crate) fn hosted(&self) -> Option<&Arc<Hosted>> {
         self.state.get()?.as_ref().ok()

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, RwLock},
 };
 
 use super::{Manifest, Model, Repository, Version};
@@ -12,6 +12,8 @@ use crate::error::ServerError;
 
 /// Longest name of a model, in bytes.
 const LONGEST_NAME: usize = 128;
+/// What a name may be, in words.
+pub(crate) const NAME: &str = "1 to 128 letters, digits, `.`, `_` or `-`, a letter or digit first";
 
 impl Repository {
     /// Reads the folders of the repository without loading a model.
@@ -31,32 +33,27 @@ impl Repository {
                 continue;
             }
             if !is_name(&name) {
-                return Err(failed(format!(
-                    "{name:?} cannot be the name of a model: expected 1 to {LONGEST_NAME} letters, digits, `.`, `_` or \
-                     `-`, a letter or digit first"
-                )));
+                return Err(failed(format!("{name:?} cannot be the name of a model: expected {NAME}")));
             }
             if versions.is_empty() {
                 return Err(failed(format!("{name} has a model.toml and no version; expected {name}/1/model.onnx")));
             }
             let manifest = Manifest::read(&folder.join("model.toml"));
-            models.insert(name, Model { manifest, versions });
+            models.insert(name, Arc::new(Model { manifest, versions }));
         }
-        Ok(Self { models })
+        Ok(Self { root: root.to_owned(), models: RwLock::new(Arc::new(models)) })
     }
 }
 
 /// The versions in a model's folder: its subfolders whose name is a positive integer.
-fn versions(folder: &Path) -> io::Result<BTreeMap<u32, Version>> {
+pub(super) fn versions(folder: &Path) -> io::Result<BTreeMap<u32, Arc<Version>>> {
     let numbered = folders(folder)?.into_iter().filter_map(|path| {
         let name = path.file_name()?.to_str()?;
         let number: u32 = name.parse().ok()?;
         // `01` would be a second name of `1`.
         (number > 0 && number.to_string() == name).then_some((number, path))
     });
-    Ok(numbered
-        .map(|(number, path)| (number, Version { file: path.join("model.onnx"), state: OnceLock::new() }))
-        .collect())
+    Ok(numbered.map(|(number, path)| (number, Version::new(path.join("model.onnx")))).collect())
 }
 
 /// The subfolders of a folder, through links too: Kubernetes mounts volumes that way.
@@ -71,7 +68,8 @@ fn folders(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a model can have this name.
+pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= LONGEST_NAME
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))

@@ -22,7 +22,7 @@ pub(super) async fn gradient(
     let request = request.into_inner();
     let hosted = core.find(&call, "model", &request.model, &request.version)?;
     if !core.config.gradient.enabled {
-        return Err(CallError::Disabled { what: "Gradient", key: "gradient.enabled" });
+        return Err(CallError::Disabled { what: "Gradient", remedy: "gradient.enabled = true" });
     }
     let permit = core.admission.gradient()?;
     // Whoever drops this future takes the runs that wait out of the queue.

@@ -3,6 +3,7 @@
 mod attack;
 mod audit;
 mod gradient;
+mod harden;
 mod list;
 mod metered;
 mod model;
@@ -36,6 +37,7 @@ impl Handlers {
 impl Assay for Handlers {
     type AttackStream = Events<v1::AttackResponse>;
     type AuditStream = Events<v1::AuditResponse>;
+    type HardenStream = Events<v1::HardenResponse>;
     type WeightSurfaceStream = Events<v1::WeightSurfaceResponse>;
 
     async fn predict(&self, request: Request<v1::PredictRequest>) -> Result<Response<v1::PredictResponse>, Status> {
@@ -59,6 +61,24 @@ impl Assay for Handlers {
 
     async fn audit(&self, request: Request<v1::AuditRequest>) -> Result<Response<Self::AuditStream>, Status> {
         Ok(Response::new(audit::audit(&self.core, request)?))
+    }
+
+    async fn harden(&self, request: Request<v1::HardenRequest>) -> Result<Response<Self::HardenStream>, Status> {
+        Ok(Response::new(harden::harden(&self.core, request).await?))
+    }
+
+    async fn list_hardens(
+        &self,
+        _: Request<v1::ListHardensRequest>,
+    ) -> Result<Response<v1::ListHardensResponse>, Status> {
+        Ok(Response::new(harden::list(&self.core)?))
+    }
+
+    async fn cancel_harden(
+        &self,
+        request: Request<v1::CancelHardenRequest>,
+    ) -> Result<Response<v1::HardenJob>, Status> {
+        Ok(Response::new(harden::cancel(&self.core, request).await?))
     }
 
     async fn list_models(&self, _: Request<v1::ListModelsRequest>) -> Result<Response<v1::ListModelsResponse>, Status> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use assay_graph::{Inspection, Layer};
+use assay_harden::{Lineage, Origin};
 use assay_proto::v1::{self, GetModelRequest, GetModelResponse, GradientKind, InputSpec, OperatorCount, Structure};
 use assay_runtime::Gradients;
 use tonic::Request;
@@ -42,7 +43,17 @@ pub(super) async fn model(core: &Core, request: &Request<GetModelRequest>) -> Re
         gradients: Some(gradients(&spec.gradients)),
         structure,
         adaptations: info.adaptations.iter().map(ToString::to_string).collect(),
+        lineage: Origin::read(&info.metadata).map(|origin| lineage(core, origin)),
     })
+}
+
+/// Where a model comes from, with the version that is its parent.
+fn lineage(core: &Core, origin: Origin) -> v1::Lineage {
+    let Origin { lineage: Lineage { kind, recipe, parent, data, seed }, epoch, sparsity } = origin;
+    let hosted = core.repository.hosted().into_iter().find(|hosted| hosted.spec().digest == parent);
+    let parent_model =
+        hosted.map(|hosted| v1::ModelRef { model: hosted.name.clone(), version: hosted.version.to_string() });
+    v1::Lineage { kind, recipe, parent, parent_model, data: data.unwrap_or_default(), seed, epoch, sparsity }
 }
 
 /// The computation of a model. Reading all weights takes a while.

@@ -10,6 +10,7 @@ mod disconnect;
 mod drain;
 mod embedded;
 mod gradient;
+mod harden;
 mod harness;
 mod health;
 mod limits;

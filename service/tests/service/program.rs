@@ -20,7 +20,7 @@ fn program(arguments: &[&str]) -> Command {
     command
 }
 
-fn start(folder: &Path, arguments: &[&str]) -> (Child, Addresses) {
+pub(crate) fn start(folder: &Path, arguments: &[&str]) -> (Child, Addresses) {
     let file = folder.join("addresses.json");
     let child = program(arguments).arg("--addresses-file").arg(&file).spawn().unwrap();
     let began = Instant::now();
