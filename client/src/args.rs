@@ -71,8 +71,7 @@ pub(crate) enum Command {
     Transfer(Box<Transfer>),
     /// Measure accuracy where an adversary changes the weights, the inputs, or both
     Weights(Weights),
-    /// Train a model by a recipe, in this process
-    #[cfg(feature = "embedded")]
+    /// Train or prune a model by a recipe, and put it into the repository or into a file
     Harden(Harden),
     /// Measure clean and robust accuracy of one model, or of two on the same samples
     Audit(Audit),
@@ -116,23 +115,37 @@ pub(crate) struct Predict {
     pub(crate) top_k: u32,
 }
 
-#[cfg(feature = "embedded")]
-#[derive(Clone, Debug, Group)]
+#[derive(Debug, Group)]
 pub(crate) struct Harden {
-    /// The recipe, a TOML file: docs/guides/train.md says what may stand in it
-    pub(crate) recipe: PathBuf,
+    /// The recipe, a TOML file: docs/guides/train.md says what may stand in it. A server trains in a job that goes on without this command, and where
+    /// it has a job of this recipe that was stopped, that one goes on; with --embed DIR this process trains, and the model goes into DIR
+    #[arg(required_unless_present_any = ["follow", "cancel", "list"])]
+    pub(crate) recipe: Option<PathBuf>,
 
-    /// Where the ONNX file goes
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
+    /// Train in this process, without a repository, and write the ONNX file here. The recipe's model is a file then
+    #[arg(long, value_name = "FILE", requires = "recipe")]
+    pub(crate) out: Option<PathBuf>,
 
-    /// Folder of the run: its checkpoint is there until it is done, and a run that was cut off goes on from it [default: FILE with the extension .run]
-    #[arg(long, value_name = "DIR")]
+    /// With --out or --embed, folder of the run: its checkpoint is there until it is done, and a run that was cut off goes on from it [default: FILE
+    /// with the extension .run; DIR/.harden]
+    #[arg(long, value_name = "DIR", requires = "recipe")]
     pub(crate) state: Option<PathBuf>,
 
-    /// Threads [default: the processors of this process]
-    #[arg(long, value_name = "N")]
+    /// With --out or --embed, threads [default: the processors of this process]
+    #[arg(long, value_name = "N", requires = "recipe")]
     pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Follow this job of the server; one that was stopped or failed goes on
+    #[arg(long, value_name = "JOB", conflicts_with = "recipe")]
+    pub(crate) follow: Option<String>,
+
+    /// Stop this job of the server
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["recipe", "follow"])]
+    pub(crate) cancel: Option<String>,
+
+    /// List the jobs of the server
+    #[arg(long, conflicts_with_all = ["recipe", "follow", "cancel"])]
+    pub(crate) list: bool,
 }
 
 #[derive(Debug, Group)]
@@ -450,6 +463,11 @@ pub(crate) enum ModelsCommand {
     Inspect {
         /// Model, as NAME or NAME/VERSION
         model: String,
+    },
+    /// Show which models were made from which, by the digests that their files hold: all, or one with its forebears and what was made from it
+    Lineage {
+        /// Model, as NAME or NAME/VERSION
+        model: Option<String>,
     },
 }
 

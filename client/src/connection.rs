@@ -1,5 +1,7 @@
 //! The way to whoever evaluates: a server, or a repository hosted in this process.
 
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use assay_proto::v1::assay_client::AssayClient;
@@ -21,12 +23,31 @@ pub(crate) struct Connection {
     embedded: Option<assay_server::Embedded>,
 }
 
+/// How a repository that is hosted here trains.
+pub(crate) struct Training {
+    /// Folder of its jobs.
+    pub(crate) state: PathBuf,
+    /// The folder that paths in recipes are relative to.
+    pub(crate) data: PathBuf,
+    /// `None`: as many as there are processors.
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
 impl Connection {
-    pub(crate) async fn open(target: &Target) -> Result<Self, ClientError> {
+    /// Connects; a repository that is hosted here trains if it is told how.
+    pub(crate) async fn open(target: &Target, training: Option<&Training>) -> Result<Self, ClientError> {
         match &target.embed {
             #[cfg(feature = "embedded")]
             Some(folder) => {
-                let config = assay_server::Config { models: folder.clone(), ..assay_server::Config::default() };
+                let mut config = assay_server::Config { models: folder.clone(), ..assay_server::Config::default() };
+                config.harden.state = training.map(|training| training.state.clone());
+                config.harden.data = training.map(|training| training.data.clone());
+                // Whoever calls is who started this process.
+                config.harden.confine = false;
+                if let Some(training) = training {
+                    let threads = training.threads.or_else(|| std::thread::available_parallelism().ok());
+                    config.harden.threads = threads.map_or(1, NonZeroUsize::get);
+                }
                 let embedded = assay_server::embed(config).await.map_err(|error| match error {
                     assay_server::ServerError::Repository { path, reason } => ClientError::Usage(format!(
                         "--embed {}: {reason}; expected a folder of models, each NAME/VERSION/model.onnx",

@@ -36,6 +36,11 @@ pub(crate) enum ClientError {
     /// This machine cannot do it.
     #[error("{0}")]
     Environment(String),
+    /// Ctrl-C, while a job was followed.
+    #[error(
+        "job {0} goes on at the server; follow it with `assay harden --follow {0}`, stop it with `assay harden --cancel {0}`"
+    )]
+    Left(String),
     /// Ctrl-C.
     #[error("interrupted; the server stops working on the request")]
     Interrupted,

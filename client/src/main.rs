@@ -42,9 +42,8 @@ async fn run(args: Args) -> ExitCode {
         Command::Attack(command) if let Some(option) = command.oip.given() => Err(ClientError::Usage(format!(
             "{option} is for models on other servers: MODEL must be oip://HOST:PORT/NAME"
         ))),
-        // It runs in this process too, and ends with a step.
-        #[cfg(feature = "embedded")]
-        Command::Harden(command) => commands::harden::run(args.output, command.clone()).await,
+        // What trains here ends with a step, and what trains on a server does not end.
+        Command::Harden(command) => commands::harden::run(&args, command).await,
         // Dropping a command closes its stream, and the server stops working on it.
         _ => commands::interruptible(dispatch(args)).await,
     };
@@ -56,19 +55,18 @@ async fn run(args: Args) -> ExitCode {
 }
 
 async fn dispatch(args: Args) -> Result<Verdict, ClientError> {
-    let connection = connection::Connection::open(&args.target).await?;
+    let connection = connection::Connection::open(&args.target, None).await?;
     let mut session = commands::Session { client: connection.client(), output: args.output, timeout: args.timeout };
-    let outcome = match args.command {
-        Command::Predict(command) => commands::predict::run(&mut session, &command).await,
-        Command::Gradient(command) => commands::gradient::run(&mut session, &command).await,
-        Command::Attack(command) => commands::attack::run(&mut session, &command).await,
-        Command::Transfer(command) => commands::transfer::run(&mut session, &command).await,
-        Command::Weights(command) => commands::weights::run(&mut session, &command).await,
-        Command::Audit(command) => commands::audit::run(&mut session, &command).await,
-        Command::Models(command) => commands::models::run(&mut session, &command).await,
-        Command::Attacks(command) => commands::attacks::run(&mut session, &command).await,
-        #[cfg(feature = "embedded")]
-        Command::Harden(command) => commands::harden::run(session.output, command).await,
+    let outcome = match &args.command {
+        Command::Predict(command) => commands::predict::run(&mut session, command).await,
+        Command::Gradient(command) => commands::gradient::run(&mut session, command).await,
+        Command::Attack(command) => commands::attack::run(&mut session, command).await,
+        Command::Transfer(command) => commands::transfer::run(&mut session, command).await,
+        Command::Weights(command) => commands::weights::run(&mut session, command).await,
+        Command::Audit(command) => commands::audit::run(&mut session, command).await,
+        Command::Models(command) => commands::models::run(&mut session, command).await,
+        Command::Attacks(command) => commands::attacks::run(&mut session, command).await,
+        Command::Harden(command) => commands::harden::run(&args, command).await,
     };
     drop(session);
     connection.close().await;

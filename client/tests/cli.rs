@@ -73,6 +73,19 @@ fn lists_and_shows_models() {
 }
 
 #[test]
+fn shows_which_models_were_made_from_which() {
+    let tree = succeeds(&embedded(&["models", "lineage"]));
+    for line in ["│ fashion-dense/1", "│ └─ fashion-pruned/1", "fashion-dense, as model.toml says"] {
+        assert!(tree.contains(line), "{line:?} is not in\n{tree}");
+    }
+    let robust = json(&embedded(&["models", "lineage", "fashion-robust-pruned/1"]));
+    let names: Vec<&str> = robust["models"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["fashion-robust", "fashion-robust-pruned"]);
+    assert_eq!(robust["models"][1]["parent"]["by"], "model.toml");
+    fails(2, "there is no model `fashion-rubust`", &embedded(&["models", "lineage", "fashion-rubust"]));
+}
+
+#[test]
 fn lists_and_shows_attacks() {
     let table = succeeds(&embedded(&["attacks"]));
     for name in ["apgd", "apgd-t", "autoattack-standard", "ddn", "fab-t", "fgsm", "fmn", "pgd", "square"] {
@@ -410,7 +423,7 @@ fn a_server_that_is_not_there_is_an_error_of_its_own() {
 
 #[test]
 fn a_server_gives_the_same_answers_as_an_embedded_one() {
-    let server = Server::start(&repository());
+    let server = Server::start(&repository(), "deploy/models", &[]);
     let at = ["--server", &server.address];
     let predict = [&["predict", "fashion-robust"], &DATA[..], &["--samples", "30"]].concat();
     assert_eq!(json(&[&at, &predict[..]].concat()), json(&embedded(&predict)));
@@ -448,7 +461,7 @@ fn endless_audit(server: &Server) -> std::process::Child {
 
 #[test]
 fn an_interrupt_ends_the_audit_and_the_work_of_the_server() {
-    let server = Server::start(&repository());
+    let server = Server::start(&repository(), "deploy/models", &[]);
     let audit = endless_audit(&server);
     assert!(Command::new("kill").args(["-INT", &audit.id().to_string()]).status().unwrap().success());
     let output = audit.wait_with_output().unwrap();
@@ -463,7 +476,7 @@ fn an_interrupt_ends_the_audit_and_the_work_of_the_server() {
 
 #[test]
 fn a_server_that_dies_is_told_in_words() {
-    let server = Server::start(&repository());
+    let server = Server::start(&repository(), "deploy/models", &[]);
     let audit = endless_audit(&server);
     drop(server);
     let output = audit.wait_with_output().unwrap();

@@ -1,8 +1,11 @@
-//! `assay harden`, the built program: what it writes, and that a killed run goes on.
+//! `assay harden`, the built program: what it writes, that a killed run goes on, and the jobs of a server.
 #![cfg(feature = "embedded")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+mod server;
+
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -10,8 +13,11 @@ use std::time::{Duration, Instant};
 use assay_runtime::{Library, OnnxRuntime};
 use image::{GrayImage, Luma};
 
+use crate::server::Server;
+
 fn assay() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+    command.env_remove("ASSAY_SERVER");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -173,4 +179,96 @@ fn what_is_wrong_is_said_before_anything_is_done() {
     fs::write(folder.path().join("odd.toml"), "schema = 1\nepoch = 2").unwrap();
     assert!(failed(&["odd.toml", "--out", "a.onnx"]).contains("odd.toml"));
     assert!(!folder.path().join("a.onnx").exists());
+}
+
+/// The repository gets the very model that `--out` writes, and what is made from it afterwards stands below it.
+#[test]
+fn a_repository_that_is_hosted_here_gets_the_model() {
+    if !has_runtime() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 2);
+    fs::create_dir(folder.path().join("models")).unwrap();
+    succeeded(&harden(folder.path(), "alone.onnx").output().unwrap());
+    let run = |arguments: &[&str]| {
+        let embedded = ["--embed", "models", "--output", "json"];
+        succeeded(&assay().args(embedded).args(arguments).current_dir(folder.path()).output().unwrap())
+    };
+    let said = run(&["harden", "recipe.toml", "--threads", "1"]);
+    assert_eq!((&said["model"], &said["version"]), (&"light".into(), &"1".into()), "{said}");
+    assert_eq!(said["epochs"].as_array().unwrap().len(), 2, "{said}");
+    let [alone, hosted] =
+        ["alone.onnx", "models/light/1/model.onnx"].map(|file| fs::read(folder.path().join(file)).unwrap());
+    assert!(alone == hosted);
+
+    let recipe = fs::read_to_string(folder.path().join("recipe.toml")).unwrap();
+    let further = recipe.replace(r#"{ architecture = "cnn-8-8" }"#, "\"light/1\"").replace("\"light\"", "\"lighter\"");
+    fs::write(folder.path().join("further.toml"), further).unwrap();
+    assert_eq!(run(&["harden", "further.toml"])["model"], "lighter");
+    let tree = run(&["models", "lineage", "light"]);
+    let models = tree["models"].as_array().unwrap();
+    let names: Vec<&str> = models.iter().map(|model| model["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["light", "lighter"], "{tree}");
+    assert_eq!(models[1]["parent"]["by"], "digest", "{tree}");
+    assert_eq!(models[1]["lineage"]["parent_model"]["name"], "light", "{tree}");
+}
+
+#[test]
+fn a_job_of_a_server_goes_on_without_its_client() {
+    if !has_runtime() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 1_000_000);
+    fs::create_dir(folder.path().join("models")).unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/models/fashion-dense/1");
+    fs::create_dir_all(folder.path().join("models/dense/1")).unwrap();
+    fs::copy(model.join("model.onnx"), folder.path().join("models/dense/1/model.onnx")).unwrap();
+    let server = Server::start(folder.path(), "models", &["harden.state=state", "harden.data=."]);
+    let command = |arguments: &[&str]| {
+        let mut command = assay();
+        command.args(["--server", &server.address, "--output", "json"]).args(arguments).current_dir(folder.path());
+        command
+    };
+    let run = |arguments: &[&str]| succeeded(&command(arguments).output().unwrap());
+
+    let mut following = command(&["harden", "recipe.toml"]).spawn().unwrap();
+    let mut told = BufReader::new(following.stderr.take().unwrap()).lines();
+    assert!(told.next().unwrap().unwrap().contains("assay harden --follow 1"));
+    let interrupted = Command::new("kill").args(["-INT", &following.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    assert_eq!(following.wait().unwrap().code(), Some(3));
+    let last = told.map(Result::unwrap).last().unwrap();
+    assert!(last.contains("goes on at the server") && last.contains("assay harden --cancel 1"), "{last}");
+
+    server.wait_until("assay_harden_epochs_total", |epochs| epochs >= 1.0);
+    assert_eq!(run(&["harden", "--list"])["jobs"][0]["state"], "running");
+    assert_eq!(run(&["harden", "--cancel", "1"])["state"], "stopped");
+    let short = fs::read_to_string(folder.path().join("recipe.toml")).unwrap().replace("1000000", "1");
+    fs::write(folder.path().join("short.toml"), short).unwrap();
+    let made = run(&["harden", "short.toml"]);
+    assert_eq!((&made["job"], &made["state"], &made["version"]), (&"2".into(), &"done".into(), &"1".into()), "{made}");
+    assert_eq!(run(&["harden", "--follow", "2"])["digest"], made["digest"]);
+    assert_eq!(run(&["models", "light"])["lineage"]["recipe"], made["recipe"]);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn flags_that_make_no_sense_together_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 1);
+    for (arguments, says) in [
+        (&["harden"][..], "RECIPE"),
+        (&["harden", "recipe.toml", "--list"], "--list"),
+        (&["harden", "recipe.toml", "--state", "s"], "harden.state"),
+        (&["harden", "recipe.toml", "--threads", "2"], "harden.threads"),
+        (&["--embed", "models", "harden", "recipe.toml", "--out", "a.onnx"], "give one of them"),
+        (&["--embed", "models", "harden", "--list"], "give the recipe again"),
+    ] {
+        let output = assay().args(arguments).current_dir(folder.path()).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(says), "{arguments:?}: {error}");
+    }
 }

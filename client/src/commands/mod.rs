@@ -6,9 +6,9 @@ mod attacked;
 pub(crate) mod attacks;
 pub(crate) mod audit;
 pub(crate) mod gradient;
-#[cfg(feature = "embedded")]
 pub(crate) mod harden;
 pub(crate) mod inspect;
+pub(crate) mod lineage;
 pub(crate) mod models;
 pub(crate) mod predict;
 pub(crate) mod transfer;

@@ -3,7 +3,7 @@
 use assay_proto::v1::{GetModelResponse, GradientKind, Gradients, InputSpec, ListModelsRequest, ModelSummary};
 use serde_json::json;
 
-use super::{Session, inspect};
+use super::{Session, inspect, lineage};
 use crate::args::{Models, ModelsCommand, Output};
 use crate::error::ClientError;
 use crate::output::{Verdict, print, print_json, table};
@@ -12,6 +12,7 @@ use crate::spec;
 pub(crate) async fn run(session: &mut Session, command: &Models) -> Result<Verdict, ClientError> {
     match (&command.command, &command.model) {
         (Some(ModelsCommand::Inspect { model }), _) => inspect::run(session, model).await?,
+        (Some(ModelsCommand::Lineage { model }), _) => lineage::run(session, model.as_deref()).await?,
         (None, None) => list(session).await?,
         (None, Some(name)) => {
             let (model, input) = session.model(&spec::model(name)).await?;
@@ -82,6 +83,13 @@ pub(super) fn print_one(m: &GetModelResponse, input: &InputSpec) -> Result<(), C
             rows.add_row([name, &value]);
         }
     }
+    if let Some(lineage) = &m.lineage {
+        let parent = match &lineage.parent_model {
+            Some(hosted) => format!("{}/{}", hosted.model, hosted.version),
+            None => format!("{}, which is not hosted", lineage.parent),
+        };
+        rows.add_row(["made", &format!("{}, from {parent}", lineage.kind)]);
+    }
     for adaptation in &m.adaptations {
         rows.add_row(["adapted", adaptation]);
     }
@@ -111,6 +119,7 @@ pub(super) fn one_as_json(m: &GetModelResponse, input: &InputSpec) -> serde_json
         "gradients": gradients_as_json(m.gradients.as_ref()),
         "adaptations": m.adaptations,
         "metadata": m.metadata,
+        "lineage": m.lineage.as_ref().map(lineage::as_json),
     })
 }
 

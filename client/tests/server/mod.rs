@@ -13,16 +13,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the server on free ports with the demo's models and waits until it is ready.
+    /// Starts the server in a folder, on free ports, with these models and settings, and waits until it is ready.
     #[track_caller]
-    pub(crate) fn start(repository: &Path) -> Self {
+    pub(crate) fn start(folder: &Path, models: &str, settings: &[&str]) -> Self {
         let program = Path::new(env!("CARGO_BIN_EXE_assay")).with_file_name("assay-server");
         assert!(program.exists(), "{} is missing: build it with `cargo build -p assay-server`", program.display());
         let [grpc, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
         let mut process = Command::new(program)
-            .current_dir(repository)
-            .args(["--models", "deploy/models", "--set", &format!("grpc.listen={grpc}")])
+            .current_dir(folder)
+            .args(["--models", models, "--set", &format!("grpc.listen={grpc}")])
             .args(["--set", &format!("admin.listen={admin}")])
+            .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
