@@ -24,6 +24,7 @@ pub(crate) struct Connection {
 }
 
 /// How a repository that is hosted here trains.
+#[cfg_attr(not(feature = "embedded"), expect(dead_code, reason = "this build hosts none"))]
 pub(crate) struct Training {
     /// Folder of its jobs.
     pub(crate) state: PathBuf,
@@ -35,6 +36,7 @@ pub(crate) struct Training {
 
 impl Connection {
     /// Connects; a repository that is hosted here trains if it is told how.
+    #[cfg_attr(not(feature = "embedded"), expect(unused_variables, reason = "this build hosts none"))]
     pub(crate) async fn open(target: &Target, training: Option<&Training>) -> Result<Self, ClientError> {
         match &target.embed {
             #[cfg(feature = "embedded")]

@@ -1,7 +1,7 @@
 //! Training on a server: recipes as jobs that survive it, one at a time, behind everything else that it does.
 //!
 //! A job is taken ([`Hardens::submit`]), written to the disk, and carried out when those before it have ended ([`serve`]). State changes are on the
-//! disk before anybody is told of them. Start with [`Hardens`], [`Job`] and [`Record`](store::Record).
+//! disk before anybody is told of them. Start with [`Hardens`], [`Job`] and [`Record`].
 
 mod data;
 mod job;
