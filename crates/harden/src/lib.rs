@@ -16,6 +16,7 @@ mod enlarge;
 mod error;
 mod importance;
 mod lineage;
+mod mask;
 mod net;
 mod objective;
 mod optimizer;
@@ -24,7 +25,6 @@ mod prune;
 mod recipe;
 mod run;
 mod schedule;
-mod sparse;
 mod step;
 mod trainer;
 

@@ -7,11 +7,11 @@ use indexmap::IndexMap;
 use ndarray::{Array1, Array2, ArrayD, ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+use crate::mask::Mask;
 use crate::net::Net;
 use crate::objective::{Attacker, Objective};
 use crate::optimizer::Moments;
 use crate::perturb::{Stream, predicted};
-use crate::sparse::Mask;
 use crate::step::{Found, Step};
 use crate::{Average, Optimizer, TrainError};
 
