@@ -214,6 +214,37 @@ fn a_repository_that_is_hosted_here_gets_the_model() {
     assert_eq!(models[1]["lineage"]["parent_model"]["name"], "light", "{tree}");
 }
 
+/// Ctrl-C stops what trains here, and the same command goes on with it.
+#[test]
+fn an_interrupted_run_of_a_repository_goes_on_with_the_same_command() {
+    if !has_runtime() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 40);
+    fs::create_dir(folder.path().join("models")).unwrap();
+    let start = || {
+        let mut command = assay();
+        command.args(["--embed", "models", "--output", "json", "harden", "recipe.toml"]).current_dir(folder.path());
+        command.spawn().unwrap()
+    };
+    let mut interrupted = start();
+    let (checkpoint, began) = (folder.path().join("models/.harden/1/run/checkpoint.safetensors"), Instant::now());
+    while !checkpoint.exists() && interrupted.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(120), "no checkpoint");
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &interrupted.id().to_string()]).status().unwrap().success());
+    let output = interrupted.wait_with_output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(error.contains("the same command goes on"), "{error}");
+    assert!(!folder.path().join("models/light").exists());
+    let said = succeeded(&start().wait_with_output().unwrap());
+    assert_eq!((&said["job"], &said["version"]), (&"1".into(), &"1".into()), "{said}");
+    assert!(said["epochs"].as_array().unwrap().len() < 40, "it began anew");
+}
+
 #[test]
 fn a_job_of_a_server_goes_on_without_its_client() {
     if !has_runtime() {

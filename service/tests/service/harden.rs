@@ -278,6 +278,30 @@ async fn a_job_outlives_its_server() {
     assert!(place.made("tiny/1") == uninterrupted(&recipe("tiny", LONG)).await);
 }
 
+/// Killed between the version and the word that the job is done: the same version is its result.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_end_was_not_written_makes_no_second_version() {
+    let place = Place::new();
+    let mut server = place.server().await;
+    let mut client = server.client().await;
+    let (events, _) = start(&mut client, &recipe("tiny", 1)).await.unwrap();
+    let (_, made) = end(events).await.unwrap();
+    drop(client);
+    server.signal();
+    server.ended().await;
+    let record = place.path("state/1/job.json");
+    let mut said: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    assert_eq!(said["state"]["done"]["digest"], made.digest);
+    said["state"] = "unfinished".into();
+    fs::write(&record, said.to_string()).unwrap();
+
+    let server = place.server().await;
+    let (events, _) = follow(&mut server.client().await, What::Job("1".to_owned())).await.unwrap();
+    let (_, again) = end(events).await.unwrap();
+    assert_eq!((again.version, again.digest), (made.version, made.digest));
+    assert_eq!(fs::read_dir(place.path("models/tiny")).unwrap().count(), 2, "the version and model.toml");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_work_comes_first() {
     let place = Place::new();
