@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # ONNX Runtime's Linux builds report usage unless told not to before they start.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup build demo test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-training clean
+.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-training clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,10 @@ build: ## Build the server and the client in release
 
 demo: setup build ## Serve, predict, attack and audit real models, and write a report
 	@$(PYTHON) deploy/demo/demo.py --bin $(TARGET)/release --out $(TARGET)/demo
+
+models: setup ## Make the demo's models anew from Fashion-MNIST, as deploy/recipes say (some 15 minutes on two cores; NAMES="fashion-dense …": some of them)
+	$(CARGO) build --release --locked -p assay
+	@$(PYTHON) deploy/recipes/make.py --assay $(abspath $(TARGET))/release/assay $(NAMES)
 
 test: setup ## Run all tests but the slow ones
 	$(CARGO) test --workspace --locked --doc

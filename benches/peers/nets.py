@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 MODELS = pathlib.Path(__file__).resolve().parents[2] / "deploy/models"
-SHIPPED = {"fashion-robust": 1.0, "fashion-robust-pruned": 0.5}  # share of each block's inner filters that pruning left
+SHIPPED = {"fashion-robust": 1.0, "fashion-filter-pruned": 0.5}  # share of each block's inner filters that pruning left
 
 
 class Block(nn.Module):
@@ -56,7 +56,7 @@ def build(name: str) -> tuple[nn.Module, tuple[int, ...]]:
     elif name == "fashion-16-32-64":
         net, shape = Residual([16, 32, 64], 1, norm=True, channels=1), (1, 28, 28)
     elif name in SHIPPED:
-        net, shape = Residual([16, 32, 64], 1, norm=False, channels=1, inner=SHIPPED[name]), (1, 28, 28)
+        net, shape = Residual([16, 32, 64], 2, norm=True, channels=1, inner=SHIPPED[name]), (1, 28, 28)
     elif name == "mobilenet-v3-small":
         import torchvision
 

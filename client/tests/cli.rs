@@ -61,27 +61,45 @@ fn embedded<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 fn lists_and_shows_models() {
     let list = json(&embedded(&["models"]));
     let names: Vec<&str> = list["models"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["fashion-dense", "fashion-pruned", "fashion-robust", "fashion-robust-pruned"]);
+    let all = ["dense", "filter-pruned", "layer-pruned", "restrided", "robust", "upsampled"];
+    assert_eq!(names, all.map(|name| format!("fashion-{name}")));
     assert!(list["models"].as_array().unwrap().iter().all(|m| m["ready"] == true), "{list}");
 
-    let model = json(&embedded(&["models", "fashion-pruned"]));
+    let model = json(&embedded(&["models", "fashion-filter-pruned"]));
     assert_eq!(model["parent"], "fashion-dense");
     assert_eq!(model["input"]["shape"], serde_json::json!([1, 28, 28]));
     assert_eq!(model["gradients"]["kind"], "exact");
     assert_eq!(model["digest"].as_str().unwrap().len(), 64);
-    assert!(succeeds(&embedded(&["models", "fashion-pruned"])).contains("Ankle boot"));
+    assert!(succeeds(&embedded(&["models", "fashion-filter-pruned"])).contains("Ankle boot"));
 }
 
 #[test]
 fn shows_which_models_were_made_from_which() {
     let tree = succeeds(&embedded(&["models", "lineage"]));
-    for line in ["│ fashion-dense/1", "│ └─ fashion-pruned/1", "fashion-dense, as model.toml says"] {
+    for line in ["│ fashion-dense/1", "│ └─ fashion-filter-pruned/1", "fashion-dense/1 "] {
         assert!(tree.contains(line), "{line:?} is not in\n{tree}");
     }
-    let robust = json(&embedded(&["models", "lineage", "fashion-robust-pruned/1"]));
-    let names: Vec<&str> = robust["models"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["fashion-robust", "fashion-robust-pruned"]);
-    assert_eq!(robust["models"][1]["parent"]["by"], "model.toml");
+    let names = |answer: &Value| -> Vec<String> {
+        answer["models"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let pruned = json(&embedded(&["models", "lineage", "fashion-layer-pruned/1"]));
+    assert_eq!(names(&pruned), ["fashion-robust", "fashion-layer-pruned"]);
+    assert_eq!(pruned["models"][1]["parent"]["by"], "digest");
+
+    // Of files that say nothing of their making, model.toml does.
+    let folder = tempfile::tempdir().unwrap();
+    for (name, file) in [("whole", "qdq"), ("part", "qoperator")] {
+        let version = folder.path().join(name).join("1");
+        std::fs::create_dir_all(&version).unwrap();
+        let file = format!("{}/../crates/runtime/tests/quantized/{file}.onnx", env!("CARGO_MANIFEST_DIR"));
+        std::fs::copy(file, version.join("model.onnx")).unwrap();
+    }
+    std::fs::write(folder.path().join("part/model.toml"), "parent = \"whole\"\n").unwrap();
+    let lineage = ["--embed", folder.path().to_str().unwrap(), "models", "lineage"];
+    assert!(succeeds(&lineage).contains("whole, as model.toml says"));
+    let whole = json(&lineage);
+    assert_eq!(names(&whole), ["whole", "part"]);
+    assert_eq!(whole["models"][1]["parent"]["by"], "model.toml");
     fails(2, "there is no model `fashion-rubust`", &embedded(&["models", "lineage", "fashion-rubust"]));
 }
 
@@ -188,7 +206,7 @@ fn an_image_without_a_label_is_differentiated_at_its_prediction() {
 
 #[test]
 fn inspects_what_a_model_is_made_of() {
-    let model = json(&embedded(&["models", "inspect", "fashion-pruned"]));
+    let model = json(&embedded(&["models", "inspect", "fashion-filter-pruned"]));
     let structure = &model["structure"];
     let layers = structure["layers"].as_array().unwrap();
     let sum: u64 = layers.iter().map(|layer| layer["macs"].as_u64().unwrap()).sum();
@@ -197,7 +215,7 @@ fn inspects_what_a_model_is_made_of() {
     assert_eq!(model["gradients"]["kind"], "exact");
     let dense = json(&embedded(&["models", "inspect", "fashion-dense"]));
     assert!(dense["structure"]["macs"].as_u64() > structure["macs"].as_u64());
-    let table = succeeds(&embedded(&["models", "inspect", "fashion-pruned/1"]));
+    let table = succeeds(&embedded(&["models", "inspect", "fashion-filter-pruned/1"]));
     for part in ["multiply-accumulates", "zeros among them", "opset", "Conv", "exact"] {
         assert!(table.contains(part), "{part} is not in {table}");
     }
@@ -329,7 +347,7 @@ fn an_audit_writes_its_reports_and_its_exit_code_is_the_verdict() {
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (html, markdown, data) = (file("r.html"), file("r.md"), file("r.json"));
     let arguments = [
-        &["audit", "fashion-robust", "fashion-robust-pruned"],
+        &["audit", "fashion-robust", "fashion-layer-pruned"],
         &DATA[..],
         &["--samples", "50", "--threat", "Linf:0.1", "--attack", "fgsm"],
         &["--report", &html, "--report", &markdown, "--report", &data],
@@ -341,7 +359,7 @@ fn an_audit_writes_its_reports_and_its_exit_code_is_the_verdict() {
     assert_eq!(report["models"].as_array().unwrap().len(), 2);
     assert_eq!(report["models"][0]["clean"]["of"], 50);
     assert!(std::fs::read_to_string(&html).unwrap().starts_with("<!doctype html>"));
-    assert!(std::fs::read_to_string(&markdown).unwrap().contains("fashion-robust-pruned"));
+    assert!(std::fs::read_to_string(&markdown).unwrap().contains("fashion-layer-pruned"));
 
     std::fs::remove_file(&html).unwrap();
     let output = assay(&embedded(&[&arguments[..], &["--min-robust-accuracy", "1"]].concat()));

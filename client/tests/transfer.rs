@@ -71,7 +71,7 @@ fn predicted(model: &str, images: &ArrayD<f32>, labels: &[u32], folder: &Path) -
 
 #[test]
 fn each_cell_is_what_the_commands_say_one_after_the_other() {
-    let models = ["fashion-dense", "fashion-pruned", "fashion-robust"];
+    let models = ["fashion-dense", "fashion-filter-pruned", "fashion-robust"];
     let answer = json(&[&["transfer"], &models[..], &COMMON].concat());
     assert_eq!((answer["samples"].as_u64(), answer["attack"].as_str()), (Some(60), Some("mi-fgsm:keep=best")));
 
@@ -120,7 +120,7 @@ fn each_cell_is_what_the_commands_say_one_after_the_other() {
 #[test]
 fn strong_adversarial_samples_mislead_others_more() {
     let misled = |attack: &str| {
-        let models = ["transfer", "fashion-dense", "--to", "fashion-pruned", "--attack", attack];
+        let models = ["transfer", "fashion-dense", "--to", "fashion-filter-pruned", "--attack", attack];
         shown(&json(&[&models, &COMMON[..]].concat()), 0, 1)
     };
     let ([samples, first], [same, best]) = (misled("mi-fgsm"), misled("mi-fgsm:keep=best"));
@@ -135,13 +135,13 @@ fn a_target_counts_and_nothing_else() {
     let order = ["--target", "6", "--threat", "Linf:0.1", "--attack", "mi-fgsm"];
     let save = ["attack", "fashion-dense", "--save", saved.to_str().unwrap()];
     let made = json(&[&save[..], &order, &COMMON[..6]].concat());
-    let answer = json(&[&["transfer", "fashion-dense", "fashion-pruned"][..], &order, &COMMON[..6]].concat());
+    let answer = json(&[&["transfer", "fashion-dense", "fashion-filter-pruned"][..], &order, &COMMON[..6]].concat());
     assert!(made["left_out"].as_u64().unwrap() > 0 && made["left_out"] == answer["made_on"][0]["left_out"]);
     assert_eq!(answer["samples"].as_u64().unwrap() + made["left_out"].as_u64().unwrap(), 60);
 
     let (clean, labels) = clean();
-    let right = predicted("fashion-pruned", &clean, &labels, folder.path());
-    let classes = predicted("fashion-pruned", &ndarray_npy::read_npy(&saved).unwrap(), &labels, folder.path());
+    let right = predicted("fashion-filter-pruned", &clean, &labels, folder.path());
+    let classes = predicted("fashion-filter-pruned", &ndarray_npy::read_npy(&saved).unwrap(), &labels, folder.path());
     let (mut expected, mut elsewhere) = ([0, 0], 0);
     for outcome in made["outcomes"].as_array().unwrap() {
         let i = outcome["sample"].as_u64().unwrap() as usize;
@@ -204,7 +204,10 @@ fn models_that_cannot_be_compared_are_refused() {
     fails("name another model beside fashion-dense", &["transfer", "fashion-dense"]);
     fails("fashion-dense is named twice", &["transfer", "fashion-dense", "--to", "fashion-dense"]);
     fails("--to oip://127.0.0.1:1/x", &["transfer", "oip://127.0.0.1:1/x", "fashion-dense"]);
-    fails("--rate is for models on other servers", &["transfer", "fashion-dense", "fashion-pruned", "--rate", "7"]);
+    fails(
+        "--rate is for models on other servers",
+        &["transfer", "fashion-dense", "fashion-filter-pruned", "--rate", "7"],
+    );
     fails("no model `nobody`", &["transfer", "fashion-dense", "--to", "nobody"]);
     let net = Net::random(&[1, 28, 28], 4, 1.0);
     let endpoint = Endpoint::start(&net, metadata(&net, "FP32"), endpoint::honest);

@@ -64,7 +64,7 @@ def demo(assay: pathlib.Path, admin: str, out: pathlib.Path) -> None:
         "--threat", "Linf:0.1", "--attack", "pgd:steps=40,step=0.01")
     reports = [argument for ending in ("html", "json", "md") for argument in ("--report", str(out / f"report.{ending}"))]
     run("Audit a robust model and its pruned variant on the same 1,000 images", assay, "audit", "fashion-robust",
-        "fashion-robust-pruned", "--data", DATA, "--threat", "Linf:0.1", "--attack", "pgd:steps=40,step=0.1*eps",
+        "fashion-layer-pruned", "--data", DATA, "--threat", "Linf:0.1", "--attack", "pgd:steps=40,step=0.1*eps",
         "--min-robust-accuracy", "0.6", "--max-drop", "0.05", *reports)
 
     print("\nA few lines of /metrics")

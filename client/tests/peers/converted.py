@@ -82,6 +82,13 @@ def gemm(attributes: dict, _, weight, bias) -> nn.Module:
     return loaded(nn.Linear(weight.shape[1], len(weight)), weight, bias)
 
 
+def batch_norm(attributes: dict, _, scale, bias, mean, variance) -> nn.Module:
+    assert not attributes.get("training_mode"), f"statistics of the batch {attributes}"
+    layer = loaded(nn.BatchNorm2d(len(scale), attributes.get("epsilon", 1e-5)), scale, bias)
+    layer.running_mean, layer.running_var = mean, variance
+    return layer.eval()
+
+
 def loaded(layer: nn.Module, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Module:
     layer.weight.data = weight
     if bias is not None:
@@ -97,6 +104,7 @@ def reduce_mean(attributes: dict, _, axes=None) -> Callable:
 
 MAKERS = {
     "Add": lambda attributes, *_: operator.add,
+    "BatchNormalization": batch_norm,
     "Conv": conv,
     "Flatten": lambda attributes, *_: nn.Flatten(attributes.get("axis", 1)),
     "Gemm": gemm,

@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! seed = 7
-//! models = [{ name = "fashion-robust" }, { name = "fashion-robust-pruned" }]
+//! models = [{ name = "fashion-robust" }, { name = "fashion-layer-pruned" }]
 //! gates = [{ min_robust_accuracy = 0.5 }, { max_drop = 0.05 }]
 //!
 //! [[evaluations]]

@@ -48,16 +48,6 @@ fn fashion_models_classify_as_measured() {
     }
 }
 
-#[test]
-fn the_shipped_models_are_the_measured_ones() {
-    let Some(material) = material() else { return };
-    for name in material.names("models", "onnx").iter().filter(|name| name.starts_with("fashion")) {
-        let shipped = PathBuf::from(format!("{}/../../deploy/models/{name}/1/model.onnx", env!("CARGO_MANIFEST_DIR")));
-        let reference = std::fs::read(material.path(&format!("models/{name}.onnx"))).unwrap();
-        assert!(std::fs::read(shipped).unwrap() == reference, "{name}: the shipped file differs");
-    }
-}
-
 /// Networks that were trained on normalised pixels take pixels once the normalisation is inside.
 #[test]
 fn cifar_models_with_their_normalisation_inside_classify_as_measured() {

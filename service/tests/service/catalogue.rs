@@ -9,11 +9,12 @@ async fn models_are_listed_with_their_lineage() {
     let server = Running::start().await;
     let models = server.client().await.list_models(ListModelsRequest {}).await.unwrap().into_inner().models;
     let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
-    assert_eq!(names, ["fashion-dense", "fashion-pruned", MODEL, PRUNED]);
-    let pruned = &models[3];
+    let all = ["dense", "filter-pruned", "layer-pruned", "restrided", "robust", "upsampled"];
+    assert_eq!(names, all.map(|name| format!("fashion-{name}")));
+    let [robust, pruned] = [MODEL, PRUNED].map(|name| models.iter().find(|model| model.name == name).unwrap());
     assert_eq!((pruned.parent.as_str(), pruned.kind.as_str()), (MODEL, "filter-pruned"));
     assert!(pruned.ready && pruned.reason.is_empty(), "{}", pruned.reason);
-    assert!(0 < pruned.parameters && pruned.parameters < models[2].parameters);
+    assert!(0 < pruned.parameters && pruned.parameters < robust.parameters);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

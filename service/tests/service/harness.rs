@@ -19,7 +19,7 @@ use tonic_types::StatusExt;
 /// Model that most tests use: the demo's, trained to be robust.
 pub(crate) const MODEL: &str = "fashion-robust";
 /// Its variant.
-pub(crate) const PRUNED: &str = "fashion-robust-pruned";
+pub(crate) const PRUNED: &str = "fashion-layer-pruned";
 /// Nothing in these tests takes so long.
 const PATIENCE: Duration = Duration::from_secs(120);
 

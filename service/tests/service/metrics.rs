@@ -11,7 +11,7 @@ use assay_proto::v1::PredictRequest;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_model_and_code_is_there_at_zero_from_the_start() {
     let server = Running::start().await;
-    for model in ["fashion-dense", "fashion-pruned", MODEL, crate::harness::PRUNED, "_unknown"] {
+    for model in ["fashion-dense", "fashion-filter-pruned", MODEL, crate::harness::PRUNED, "_unknown"] {
         for code in ["OK", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"] {
             for rpc in ["Predict", "Gradient", "Attack", "Audit", "GetModel"] {
                 let series = format!("assay_requests_total{{rpc=\"{rpc}\",model=\"{model}\",code=\"{code}\"}}");

@@ -53,7 +53,7 @@ async fn predict_refuses() {
         (
             "unknown model",
             with(|r| r.model = "fashion-rubust".to_owned()),
-            not_found(&["fashion-rubust", "fashion-dense, fashion-pruned", "did you mean `fashion-robust`?"]),
+            not_found(&["fashion-rubust", "fashion-dense, fashion-filter-pruned", "did you mean `fashion-robust`?"]),
         ),
         ("unknown version", with(|r| r.version = "7".to_owned()), not_found(&["version `7`", "has 1"])),
         ("a word for a version", with(|r| r.version = "new".to_owned()), not_found(&["version `new`", "has 1"])),

@@ -33,7 +33,7 @@ pub(crate) struct Trial {
 /// The models and batch sizes that the options are tried with.
 pub(crate) fn trials() -> Result<Vec<Trial>, Box<dyn Error>> {
     let mut trials = Vec::new();
-    for name in ["fashion-robust", "fashion-robust-pruned"] {
+    for name in ["fashion-robust", "fashion-filter-pruned"] {
         for batch in [1, 16] {
             trials.push(Trial::new(name, batch)?);
         }

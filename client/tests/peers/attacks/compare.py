@@ -65,7 +65,7 @@ def shipped(name: str) -> pathlib.Path:
 
 
 NETS = [
-    Net("fashion-robust-pruned", shipped("fashion-robust-pruned"), True, {"Linf": "0.1", "L2": "2", "L1": "15"}),
+    Net("fashion-layer-pruned", shipped("fashion-layer-pruned"), True, {"Linf": "0.1", "L2": "2", "L1": "15"}),
     Net("fashion-dense", shipped("fashion-dense"), True, {"Linf": "0.01", "L2": "0.2", "L1": "2"}),
     Net("cifar_base_kw", REFERENCE / "vnncomp/oval21/cifar_base_kw.onnx", False, {"Linf": "6/255", "L2": "0.75", "L1": "6"}, (".485,.456,.406", ".225,.225,.225")),
 ]

@@ -197,7 +197,7 @@ impl Report {
         names.get(class as usize).cloned().unwrap_or_else(|| format!("class {class}"))
     }
 
-    /// Titles of the models: `fashion-robust and fashion-robust-pruned`.
+    /// Titles of the models: `fashion-robust and fashion-layer-pruned`.
     pub(super) fn subjects(&self) -> String {
         let titles: Vec<_> = self.models.iter().map(|model| model.title.as_str()).collect();
         titles.join(" and ")

@@ -3,12 +3,13 @@
     pip install numpy onnx onnxruntime==1.31.1 torch
     python crates/runtime/tests/quantized/make.py
 
-The models are `deploy/models/fashion-pruned`, quantized by ONNX Runtime's own quantizer in the three forms that it writes. The
+The models are `models/fashion-pruned.onnx` of the folder ASSAY_REFERENCE, quantized by ONNX Runtime's own quantizer in the three forms that it writes. The
 reference is the gradient of the cross-entropy of the first, by PyTorch: its nodes one by one, with PyTorch's `fake_quantize`
 in place of each pair of QuantizeLinear and DequantizeLinear.
 """
 
 import gzip
+import os
 import pathlib
 
 import numpy as np
@@ -19,7 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[3]
-SOURCE = ROOT / "deploy/models/fashion-pruned/1/model.onnx"
+SOURCE = pathlib.Path(os.environ["ASSAY_REFERENCE"]) / "models/fashion-pruned.onnx"
 DATA = ROOT / "deploy/data/fashion-mnist"
 
 
