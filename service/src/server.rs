@@ -90,6 +90,8 @@ impl Server {
             tracing::warn!(
                 "training did not stop in time; it goes on from its last epoch when the server starts again"
             );
+        } else if let Some(hardens) = &core.hardens {
+            hardens.release();
         }
         tracing::info!("stopped");
         Ok(())

@@ -103,6 +103,11 @@ impl Hardens {
         self.queued.notify_one();
     }
 
+    /// Gives the folder of the jobs back, when none of them is carried out here any more.
+    pub(crate) fn release(&self) {
+        self.store.release();
+    }
+
     /// All jobs in order of id.
     pub(crate) fn all(&self) -> Vec<Arc<Job>> {
         self.locked().all.values().cloned().collect()

@@ -83,7 +83,7 @@ pub(crate) struct Found {
 pub(crate) struct Store {
     root: PathBuf,
     /// Locked as long as it is open, by the system: also a server that is killed gives it back.
-    _lock: File,
+    lock: File,
 }
 
 impl Store {
@@ -99,7 +99,13 @@ impl Store {
             TryLockError::WouldBlock => "another server works in it".to_owned(),
             TryLockError::Error(e) => e.to_string(),
         })?;
-        Ok(Self { root: root.to_owned(), _lock: lock })
+        Ok(Self { root: root.to_owned(), lock })
+    }
+
+    /// Gives the folder back to other servers, which nothing may be written to from here on.
+    pub(super) fn release(&self) {
+        // Else it is given back with the process.
+        drop(self.lock.unlock());
     }
 
     /// The jobs by id, or why a folder holds none that can be read. Removes what was not finished when a server ended.

@@ -12,7 +12,7 @@ async fn models_are_listed_with_their_lineage() {
     let all = ["dense", "filter-pruned", "layer-pruned", "restrided", "robust", "upsampled"];
     assert_eq!(names, all.map(|name| format!("fashion-{name}")));
     let [robust, pruned] = [MODEL, PRUNED].map(|name| models.iter().find(|model| model.name == name).unwrap());
-    assert_eq!((pruned.parent.as_str(), pruned.kind.as_str()), (MODEL, "filter-pruned"));
+    assert_eq!((pruned.parent.as_str(), pruned.kind.as_str()), (MODEL, "layer-pruned"));
     assert!(pruned.ready && pruned.reason.is_empty(), "{}", pruned.reason);
     assert!(0 < pruned.parameters && pruned.parameters < robust.parameters);
 }

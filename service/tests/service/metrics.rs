@@ -30,7 +30,7 @@ async fn every_model_and_code_is_there_at_zero_from_the_start() {
     ] {
         assert_eq!(server.metric(series), Some(0.0), "{series}");
     }
-    assert_eq!(server.metric("assay_models_loaded"), Some(4.0));
+    assert_eq!(server.metric("assay_models_loaded"), Some(6.0));
     let (_, scraped) = server.admin("/metrics");
     for info in ["assay_build_info{version=", "assay_model_info{model=\"fashion-robust\",version=\"1\",kind=\"dense\""]
     {

@@ -13,7 +13,7 @@ fn request(n: usize) -> WeightSurfaceRequest {
         input: Some(input),
         labels,
         norm: Norm::Linf.into(),
-        eps: vec!["0".to_owned(), "0.05".to_owned()],
+        eps: vec!["0".to_owned(), "0.1".to_owned()],
         radii: vec![0.0, 0.01, 0.3],
         steps: 3,
         draws: 2,
@@ -43,7 +43,7 @@ async fn accuracy_falls_with_the_radii_and_is_that_of_predict_at_none() {
     assert!(progress.is_sorted_by(|a, b| a.done <= b.done) && progress.iter().all(|now| now.cells == 6));
     let correct: Vec<u64> = result.cells.iter().map(|cell| cell.correct).collect();
     let asked: Vec<_> = result.cells.iter().map(|cell| (cell.eps.as_str(), cell.radius)).collect();
-    assert_eq!(asked, [("0", 0.0), ("0", 0.01), ("0", 0.3), ("0.05", 0.0), ("0.05", 0.01), ("0.05", 0.3)]);
+    assert_eq!(asked, [("0", 0.0), ("0", 0.01), ("0", 0.3), ("0.1", 0.0), ("0.1", 0.01), ("0.1", 0.3)]);
     assert_eq!((result.samples, result.random.len(), result.version.as_str()), (40, 3, "1"));
 
     let (input, labels) = images(40);
