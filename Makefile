@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # ONNX Runtime's Linux builds report usage unless told not to before they start.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-training clean
+.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-training results-pruning clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -93,6 +93,11 @@ bench-attacks: setup $(TARGET)/peers/.bench-ready ## Compare PGD and AutoAttack 
 bench-training: setup $(TARGET)/peers/.bench-ready ## Compare steps of training with PyTorch's, in processes that work in turn
 	$(CARGO) build --release --locked -p assay-benches --bin learner --bin contender
 	$(TARGET)/peers/bin/python benches/peers/training.py --learner $(abspath $(TARGET))/release/learner --contender $(abspath $(TARGET))/release/contender --folder $(abspath $(TARGET))/training $(ARGS)
+
+# Hours of work, which goes on where it was cut off. DATA is the folder of CIFAR-10: its binary batches, or Parquet files.
+results-pruning: setup ## Prune a net by every criterion, and measure what that does (DATA=FOLDER)
+	$(CARGO) build --release --locked -p assay
+	$(PYTHON) benches/results/pruning.py --assay $(abspath $(TARGET))/release/assay --data $(DATA) --folder $(TARGET)/results/pruning $(ARGS)
 
 # ARGS="--write" puts the tables into docs/performance.md; ARGS="--only TEXT" measures a part.
 bench-forms: setup ## Compare the forms that a derivative can take, and the options of sessions

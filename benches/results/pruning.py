@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Prunes one net by each criterion and structure, and measures what that did to accuracy, robustness and cost.
 
-    pruning.py --assay PROGRAM --data CIFAR10 --folder FOLDER [--only TEXT] [--samples N] [--write]
+    pruning.py --assay PROGRAM --data CIFAR10 --folder FOLDER [--only TEXT] [--samples N]
 
 The dense net is trained as dense.toml says; each combination goes through ITERATIONS of pruned.toml, and is measured after those in SHOWN, on the first N
-test images beside the dense net. What FOLDER holds already is not made again. --write puts the tables into docs/results/pruning.md.
+test images beside the dense net. What FOLDER holds already is not made again. The table goes to standard output.
 """
 import argparse
 import json
@@ -16,7 +16,6 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-PAGE = HERE.parents[1] / "docs/results/pruning.md"
 CRITERIA = ["l1", "expected-abs", "hrank", "kl", "vip", "cka", "random"]
 STRUCTURES = ["filters", "layers", "both"]
 ITERATIONS = 4
@@ -117,7 +116,6 @@ def main() -> None:
     parser.add_argument("--folder", type=pathlib.Path, required=True)
     parser.add_argument("--only", default="", help="combinations whose name contains this")
     parser.add_argument("--samples", type=int, default=500)
-    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
     arguments = parser.parse_args()
     bench = Bench(arguments.assay, arguments.data, arguments.folder, arguments.samples)
     dense = bench.harden("dense.toml", "dense")
@@ -135,12 +133,7 @@ def main() -> None:
                 )
                 if iteration in SHOWN:
                     lines.append(row(f"{structure}, {criterion}, {iteration}", bench.audit(net, dense), parent))
-    table = "\n".join(lines)
-    print(table)
-    if arguments.write:
-        begin, end = "<!-- begin: make results-pruning -->", "<!-- end: make results-pruning -->"
-        before, rest = PAGE.read_text().split(begin)
-        PAGE.write_text(f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}")
+    print("\n".join(lines))
 
 
 main()
