@@ -22,7 +22,7 @@ fn engine(runtime: &OnnxRuntime, options: &EngineOptions) -> Engine {
 
 fn images(n: usize) -> Tensors {
     let x = ArrayD::from_shape_fn(vec![n, 1, 28, 28], |i| ((i[0] * 7 + i[2] * 3 + i[3]) % 11) as f32 / 10.0);
-    [("input".to_owned(), Array::Float(x))].into()
+    [("x".to_owned(), Array::Float(x))].into()
 }
 
 #[test]
@@ -52,8 +52,8 @@ fn bytes_that_are_no_model_are_refused_with_the_reason() {
 fn tensors_that_do_not_fit_are_an_error_and_the_engine_goes_on() {
     let Some(runtime) = support::runtime() else { return };
     let engine = engine(&runtime, &EngineOptions::default());
-    let wrong_shape = [("input".to_owned(), Array::Float(ArrayD::zeros(vec![1, 1, 5, 5])))].into();
-    let wrong_type = [("input".to_owned(), Array::Int(ArrayD::zeros(vec![1, 1, 28, 28])))].into();
+    let wrong_shape = [("x".to_owned(), Array::Float(ArrayD::zeros(vec![1, 1, 5, 5])))].into();
+    let wrong_type = [("x".to_owned(), Array::Int(ArrayD::zeros(vec![1, 1, 28, 28])))].into();
     let wrong_name = [("nobody".to_owned(), Array::Float(ArrayD::zeros(vec![1, 1, 28, 28])))].into();
     for inputs in [wrong_shape, wrong_type, wrong_name, Tensors::new()] {
         assert!(matches!(engine.run(inputs), Err(RunError::Runtime(text)) if !text.is_empty()));
@@ -66,10 +66,10 @@ fn an_array_in_any_memory_order_means_the_same() {
     let Some(runtime) = support::runtime() else { return };
     let engine = engine(&runtime, &EngineOptions::default());
     let inputs = images(2);
-    let Array::Float(x) = &inputs["input"] else { panic!() };
+    let Array::Float(x) = &inputs["x"] else { panic!() };
     let mut turned = ArrayD::zeros(vec![28, 28, 1, 2]);
     turned.assign(&x.t());
-    let turned = [("input".to_owned(), Array::Float(turned.reversed_axes()))].into();
+    let turned = [("x".to_owned(), Array::Float(turned.reversed_axes()))].into();
     assert_eq!(engine.run(turned).unwrap(), engine.run(inputs).unwrap());
 }
 
