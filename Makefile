@@ -22,7 +22,7 @@ build: ## Build the server and the client in release
 demo: setup build ## Serve, predict, attack and audit real models, and write a report
 	@$(PYTHON) deploy/demo/demo.py --bin $(TARGET)/release --out $(TARGET)/demo
 
-models: setup ## Make the demo's models anew from Fashion-MNIST, as deploy/recipes say (some 15 minutes on two cores; NAMES="fashion-dense …": some of them)
+models: setup ## Make the demo's models anew from Fashion-MNIST, as deploy/recipes say (NAMES="fashion-dense …": some of them)
 	$(CARGO) build --release --locked -p assay
 	@$(PYTHON) deploy/recipes/make.py --assay $(abspath $(TARGET))/release/assay $(NAMES)
 
