@@ -12,8 +12,6 @@ use crate::{Attack, Halt, Keep, Norm, Samples, Start, Step, Threat};
 
 /// First and last share by which the radius grows or shrinks.
 const RADIUS_CHANGE: (f64, f64) = (0.05, 0.001);
-/// Last length of a step, as a share of the first.
-const LAST_STEP: f64 = 0.01;
 
 /// The fast minimum-norm attack (Pintor et al., 2021): steps along the gradient of the margin, inside a ball that shrinks where the
 /// point is adversarial and grows where it is not, until it ends at the distance of the boundary. In L0 it is a whole number of elements.
@@ -67,14 +65,13 @@ impl Attack for Fmn {
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
         let threat = samples.threat();
-        // A step has its length in the Euclidean norm; the balls of the maximum norm and of few elements are wider by far.
-        let first_step = if matches!(threat.norm, Norm::Linf | Norm::L0) { 10.0 } else { 1.0 };
+        let (first_step, last_step) = step_lengths(threat.norm);
         samples.keep(self.keep);
         samples.roam();
         samples.start(0, Start::Image);
         let mut balls = vec![Ball::default(); samples.len()];
         for taken in 0..self.steps {
-            let length = cosine(first_step, LAST_STEP * first_step, taken, self.steps);
+            let length = cosine(first_step, last_step, taken, self.steps);
             let change = cosine(RADIUS_CHANGE.0, RADIUS_CHANGE.1, taken, self.steps);
             samples.gradient(Loss::Margin, |mut step| {
                 let radius = balls[step.sample].next(&step, threat, change);
@@ -84,6 +81,16 @@ impl Attack for Fmn {
             })?;
         }
         samples.query()
+    }
+}
+
+/// First and last length of a step, in the Euclidean norm whatever that of the ball: those of the maximum norm and of few elements are wider
+/// by far. In L0 a step that is short beside the room of an element brings no other element into the ball, so that steps stay long.
+fn step_lengths(norm: Norm) -> (f64, f64) {
+    match norm {
+        Norm::Linf => (10.0, 0.1),
+        Norm::L2 | Norm::L1 => (1.0, 0.01),
+        Norm::L0 => (10.0, 3.0),
     }
 }
 

@@ -6,7 +6,8 @@
 Each attack of `pairs.py` runs in FOLDER/attacker and in the other programs, on the same images and with the same budget. What the others find is classified by
 the copy, and counts where it is inside the box and the ball. Assay must leave at most half a percent of the samples more (attacks that draw random numbers run with
 several seeds, and two standard deviations are allowed besides), or, where the nearest adversarial sample is looked for, find it at a median distance of at most
-1.05 times theirs (where random numbers are drawn, times two standard errors of the median ratio). What is expected to fail is listed in exceptions.toml.
+1.05 times theirs (where random numbers are drawn, times two standard errors of the median ratio). In L0 it is the mean: numbers of elements are small and whole,
+so that their median moves in steps larger than what is allowed. What is expected to fail is listed in exceptions.toml.
 
 Models other than the shipped ones come from the folder ASSAY_REFERENCE; what is not there is left out, and said.
 """
@@ -65,8 +66,8 @@ def shipped(name: str) -> pathlib.Path:
 
 
 NETS = [
-    Net("fashion-layer-pruned", shipped("fashion-layer-pruned"), True, {"Linf": "0.1", "L2": "2", "L1": "15"}),
-    Net("fashion-dense", shipped("fashion-dense"), True, {"Linf": "0.01", "L2": "0.2", "L1": "2"}),
+    Net("fashion-layer-pruned", shipped("fashion-layer-pruned"), True, {"Linf": "0.12", "L2": "1.7", "L1": "15"}),
+    Net("fashion-dense", shipped("fashion-dense"), True, {"Linf": "0.015", "L2": "0.2", "L1": "2"}),
     Net("cifar_base_kw", REFERENCE / "vnncomp/oval21/cifar_base_kw.onnx", False, {"Linf": "6/255", "L2": "0.75", "L1": "6"}, (".485,.456,.406", ".225,.225,.225")),
 ]
 
@@ -153,6 +154,10 @@ class Bench:
     def eps(self, pair: Pair) -> str:
         return "inf" if pair.anywhere else str(pair.wider * Fraction(self.net.eps[pair.norm]))
 
+    def typical(self, found: Found, norm: str) -> float:
+        """Distance of an adversarial sample; in L0, one that was not found counts as if all its elements changed."""
+        return float(np.minimum(found.distances, self.x[0].numel()).mean() if norm == "L0" else np.median(found.distances))
+
     def compared(self, pair: Pair, most: int) -> Iterator[tuple[str, str]]:
         """Prints a line for each other program; yields the key and what is wrong, if something is."""
         samples = min(pair.samples, most, len(self.x))
@@ -161,7 +166,7 @@ class Bench:
             ours = self.ours(pair, samples, math.ceil(theirs.forward))
             attack = pair.name
             if pair.nearest:
-                values = [float(np.median(found.distances)) for found in (ours, theirs)]
+                values = [self.typical(found, pair.norm) for found in (ours, theirs)]
                 weaker = not values[0] <= FARTHER * values[1] * (scatter(ours, theirs) if pair.seeds > 1 else 1)
                 shown = [f"{value:.4g}" for value in values]
             else:

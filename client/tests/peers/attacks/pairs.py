@@ -124,7 +124,7 @@ def minimum_norm() -> list[Pair]:
         }, nearest=True, anywhere=True),
         Pair("deepfool", "Linf", 50, {"Foolbox": foolbox_attack(foolbox.LinfDeepFoolAttack(steps=50, candidates=10))}, nearest=True, anywhere=True),
         Pair("ddn:steps=100", "L2", 50, {"Foolbox": foolbox_attack(foolbox.DDNAttack(steps=100))}, nearest=True, anywhere=True),
-        *(Pair("fmn:steps=100", norm, 50, {"Foolbox": foolbox_attack(attack(steps=100))}, nearest=True, anywhere=True) for norm, attack in fmn.items()),
+        *(Pair("fmn:steps=100", norm, 200 if norm == "L0" else 50, {"Foolbox": foolbox_attack(attack(steps=100))}, nearest=True, anywhere=True) for norm, attack in fmn.items()),
     ]
 
 
