@@ -51,6 +51,7 @@ test-peers: setup build $(TARGET)/peers/.ready ## Compare with PyTorch and other
 	$(TARGET)/peers/bin/python client/tests/peers/attack_tools.py --bin $(TARGET)/release
 	$(CARGO) build --release --locked -p assay-benches --bin step --bin attacker --bin learner
 	$(TARGET)/peers/bin/python client/tests/peers/steps.py --bin $(TARGET)/release
+	$(TARGET)/peers/bin/python client/tests/peers/pruning.py --bin $(TARGET)/release
 	$(TARGET)/peers/bin/python client/tests/peers/attacks/compare.py --bin $(TARGET)/release
 	$(TARGET)/peers/bin/python client/tests/peers/gradients/opsets.py --bin $(TARGET)/release
 	$(TARGET)/peers/bin/python client/tests/peers/gradients/quantized.py --bin $(TARGET)/release

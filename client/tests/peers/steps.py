@@ -4,8 +4,8 @@
     steps.py --bin FOLDER [--only TEXT]
 
 Both sides begin with the same weights, see the same batches in the same order, and make 20 steps of SGD with momentum and weight decay, with the statistics of the
-batch in every batch norm. Each weight and running statistic must be that of PyTorch in f64 up to a relative error (Euclidean) of 1e-4, or three times that of PyTorch's own f32,
-which is larger where rounding grows from step to step.
+batch in every batch norm. Each weight and running statistic must be that of PyTorch in f64 up to a relative error (Euclidean) of 1e-4, or twice that of PyTorch's own f32,
+which is larger where rounding grows from step to step: the larger one of its two layouts of memory, between which it differs severalfold.
 """
 import argparse
 import pathlib
@@ -22,7 +22,8 @@ from contest import Contender  # noqa: E402
 NETS = ["fashion-16-32-64", "resnet-20", "mobilenet-v3-small"]
 STEPS, BATCH, TOLERANCE = 20, 32, 1e-4
 RATE = "0.001"
-ALLOWED = 3.0  # times the error of PyTorch's f32
+ALLOWED = 2.0  # times the error of PyTorch's f32
+LAYOUTS = ["contiguous", "channels-last"]
 
 
 def data(shape: tuple[int, ...], samples: int, folder: pathlib.Path) -> pathlib.Path:
@@ -53,21 +54,22 @@ def compare(learner: pathlib.Path, name: str, folder: pathlib.Path) -> list[str]
     common = [str(images), str(BATCH), "standard", "2"]
     torch = lambda layout: Contender([sys.executable, str(BENCH / "torch_learner.py"), name, *common, layout, RATE])
     ours = Contender([str(learner), str(nets.training_file(name, folder)), *common, RATE])
-    for contender in (ours, torch("contiguous"), torch("double")):
+    for contender in (ours, *map(torch, LAYOUTS), torch("double")):
         contender.await_ready()
         contender.ask(f"step {STEPS}")
         contender.ask(f"save {folder}")
         contender.close()
-    found, single, truth = saved(folder), np.load(folder / "contiguous.npz"), np.load(folder / "double.npz")
+    found, truth = saved(folder), np.load(folder / "double.npz")
+    singles = [np.load(folder / f"{layout}.npz") for layout in LAYOUTS]
     if set(truth.files) != set(found):
         return [f"{name}: not on both sides: {sorted(set(truth.files) ^ set(found))}"]
     error = lambda net, n: float(np.linalg.norm(net[n].astype(np.float64) - truth[n]) / max(np.linalg.norm(truth[n]), 1e-12))
-    errors = {n: (error(found, n), error(single, n)) for n in truth.files}
+    errors = {n: (error(found, n), max(error(single, n) for single in singles)) for n in truth.files}
     whole = lambda net: np.concatenate([net[n].ravel().astype(np.float64) for n in truth.files])
-    of_all = [np.linalg.norm(whole(net) - whole(truth)) / np.linalg.norm(whole(truth)) for net in (found, single)]
+    of_all, *theirs = [np.linalg.norm(whole(net) - whole(truth)) / np.linalg.norm(whole(truth)) for net in (found, *singles)]
     worst = max(errors, key=lambda n: errors[n][0])
     print(
-        f"{name:20} {len(errors):4} weights and statistics after {STEPS} steps, from f64: all together {of_all[0]:.1e} (PyTorch's f32 {of_all[1]:.1e}), "
+        f"{name:20} {len(errors):4} weights and statistics after {STEPS} steps, from f64: all together {of_all:.1e} (PyTorch's f32 {max(theirs):.1e}), "
         f"the farthest {errors[worst][0]:.1e} ({errors[worst][1]:.1e}; {worst})",
         flush=True,
     )  # fmt: skip

@@ -36,7 +36,8 @@ pub struct PruneSpec {
     /// Layers whose single weights stay: HYDRA's comparisons prune them all (Sehwag et al., 2020).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<End>,
-    /// Training samples by which the criterion judges, of each class as large a share as of the others.
+    /// Samples by which the criterion judges, of each class as large a share as of the others; those among them that are set aside for
+    /// validation are left out.
     #[serde(default = "judges")]
     pub samples: usize,
 }

@@ -1,5 +1,6 @@
 //! A recipe carried out: epochs, validation, checkpoints, and the model that comes of it.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
@@ -397,9 +398,18 @@ impl Job<'_> {
         }
         let missing = || RecipeError::Value { field: "data".into(), expected: MISSING_DATA.into() };
         let data = self.data.as_ref().ok_or_else(missing)?;
-        let judges = Holdout::stratified(data.labels(), spec.samples, self.recipe.seed.wrapping_add(1))?;
+        let drawn = match (spec.samples).cmp(&data.labels().len()) {
+            Ordering::Less => {
+                Holdout::stratified(data.labels(), spec.samples, self.recipe.seed.wrapping_add(1))?.validation
+            }
+            Ordering::Equal => (0..).map(SampleId).take(spec.samples).collect(),
+            Ordering::Greater => {
+                let expected = format!("at most {}, the samples that there are", data.labels().len());
+                return Err(RecipeError::Value { field: "prune.samples".into(), expected }.into());
+            }
+        };
         let held: HashSet<SampleId> = self.holdout.validation.iter().copied().collect();
-        let rows = judges.validation.iter().filter(|id| !held.contains(id));
+        let rows = drawn.iter().filter(|id| !held.contains(id));
         let rows: Vec<usize> = rows.map(|id| usize::try_from(id.0).unwrap_or(usize::MAX)).collect();
         let labels = rows.iter().map(|&row| data.labels()[row]).collect();
         Ok((data.samples().select(Axis(0), &rows), labels))

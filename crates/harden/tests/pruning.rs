@@ -163,3 +163,20 @@ fn what_cannot_be_pruned_so_is_refused() {
     let error = run(&runtime, folder.path(), &few, |_| false).0.unwrap_err().to_string();
     assert!(error.contains("removes no filter"), "{error}");
 }
+
+#[test]
+fn all_samples_may_judge_and_no_more() {
+    let Some(runtime) = runtime() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    write_data(folder.path());
+    let judged = |samples| {
+        let prune = "structure = \"filters\"\nimportance = \"expected-abs\"\nrate = 0.25";
+        let mut recipe = recipe("cnn-4-4", prune).unwrap();
+        recipe.prune.as_mut().unwrap().samples = samples;
+        run(&runtime, folder.path(), &recipe, |_| false).0
+    };
+    assert_eq!(filters(&judged(48).unwrap().model), [3, 3]);
+    finish(folder.path()).unwrap();
+    let error = judged(49).unwrap_err().to_string();
+    assert!(error.contains("prune.samples") && error.contains("at most 48"), "{error}");
+}

@@ -12,6 +12,7 @@ so that their median moves in steps larger than what is allowed. What is expecte
 Models other than the shipped ones come from the folder ASSAY_REFERENCE; what is not there is left out, and said.
 """
 import argparse
+import functools
 import json
 import math
 import os
@@ -23,8 +24,10 @@ import tempfile
 import tomllib
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -201,27 +204,38 @@ def judge(results: dict[str, str], exceptions: dict[str, str]) -> list[str]:
     return wrong + [f"{key} passes now: take it out of {EXCEPTIONS.name}" for key, problem in results.items() if not problem and key in exceptions]
 
 
+def compare(net: Net, options: argparse.Namespace) -> dict[str, str]:
+    """What is wrong with each attack on one model."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(options.threads)
+    results: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="assay-attacks-") as folder:
+        bench = Bench(net, options.bin / "attacker", pathlib.Path(folder))
+        for pair in (pair for pair in pairs() if re.search(options.only, f"{pair.ours} {pair.norm}")):
+            results.update(bench.compared(pair, options.samples))
+    return results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", type=pathlib.Path, required=True, help="folder of the program `attacker`")
     parser.add_argument("--only", default="", metavar="PATTERN", help="only attacks whose name, norm and parameters match this regular expression, as in 'pgd.*Linf'")
     parser.add_argument("--models", nargs="+", default=[net.name for net in NETS], choices=[net.name for net in NETS])
     parser.add_argument("--samples", type=int, default=1 << 20, help="at most, of each attack")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of each model: the models are compared side by side, because one keeps no second core busy")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(options.threads)
 
+    nets = []
+    for net in (net for net in NETS if net.name in options.models):
+        if net.file.exists():
+            nets.append(net)
+        else:
+            print(f"notice: {net.name} is left out: there is no {net.file}")
     results: dict[str, str] = {}
-    print(HEADER)
-    with tempfile.TemporaryDirectory(prefix="assay-attacks-") as folder:
-        for net in (net for net in NETS if net.name in options.models):
-            if not net.file.exists():
-                print(f"notice: {net.name} is left out: there is no {net.file}")
-                continue
-            bench = Bench(net, options.bin / "attacker", pathlib.Path(folder))
-            for pair in (pair for pair in pairs() if re.search(options.only, f"{pair.ours} {pair.norm}")):
-                results.update(bench.compared(pair, options.samples))
+    print(HEADER, flush=True)
+    with ProcessPoolExecutor(max(1, (os.cpu_count() or 1) // options.threads), get_context("spawn")) as pool:
+        for of_net in pool.map(functools.partial(compare, options=options), nets):
+            results.update(of_net)
     wrong = judge(results, tomllib.loads(EXCEPTIONS.read_text()))
     if wrong:
         sys.exit("\n".join(["", "error: not as expected:", *wrong]))
