@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # ONNX Runtime's Linux builds report usage unless told not to before they start.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-training results-pruning clean
+.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-training results-pruning results-feature-maps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -99,6 +99,10 @@ bench-training: setup $(TARGET)/peers/.bench-ready ## Compare steps of training 
 results-pruning: setup ## Prune a net by every criterion, and measure what that does (DATA=FOLDER)
 	$(CARGO) build --release --locked -p assay
 	$(PYTHON) benches/results/pruning.py --assay $(abspath $(TARGET))/release/assay --data $(DATA) --folder $(TARGET)/results/pruning $(ARGS)
+
+results-feature-maps: setup ## Train a net with larger feature maps, and measure what that does (DATA=FOLDER)
+	$(CARGO) build --release --locked -p assay
+	$(PYTHON) benches/results/feature_maps.py --assay $(abspath $(TARGET))/release/assay --data $(DATA) --folder $(TARGET)/results/feature-maps $(ARGS)
 
 # ARGS="--write" puts the tables into docs/performance.md; ARGS="--only TEXT" measures a part.
 bench-forms: setup ## Compare the forms that a derivative can take, and the options of sessions
