@@ -150,9 +150,13 @@ fn tables_that_cannot_be_meant_are_refused() {
     with(&nested(Codec::SNAPPY, None, &[(1, 0), (2, -1)]), "row 1: label -1 is no class; classes count from 0");
     with(&flat(&[], &[]), "empty");
     with(&flat(&[b"text".to_vec()], &[0]), "row 0: is not a PNG, JPEG or NPY file");
-    let mut wide = Cursor::new(Vec::new());
-    image::GrayImage::new(3, 1).write_to(&mut wide, ImageFormat::Png).unwrap();
-    with(&flat(&[picture(0), wide.into_inner()], &[0, 0]), "row 1: 3x1 pixels, but the first image has 2x1");
+    let of_width = |width| {
+        let mut bytes = Cursor::new(Vec::new());
+        image::GrayImage::new(width, 1).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    };
+    with(&flat(&[picture(0), of_width(3)], &[0, 0]), "row 1: 3x1 pixels, but the first image has 2x1");
+    with(&flat(&[of_width(16_385)], &[0]), "row 0: cannot be decoded: Image size exceeds limit");
     let pictures = [picture(0)];
     let path_only =
         [Column::Bytes(&pictures, Some(&[2, 1])), Column::Bytes(&[], Some(&[0, 0])), Column::Long(&[0, 0], &[1, 1])];
