@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # ONNX Runtime's Linux builds report usage unless told not to before they start.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-training results-pruning results-feature-maps clean
+.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-training bench-variants results-pruning results-feature-maps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -103,6 +103,9 @@ results-pruning: setup ## Prune a net by every criterion, and measure what that 
 results-feature-maps: setup ## Train a net with larger feature maps, and measure what that does (DATA=FOLDER)
 	$(CARGO) build --release --locked -p assay
 	$(PYTHON) benches/results/feature_maps.py --assay $(abspath $(TARGET))/release/assay --data $(DATA) --folder $(TARGET)/results/feature-maps $(ARGS)
+
+bench-variants: setup ## Compare predictions of the variants with those of their parents, through the service (ARGS=--write: into docs/performance.md)
+	$(CARGO) bench --locked -p assay-benches --bench variants -- $(ARGS)
 
 # ARGS="--write" puts the tables into docs/performance.md; ARGS="--only TEXT" measures a part.
 bench-forms: setup ## Compare the forms that a derivative can take, and the options of sessions

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a benchmark that cannot set up has nothing to say")]
 
+pub mod page;
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 

@@ -12,7 +12,6 @@ mod convolutions;
 mod elementwise;
 mod maps;
 mod options;
-mod page;
 mod products;
 mod race;
 mod sketch;
@@ -20,6 +19,8 @@ mod trial;
 
 use std::error::Error;
 use std::process::ExitCode;
+
+use assay_benches::page;
 
 use crate::cases::Case;
 use crate::trial::Trial;
@@ -106,10 +107,10 @@ fn bench(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let run = format!("{} turns of {} measurements", arguments.turns, arguments.rounds);
     for (section, trials) in &sections {
-        page::give(section, &run, &trial::table(trials), arguments.write)?;
+        page::give(&format!("make bench-forms, {section}"), &run, &trial::table(trials), arguments.write)?;
     }
     if !options.is_empty() {
-        page::give("options", &run, &options::table(&options), arguments.write)?;
+        page::give("make bench-forms, options", &run, &options::table(&options), arguments.write)?;
     }
     Ok(())
 }

@@ -67,7 +67,8 @@ def iterated() -> list[Pair]:
         }),
         # Foolbox does not scale the sum of its unit gradients: over ten steps it is five units long in the mean.
         Pair("mi-fgsm:steps=10,step=1.25*eps", "L2", 200, {"Foolbox": foolbox_attack(foolbox.L2MomentumIterativeFastGradientMethod(**few))}),
-        Pair("mi-fgsm:steps=10,step=1.25*eps", "L1", 200, {"Foolbox": foolbox_attack(foolbox.L1MomentumIterativeFastGradientMethod(**few))}),
+        # In L1 the longer step is the worse one for ours, which moves few elements far; Foolbox's moves all of them.
+        Pair("mi-fgsm:steps=10,step=0.25*eps", "L1", 200, {"Foolbox": foolbox_attack(foolbox.L1MomentumIterativeFastGradientMethod(**few))}),
         Pair("pgd:steps=40", "Linf", 100, {
             "torchattacks": torch_attack(lambda model, eps: torchattacks.PGD(model, eps=eps, alpha=eps / 16, steps=40)),
             "Foolbox": foolbox_attack(foolbox.LinfPGD(**many)),
