@@ -8,8 +8,8 @@ use crate::registry::{Description, Entry};
 use crate::{Attack, Halt, Norm, Samples, Start};
 
 /// One step of length eps along the steepest ascent of the cross-entropy: `x' = P(x + eps * sign(dL/dx))` for the maximum norm
-/// (Goodfellow et al., 2015), the unit gradient in place of the sign for the Euclidean one (Miyato et al., 2017). For the sum of absolute changes the elements with the largest derivatives go
-/// to the end of their range, one after the other, until eps is spent.
+/// (Goodfellow et al., 2015), the unit gradient in place of the sign for the Euclidean one (Miyato et al., 2017). For the sum of absolute changes a hundredth of the elements go equally far, as in a
+/// step of `pgd`: those with the largest derivatives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fgsm;
 
@@ -42,8 +42,9 @@ impl Attack for Fgsm {
 
     fn run(&self, samples: &mut Samples<'_>) -> Result<(), Halt> {
         let threat = samples.threat();
+        let length = threat.eps.down();
         samples.start(0, Start::Image);
-        samples.gradient(Loss::CrossEntropy, |step| threat.leap(step.x, step.gradient, step.point))?;
+        samples.gradient(Loss::CrossEntropy, |step| threat.climb(step.x, step.gradient, length, step.point))?;
         samples.query()
     }
 }

@@ -54,10 +54,10 @@ pub(crate) fn approach(
 }
 
 /// A way that elements go one after the other, each to the end of its room, until a budget is spent; the last as far as it lasts. Those with the largest
-/// gain take their turn first. Gain, and price of a unit of length, are functions of `|w|` and the room.
+/// gain take their turn first. The gain is a function of `|w|` and the room, the price of a unit of length one of `|w|`.
 pub(crate) struct Turns {
     pub(crate) gain: fn(f64, f64) -> f64,
-    pub(crate) price: fn(f64, f64) -> f64,
+    pub(crate) price: fn(f64) -> f64,
     /// The most that an element moves.
     pub(crate) most: f64,
     pub(crate) budget: f64,
@@ -66,7 +66,7 @@ pub(crate) struct Turns {
 impl Turns {
     /// To where `<w, v> = <w, point> - gap`, by the least sum of changes.
     pub(crate) fn shortest(gap: f64) -> Self {
-        Self { gain: |w, _| w, price: |w, _| w, most: f64::INFINITY, budget: gap.abs() }
+        Self { gain: |w, _| w, price: |w| w, most: f64::INFINITY, budget: gap.abs() }
     }
 
     /// To where `<w, v> = <w, point> - gap`, by the fewest elements.
@@ -76,12 +76,7 @@ impl Turns {
 
     /// Up a gradient, by a sum of changes.
     pub(crate) fn of_length(length: f64) -> Self {
-        Self { gain: |w, _| w, price: |_, _| 1.0, most: f64::INFINITY, budget: length }
-    }
-
-    /// Up a gradient, by a number of elements.
-    pub(crate) fn of_elements(number: f64) -> Self {
-        Self { gain: |w, room| w * room, price: |_, room| 1.0 / room, most: f64::INFINITY, budget: number }
+        Self { gain: |w, _| w, price: |_| 1.0, most: f64::INFINITY, budget: length }
     }
 
     /// The elements that move against the sign of `side * w`, and how far.
@@ -104,7 +99,7 @@ impl Turns {
         std::iter::from_fn(move || {
             let (_, Reverse(i)) = order.pop().filter(|_| left > 0.0)?;
             let (w, room) = at(i);
-            let cost = room * (self.price)(w.abs(), room);
+            let cost = room * (self.price)(w.abs());
             let length = if cost < left { room } else { room * (left / cost) };
             left = if cost < left { left - cost } else { 0.0 };
             Some((i, -w.signum() * length))

@@ -121,17 +121,6 @@ impl Threat {
         self.project(x, point);
     }
 
-    /// Moves `point`, which is at `x`, by a step of length eps up a finite gradient. In L1 and L0 the elements with the largest derivatives, or the most to
-    /// gain, go to the end of their room until eps is spent: no point of the threat has a larger product with the gradient.
-    pub fn leap(&self, x: &[f32], gradient: &mut [f32], point: &mut [f32]) {
-        match self.norm {
-            Norm::Linf | Norm::L2 => return self.climb(x, gradient, self.eps.down(), point),
-            Norm::L1 => Turns::of_length(self.eps.limit()).ascend(gradient, self.bounds, point),
-            Norm::L0 => Turns::of_elements(self.eps.limit().floor()).ascend(gradient, self.bounds, point),
-        }
-        self.project(x, point);
-    }
-
     /// Moves a finite `point` to the nearest one (in the Euclidean norm) that the adversary may choose, up to rounding.
     ///
     /// Afterwards the distance of the point, in binary64, is at most [`Eps::limit`]; there is no tolerance. A point that

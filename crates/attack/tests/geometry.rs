@@ -226,9 +226,10 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Of all points of the threat, none has a larger product with the gradient than the one a leap leads to, where the box and the norm fit.
+    /// Of all points of the threat, none has a larger product with the gradient than the one that a climb of length eps leads to, where the box and the norm
+    /// fit. (In L1 that is so below a hundred elements, of which it moves one as far as it can.)
     #[test]
-    fn leaps_reach_as_far_as_possible((threat, x, other) in cases(), seed: u64) {
+    fn a_climb_of_eps_reaches_as_far_as_possible((threat, x, other) in cases(), seed: u64) {
         let mut rng = SampleRng::new(seed, SampleId(0), "geometry", 0);
         let mut gradient = vec![0.0; x.len()];
         rng.fill_normal(&mut gradient);
@@ -236,17 +237,17 @@ proptest! {
             let moved = x.iter().zip(point).map(|(x, p)| f64::from(*p) - f64::from(*x));
             gradient.iter().zip(moved).map(|(g, d)| f64::from(*g) * d).sum()
         };
-        let mut leapt = x.clone();
-        if threat.eps.is_finite() {
-            threat.leap(&x, &mut gradient.clone(), &mut leapt);
-            prop_assert!(threat.allows(&x, &leapt));
-            prop_assert!(gain(&leapt) >= 0.0);
+        let mut climbed = x.clone();
+        if threat.eps.is_finite() && threat.norm != Norm::L0 {
+            threat.climb(&x, &mut gradient.clone(), threat.eps.down(), &mut climbed);
+            prop_assert!(threat.allows(&x, &climbed));
+            prop_assert!(gain(&climbed) >= 0.0);
             if threat.norm != Norm::L2 {
                 let mut projected = other;
                 threat.project(&x, &mut projected);
                 let mut started = x.clone();
                 threat.start(&x, &mut rng, &mut started);
-                let most = gain(&leapt) * (1.0 + 1e-6) + 1e-4;
+                let most = gain(&climbed) * (1.0 + 1e-6) + 1e-4;
                 prop_assert!(gain(&projected) <= most && gain(&started) <= most);
             }
         }
