@@ -125,7 +125,7 @@ def against_torch_pruning(assay: pathlib.Path, folder: pathlib.Path) -> list[str
 
 @torch.no_grad()
 def maps(model: ResNet, x: torch.Tensor) -> dict[str, np.ndarray]:
-    """Behind the activation that follows each first convolution, in f64."""
+    """Behind the activation that follows each first convolution."""
     found: dict[str, np.ndarray] = {}
     blocks = first_convolutions(model).items()
     hooks = [block.bn1.register_forward_hook(lambda _, __, out, name=name: found.update({name: out.relu().numpy()})) for name, block in blocks]
