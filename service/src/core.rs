@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use assay_audit::Circumstances;
 use assay_runtime::{ClassifierOptions, EngineOptions, Library, OnnxRuntime, Provider};
 
 use crate::{
@@ -128,6 +129,16 @@ impl Core {
     /// model shares a batch between its sessions: with a full run for every session, none is idle while the job goes on.
     pub(crate) fn job_batch(&self) -> NonZeroUsize {
         self.batch().saturating_mul(at_least_one(self.config.runtime.sessions))
+    }
+
+    /// What audits run on.
+    pub(crate) fn circumstances(&self) -> Circumstances {
+        let runtime = &self.config.runtime;
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = runtime.threads.unwrap_or_else(|| (processors / runtime.sessions.max(1)).max(1));
+        let [threads, sessions, batch] =
+            [threads, runtime.sessions, self.job_batch().get()].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        Circumstances { date: String::new(), threads, sessions, batch }
     }
 
     /// Why the server takes no traffic; empty when it does.

@@ -171,9 +171,11 @@ fn show(report: &Report, files: &[PathBuf]) -> Result<(), ClientError> {
     }
     print(&rows)?;
 
-    for finding in &report.findings {
-        let (model, advice) = (report.model_title(finding.model), finding.kind.advice());
-        print(&format!("warning: {model}, {} of {} samples: {advice}", finding.hits, finding.of))?;
+    for raised in &report.flags {
+        let seen: Vec<_> = raised.stages.iter().map(ToString::to_string).collect();
+        let (model, name) = (report.model_title(raised.model), raised.kind.name());
+        print(&format!("{name}: {model} ({})", seen.join("; ")))?;
+        print(&format!("     {} {}", raised.kind.meaning(), raised.kind.remedy()))?;
     }
     for result in &report.gates {
         print(&format!("{} {}", mark(result.passed), result.gate))?;
@@ -181,7 +183,7 @@ fn show(report: &Report, files: &[PathBuf]) -> Result<(), ClientError> {
             print(&format!("     {} {check}", mark(check.passed)))?;
         }
     }
-    print(&format!("cost: {}", report.cost))?;
+    print(&report.spent())?;
     if !files.is_empty() {
         let files: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
         print(&format!("report: {}", files.join(", ")))?;

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Share of the samples that attacks without gradients may break after those with, before it says something about the gradients.
+pub const BLACK_BOX_SHARE: f64 = 0.002;
+
 /// A sign that a result says less than it seems to: above all that robustness may be overestimated.
 ///
 /// After the checks of AutoAttack (Croce and Hein, 2020), of Carlini et al. (On Evaluating Adversarial Robustness, 2019), and

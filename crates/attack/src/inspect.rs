@@ -2,8 +2,9 @@
 
 use assay_graph::Loss;
 use assay_runtime::Gradients;
-use ndarray::{Array2, ArrayView1, Axis};
+use ndarray::{Array2, ArrayView1, Axis, s};
 
+use crate::flag::BLACK_BOX_SHARE;
 use crate::samples::{GRADIENT_NOT_FINITE, NOT_FINITE, Points, predicted};
 use crate::{
     AttackError, Attacked, Cancel, Eps, Flag, FlagKind, Goal, Halt, Job, Norm, Outcome, Pgd, SampleOutcome, Samples,
@@ -14,14 +15,12 @@ use crate::{
 const SAME: f32 = 1e-4;
 /// How far numbers may be from those of a probability distribution.
 const PROBABLE: f32 = 1e-5;
-/// Share of the samples that attacks without gradients may break after those with.
-const BLACK_BOX: f64 = 0.002;
 /// Samples on which an attack is tried that is not bounded by eps, its steps, and their length as a share of the range of inputs.
 const UNBOUNDED: (usize, u32, f32) = (8, 40, 0.1);
 
 /// What the first batch is seen to be before anything else is done.
 pub(crate) struct First {
-    /// Its logits, where the model is looked at.
+    /// Its logits, one row for each of its samples, where the model is looked at.
     logits: Option<Array2<f32>>,
     flag: Option<Flag>,
 }
@@ -33,7 +32,8 @@ pub(crate) fn before(job: &Job<'_>, samples: &mut Samples<'_>) -> Result<First, 
     if !job.checks || first.is_empty() {
         return Ok(First { logits: None, flag: None });
     }
-    if first.len() == 1 {
+    let distinct = first.len();
+    if distinct == 1 {
         first.push(0);
     }
     let logits = samples.look(Points::Clean, &first)?;
@@ -50,7 +50,7 @@ pub(crate) fn before(job: &Job<'_>, samples: &mut Samples<'_>) -> Result<First, 
         );
         flag = Some(Flag { kind: FlagKind::BatchDependentOutput, samples: 0, detail });
     }
-    Ok(First { logits: Some(logits), flag })
+    Ok(First { logits: Some(logits.slice_move(s![..distinct, ..])), flag })
 }
 
 /// What is to be said of the model once its clean logits are known.
@@ -140,7 +140,7 @@ pub(crate) fn result(job: &Job<'_>, samples: &Samples<'_>, outcomes: &[SampleOut
             .iter()
             .filter(|o| o.outcome == Outcome::Broken && o.broken_by.as_deref().is_some_and(blind))
             .count();
-        if found as f64 > BLACK_BOX * of as f64 {
+        if found as f64 > BLACK_BOX_SHARE * of as f64 {
             let detail = format!(
                 "{found} of {of} samples were broken by an attack without gradients, after those with had failed"
             );

@@ -89,7 +89,7 @@ pub use eps::{Eps, EpsError};
 pub use error::AttackError;
 pub use fab::{Fab, FabTargeted};
 pub use fgsm::Fgsm;
-pub use flag::{Flag, FlagKind};
+pub use flag::{BLACK_BOX_SHARE, Flag, FlagKind};
 pub use fmn::Fmn;
 pub use geoda::GeoDa;
 pub use goal::{Goal, Target};

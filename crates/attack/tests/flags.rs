@@ -86,6 +86,15 @@ fn a_sound_model_raises_none_and_looking_at_it_is_counted_apart() {
 }
 
 #[test]
+fn calls_of_one_sample_raise_none_either() {
+    let (net, samples, threat) = net_and_samples();
+    let pgd = Pgd::default();
+    let mut job = samples.job(&net, &pgd, &threat);
+    (job.checks, job.batch) = (true, std::num::NonZeroUsize::MIN);
+    assert_eq!(run(&job, &mut |_| {}, &Cancel::default()).unwrap().flags, []);
+}
+
+#[test]
 fn a_model_that_draws_random_numbers_is_found_out() {
     let (net, samples, threat) = net_and_samples();
     let calls = AtomicUsize::new(0);

@@ -2,34 +2,68 @@
 
 use std::fmt;
 
-use assay_attack::{Distance, Eps, Norm};
+use assay_attack::{Cost, Distance, Eps, Flag, Norm};
 use assay_runtime::Gradients;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Plan;
+use crate::plan::{Order, Plan};
+use crate::schedule::Shard;
 
-/// One step of an audit, complete in itself.
+/// One step of an audit, complete in itself. After the first, each carries what one [`Step`](crate::Step) of the schedule found, in its order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
     /// First event: what is going to be measured, on what, with what.
-    Started {
-        /// What is needed to repeat it.
-        setup: Box<Setup>,
-        /// True class of each sample.
-        labels: Vec<u32>,
-    },
-    /// A model classified all samples without attack.
+    Started(Box<Started>),
+    /// A model classified a chunk of samples without attack.
     Clean(Clean),
-    /// One attack of one evaluation ended for one model.
+    /// One attack of one evaluation ended for one model on a chunk of samples.
     Attacked(Attacked),
-    /// Something that the reader must know before trusting the numbers.
-    Finding(Finding),
-    /// An adversarial sample worth showing.
-    Example(Box<Example>),
     /// Last event: everything was measured.
     Finished,
+}
+
+/// What is going to be measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// What is needed to repeat it.
+    pub setup: Setup,
+    /// True class of each sample.
+    pub labels: Vec<u32>,
+    /// Position of each sample in the whole data set; empty: they are its first ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub positions: Vec<u64>,
+    /// Under which circumstances it began. Nothing that is measured depends on them.
+    pub circumstances: Circumstances,
+}
+
+impl Started {
+    /// The first thing in which two beginnings of one audit differ, whatever their shards and circumstances.
+    pub(crate) fn differs_from(&self, other: &Self) -> Option<&'static str> {
+        let (a, b) = (&self.setup, &other.setup);
+        let differences = [
+            ("the plan", a.plan != b.plan || a.threats != b.threats),
+            ("a model", a.models != b.models),
+            ("the data set", a.data != b.data || self.labels != other.labels || self.positions != other.positions),
+            ("the version of assay or of ONNX Runtime", a.environment != b.environment || a.chunk != b.chunk),
+        ];
+        differences.into_iter().find_map(|(what, differs)| differs.then_some(what))
+    }
+}
+
+/// When and on what an audit began: what two runs with the same results may differ in. Passed in by the caller, for the audit itself only measures how
+/// long its work takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Circumstances {
+    /// Date and time (RFC 3339, UTC).
+    pub date: String,
+    /// Threads of one session.
+    pub threads: u32,
+    /// Sessions of each model.
+    pub sessions: u32,
+    /// Most samples in one call of a model.
+    pub batch: u32,
 }
 
 /// All that is needed to repeat an audit.
@@ -41,9 +75,14 @@ pub struct Setup {
     pub models: Vec<ModelFacts>,
     /// The data.
     pub data: DataFacts,
-    /// The plan's evaluations with all parameters, defaults included.
+    /// The threats of the plan's evaluations with all parameters, defaults included.
     pub threats: Vec<ThreatFacts>,
-    /// Where it ran.
+    /// Samples of a chunk; the last one may have fewer.
+    pub chunk: u32,
+    /// The part of the samples that was measured; all, if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+    /// With what it was measured.
     pub environment: Environment,
 }
 
@@ -126,19 +165,24 @@ pub struct DataFacts {
 /// One evaluation: a threat and the attacks that stand for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ThreatFacts {
+    /// Its own name, where the plan gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Norm of the perturbation.
     pub norm: Norm,
     /// Its largest length, in units of the model's input.
     pub eps: Eps,
     /// The attacks in order.
     pub attacks: Vec<AttackFacts>,
+    /// Which samples each of them attacks.
+    pub order: Order,
 }
 
 impl ThreatFacts {
-    /// Norm and radius, for example `Linf 8/255`.
+    /// Its name, or norm and radius, for example `Linf 8/255`.
     #[must_use]
     pub fn title(&self) -> String {
-        format!("{} {}", self.norm, self.eps)
+        self.name.clone().unwrap_or_else(|| format!("{} {}", self.norm, self.eps))
     }
 }
 
@@ -151,15 +195,15 @@ pub struct AttackFacts {
     pub parameters: Vec<(String, String)>,
 }
 
-/// Where and when an audit ran. Passed in by the caller: the audit itself only measures how long its work takes.
+/// With what an audit was made: other versions may give other numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// Version of assay.
     pub assay: String,
     /// Version of ONNX Runtime.
     pub onnxruntime: String,
-    /// Date and time of the start, as the caller writes it (RFC 3339, UTC).
-    pub date: String,
+    /// How far ONNX Runtime rewrites graphs before it runs them.
+    pub optimization: String,
 }
 
 /// Position of a model in [`Setup::models`].
@@ -177,10 +221,14 @@ pub struct ThreatId(pub u32);
 pub struct Clean {
     /// The model.
     pub model: ModelId,
+    /// Which chunk of samples.
+    pub chunk: u32,
     /// Predicted class of each sample; `null` where the logits are not finite.
     pub predictions: Vec<Option<u32>>,
     /// What was spent.
     pub cost: Cost,
+    /// Wall time.
+    pub seconds: f64,
 }
 
 /// Outcome of one attack.
@@ -192,10 +240,49 @@ pub struct Attacked {
     pub threat: ThreatId,
     /// Position of the attack within the evaluation.
     pub attack: u32,
-    /// Positions of the attacked samples in the data, rising, and what became of them.
-    pub outcomes: Vec<(u64, Fate)>,
+    /// Which chunk of samples.
+    pub chunk: u32,
+    /// What became of the samples that it attacked, which are those that [`Tally::standing`](crate::Tally::standing) names, in order.
+    pub outcomes: Vec<SampleResult>,
+    /// Signs that these say less than they seem to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<Flag>,
+    /// Adversarial samples to look at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<Example>,
     /// What was spent.
     pub cost: Cost,
+    /// What was spent beside the attack, on looking for flags; it depends on the size of batches.
+    pub checks: Cost,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// What an attack did to one sample.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SampleResult {
+    /// Position of the sample in the data.
+    pub sample: u64,
+    /// What became of its prediction.
+    pub fate: Fate,
+    /// What changed it, if something did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
+    /// Why it could not be measured, if it could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A verified adversarial sample.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// Class predicted for it.
+    pub prediction: u32,
+    /// The attack that found it: of a suite, which of its parts.
+    pub by: String,
+    /// Distance from the original.
+    #[serde(flatten)]
+    pub distance: Distance,
 }
 
 /// What an attack did to a sample's prediction.
@@ -210,75 +297,6 @@ pub enum Fate {
     Unstable,
     /// The model or the attack failed on the sample.
     Error,
-}
-
-/// What was spent on a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cost {
-    /// Samples evaluated forward only.
-    pub queries: u64,
-    /// Samples evaluated forward and backward.
-    pub gradients: u64,
-    /// Wall time.
-    pub seconds: f64,
-}
-
-impl std::ops::AddAssign for Cost {
-    fn add_assign(&mut self, other: Self) {
-        self.queries += other.queries;
-        self.gradients += other.gradients;
-        self.seconds += other.seconds;
-    }
-}
-
-/// A reason to doubt a number.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Finding {
-    /// The model it is about.
-    pub model: ModelId,
-    /// What was found.
-    pub kind: FindingKind,
-    /// Samples that show it.
-    pub hits: u64,
-    /// Samples that were looked at.
-    pub of: u64,
-}
-
-/// What was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FindingKind {
-    /// The gradient of the loss is zero in every element: gradient attacks see nothing, so their robust accuracy says nothing.
-    ZeroGradients,
-    /// They withstood attacks that follow an estimate of the gradient, not the gradient.
-    StraightThrough,
-    /// The model or an attack failed.
-    Errors,
-    /// Predictions of adversarial samples did not hold when they were evaluated again.
-    Unstable,
-}
-
-impl FindingKind {
-    /// What it means for the reader, and what to do.
-    #[must_use]
-    pub fn advice(self) -> &'static str {
-        match self {
-            Self::ZeroGradients => {
-                "the loss has a gradient of exactly zero: gradient attacks see nothing there, so robust accuracy may be \
-                 overstated; add an attack that needs no gradient, or look for saturated or quantised layers"
-            }
-            Self::StraightThrough => {
-                "they withstood attacks whose gradient is estimated straight through rounding or the like, so robust \
-                 accuracy may be overstated; add an attack that needs no gradient, or attack with samples found on the \
-                 model before it was quantised"
-            }
-            Self::Errors => "the model or an attack failed: these samples count as not robust; see the log",
-            Self::Unstable => {
-                "predictions changed between two evaluations of the same input: these samples count as not robust; look \
-                 for randomness in the model"
-            }
-        }
-    }
 }
 
 /// An adversarial sample, to look at.

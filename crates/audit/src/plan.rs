@@ -49,12 +49,46 @@ pub struct ModelRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
+    /// What reports call the threat; by default norm and radius, as `Linf 8/255`. Only where there is one radius.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// `Linf`, `L2`, `L1` or `L0`.
     pub norm: Norm,
-    /// Radius as an exact decimal or fraction, in units of the model's input: `"8/255"`, `"0.1"`; `"inf"`: any valid input.
-    pub eps: Eps,
-    /// At least one; each attacks what the ones before it left.
+    /// Radius as an exact decimal or fraction, in units of the model's input: `"8/255"`, `"0.1"`; `"inf"`: any valid input. A list: each is a threat.
+    #[serde(with = "radii")]
+    pub eps: Vec<Eps>,
+    /// At least one.
     pub attacks: Vec<AttackSpec>,
+    /// Which samples each of them attacks.
+    #[serde(default)]
+    pub order: Order,
+}
+
+/// Which samples the attacks of an evaluation attack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Each those that the ones before it left: the worst case for the least work.
+    #[default]
+    Sequence,
+    /// Each all of them: the accuracy under each attack alone, as tables of corruptions have it, and the worst case.
+    Separate,
+}
+
+/// A threat with the attacks that stand for it, ready to run.
+pub(crate) struct Attacks {
+    pub(crate) name: Option<String>,
+    pub(crate) norm: Norm,
+    pub(crate) eps: Eps,
+    pub(crate) order: Order,
+    pub(crate) attacks: Vec<Box<dyn Attack>>,
+}
+
+impl Attacks {
+    /// What reports call the threat.
+    pub(crate) fn title(&self) -> String {
+        self.name.clone().unwrap_or_else(|| format!("{} {}", self.norm, self.eps))
+    }
 }
 
 /// An attack with its parameters.
@@ -104,8 +138,8 @@ impl Plan {
         self.attacks().map(drop)
     }
 
-    /// Checks the plan and makes its attacks, one list per evaluation.
-    pub(crate) fn attacks(&self) -> Result<Vec<Vec<Box<dyn Attack>>>, PlanError> {
+    /// Checks the plan and makes its attacks, one list per threat.
+    pub(crate) fn attacks(&self) -> Result<Vec<Attacks>, PlanError> {
         self.check_models()?;
         for (i, gate) in self.gates.iter().enumerate() {
             self.check_gate(i, *gate)?;
@@ -113,7 +147,20 @@ impl Plan {
         if self.evaluations.is_empty() {
             return Err(wrong("evaluations", "is empty; name at least one threat with its attacks"));
         }
-        self.evaluations.iter().enumerate().map(|(i, evaluation)| self.check_evaluation(i, evaluation)).collect()
+        let mut all: Vec<Attacks> = Vec::new();
+        for (i, evaluation) in self.evaluations.iter().enumerate() {
+            for attacks in check_evaluation(i, evaluation)? {
+                if all.iter().any(|earlier| earlier.title() == attacks.title()) {
+                    let reason = format!(
+                        "has the threat {} a second time; list its attacks with the first, or give one of them a name",
+                        attacks.title()
+                    );
+                    return Err(wrong(format!("evaluations[{i}]"), reason));
+                }
+                all.push(attacks);
+            }
+        }
+        Ok(all)
     }
 
     fn check_models(&self) -> Result<(), PlanError> {
@@ -144,20 +191,25 @@ impl Plan {
         }
         Ok(())
     }
+}
 
-    fn check_evaluation(&self, i: usize, evaluation: &Evaluation) -> Result<Vec<Box<dyn Attack>>, PlanError> {
-        let same = |earlier: &&Evaluation| (earlier.norm, &earlier.eps) == (evaluation.norm, &evaluation.eps);
-        if let Some(earlier) = self.evaluations.iter().take(i).position(|e| same(&e)) {
-            let reason = format!("has the same threat as evaluations[{earlier}]; list its attacks there");
-            return Err(wrong(format!("evaluations[{i}]"), reason));
-        }
-        if evaluation.attacks.is_empty() {
-            return Err(wrong(
-                format!("evaluations[{i}].attacks"),
-                "is empty; name at least one attack, for example pgd",
-            ));
-        }
-        let make = |(j, spec): (usize, &AttackSpec)| {
+/// The threats of an evaluation.
+fn check_evaluation(i: usize, evaluation: &Evaluation) -> Result<Vec<Attacks>, PlanError> {
+    let field = |name: &str| format!("evaluations[{i}].{name}");
+    if evaluation.eps.is_empty() {
+        return Err(wrong(field("eps"), "is empty; give a radius, for example \"8/255\""));
+    }
+    if evaluation.name.as_ref().is_some_and(|name| name.trim().is_empty()) {
+        return Err(wrong(field("name"), "is empty; leave it out, and the threat is called by norm and radius"));
+    }
+    if evaluation.name.is_some() && evaluation.eps.len() > 1 {
+        return Err(wrong(field("name"), "is one name for several radii; leave it out, or give one radius"));
+    }
+    if evaluation.attacks.is_empty() {
+        return Err(wrong(field("attacks"), "is empty; name at least one attack, for example pgd"));
+    }
+    let make = |eps: &Eps| {
+        let attack = |(j, spec): (usize, &AttackSpec)| {
             let given: Vec<_> = spec.parameters.clone().into_iter().collect();
             let field = format!("evaluations[{i}].attacks[{j}]");
             let attack = assay_attack::parse(&spec.name, &given).map_err(|e| wrong(field.clone(), e.to_string()))?;
@@ -166,10 +218,59 @@ impl Plan {
                     "is made from some samples and judged on the others, but an audit judges all: use `assay attack`";
                 return Err(wrong(field, format!("attack \"{}\" {reason}", spec.name)));
             }
-            attack.check(evaluation.norm, &evaluation.eps).map_err(|e| wrong(field, e))?;
+            attack.check(evaluation.norm, eps).map_err(|e| wrong(field, e))?;
             Ok(attack)
         };
-        evaluation.attacks.iter().enumerate().map(make).collect()
+        Ok(Attacks {
+            name: evaluation.name.clone(),
+            norm: evaluation.norm,
+            eps: eps.clone(),
+            order: evaluation.order,
+            attacks: evaluation.attacks.iter().enumerate().map(attack).collect::<Result<_, _>>()?,
+        })
+    };
+    evaluation.eps.iter().map(make).collect()
+}
+
+/// Radii: one as text, or a list of them.
+mod radii {
+    use std::fmt;
+
+    use assay_attack::Eps;
+    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::{Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(radii: &[Eps], serializer: S) -> Result<S::Ok, S::Error> {
+        match radii {
+            [one] => one.serialize(serializer),
+            more => more.serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Eps>, D::Error> {
+        struct Radii;
+
+        impl<'de> Visitor<'de> for Radii {
+            type Value = Vec<Eps>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a radius in quotes, such as \"8/255\", or a list of them")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Vec<Eps>, E> {
+                text.parse().map(|eps| vec![eps]).map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Eps>, A::Error> {
+                let mut radii = Vec::new();
+                while let Some(eps) = list.next_element()? {
+                    radii.push(eps);
+                }
+                Ok(radii)
+            }
+        }
+
+        deserializer.deserialize_any(Radii)
     }
 }
 
@@ -221,7 +322,7 @@ mod tests {
         let parameters: Vec<_> =
             plan.evaluations[0].attacks[0].parameters.iter().map(|(n, v)| format!("{n}={v}")).collect();
         assert_eq!(parameters, ["loss=margin", "random_start=true", "step=0.01", "steps=40"]);
-        assert_eq!(plan.evaluations[0].eps.to_string(), "8/255");
+        assert_eq!(plan.evaluations[0].eps[0].to_string(), "8/255");
         assert_eq!(Plan::parse(&toml::to_string(&plan).unwrap()).unwrap(), plan);
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
     }
@@ -242,7 +343,7 @@ mod tests {
             (refusal(&format!("evaluations = []\n{one}")), "evaluations: is empty"),
             (
                 refusal(&format!("{one}{EVALUATION}{EVALUATION}")),
-                "evaluations[1]: has the same threat as evaluations[0]",
+                "evaluations[1]: has the threat Linf 8/255 a second time",
             ),
             (
                 refusal(&format!("{one}{}", EVALUATION.replace("{ name = \"pgd\" }", ""))),

@@ -3,10 +3,11 @@
 
 use std::num::NonZeroUsize;
 
+use assay_attack::FlagKind;
 use assay_attack::{Bounds, Cancel};
 use assay_audit::{
-    AuditError, Environment, Estimate, Event, FindingKind, GradientFacts, Html, Json, Markdown, Observer, Plan,
-    Progress, Render, Report, Subject, Verdict, run,
+    Audit, AuditError, Circumstances, Environment, Estimate, Event, GradientFacts, Html, Json, Markdown, Observer,
+    Plan, Progress, Raised, Render, Report, Shard, StoreError, Subject, Verdict, merge, run,
 };
 use assay_data::{Dataset, Parts};
 use assay_graph::Loss;
@@ -108,8 +109,10 @@ fn subject<'a>(name: &str, classifier: &'a dyn Classifier) -> Subject<'a> {
     }
 }
 
-fn environment() -> Environment {
-    Environment { assay: "0.1.0".into(), onnxruntime: "none".into(), date: "2026-11-21T00:00:00Z".into() }
+fn audit_of<'a>(plan: &'a Plan, subjects: &'a [Subject<'a>], data: &'a Dataset) -> Audit<'a> {
+    let environment = Environment { assay: "0.1.0".into(), onnxruntime: "none".into(), optimization: "none".into() };
+    let circumstances = Circumstances { date: "2026-11-21T00:00:00Z".into(), threads: 1, sessions: 1, batch: 7 };
+    Audit { plan, subjects, data, shard: None, environment, circumstances }
 }
 
 fn plan(models: &[&str], gates: &str) -> Plan {
@@ -129,8 +132,9 @@ struct Recorded {
 }
 
 impl Observer for Recorded {
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &Event) -> Result<(), StoreError> {
         self.events.push(event.clone());
+        Ok(())
     }
 
     fn progress(&mut self, progress: &Progress) {
@@ -145,7 +149,7 @@ fn rate(hits: u64, of: u64) -> Estimate {
 fn audit(plan: &Plan, models: &[(&str, &Hyperplane)]) -> (Report, Recorded) {
     let subjects: Vec<_> = models.iter().map(|(name, model)| subject(name, *model)).collect();
     let mut recorded = Recorded::default();
-    let report = run(plan, &subjects, &data(), environment(), &mut recorded, &Cancel::default()).unwrap();
+    let report = run(&audit_of(plan, &subjects, &data()), &[], &mut recorded, &Cancel::default()).unwrap();
     (report, recorded)
 }
 
@@ -165,7 +169,7 @@ fn numbers_are_those_of_the_hyperplane() {
     assert_eq!(classes, [(0, rate(10, 10), rate(8, 10)), (1, rate(10, 10), rate(8, 10))]);
     assert_eq!(report.verdict, Verdict::Pass);
     assert_eq!(report.examples.len(), 4);
-    assert!(report.findings.is_empty());
+    assert!(report.flags.is_empty(), "{:?}", report.flags);
     assert!(
         report.examples.iter().all(|e| e.distance.linf <= 0.1 && e.pictures.is_some() && e.label == e.clean_prediction)
     );
@@ -212,11 +216,209 @@ fn the_fold_of_the_recorded_events_is_the_report() {
         assert_eq!(format.to_text(&again), format.to_text(&report));
     }
     assert_eq!(serde_json::from_str::<Report>(&Json.to_text(&report)).unwrap(), report);
-    // Any event that is missing is missed, but for those that only add to the report.
     for missing in 0..read.len() {
         let rest = read.iter().enumerate().filter(|(i, _)| *i != missing).map(|(_, event)| event);
-        let optional = matches!(read[missing], Event::Example(_) | Event::Finding(_));
-        assert_eq!(Report::fold(rest).is_ok(), optional, "without event {missing}");
+        assert!(Report::fold(rest).is_err(), "without event {missing}");
+    }
+}
+
+fn raised(report: &Report, kind: FlagKind) -> &Raised {
+    report.flags.iter().find(|raised| raised.kind == kind).unwrap()
+}
+
+/// A thousand samples between 0 and 1 in no order, some of them wrongly labelled.
+fn many() -> Dataset {
+    let value = |i: usize| ((i * 617) % 1000) as f32 / 1000.0 + 0.0004;
+    Dataset::from_parts(Parts {
+        name: "many".into(),
+        samples: Array2::from_shape_fn((1000, 4), |(i, _)| value(i)),
+        labels: (0..1000).map(|i| Class(u32::from((value(i) >= 0.5) != (i % 9 == 0)))).collect(),
+        sample_shape: vec![1, 2, 2],
+        bounds: Bounds::new(0.0, 1.0).unwrap(),
+        class_names: Vec::new(),
+        digest: String::new(),
+    })
+    .unwrap()
+}
+
+fn two() -> [Hyperplane; 2] {
+    [Hyperplane { finite_below: 0.9, ..Hyperplane::new(0.5) }, Hyperplane { flat: true, ..Hyperplane::new(0.6) }]
+}
+
+const TWO: &str = "models = [{ name = \"a\" }, { name = \"b\" }]\ngates = [{ max_drop = 0.1 }]\nseed = 3\n\
+     [[evaluations]]\nnorm = \"Linf\"\neps = [\"0.05\", \"0.1\"]\nattacks = [{ name = \"fgsm\" }, { name = \"pgd\", parameters = { steps = 3 } }]\n\
+     [[evaluations]]\nname = \"each\"\nnorm = \"L2\"\neps = \"0.1\"\norder = \"separate\"\n\
+     attacks = [{ name = \"pgd\", parameters = { steps = 3 } }, { name = \"fgsm\" }]";
+
+/// Carries TWO out on many samples, `batch` at a time, from where `past` ends.
+fn measure(
+    shard: Option<Shard>,
+    batch: usize,
+    past: &[Event],
+    observer: &mut dyn Observer,
+) -> Result<Report, AuditError> {
+    let (plan, models, data) = (Plan::parse(TWO).unwrap(), two(), many());
+    let batch = NonZeroUsize::new(batch).unwrap();
+    let subjects: Vec<_> = ["a", "b"].iter().zip(&models).map(|(n, m)| Subject { batch, ..subject(n, m) }).collect();
+    let audit = Audit { shard, ..audit_of(&plan, &subjects, &data) };
+    run(&audit, past, observer, &Cancel::default())
+}
+
+fn bytes(report: &Report) -> String {
+    Json.to_text(&report.clone().without_run())
+}
+
+/// Whether two reports are the same; the first lines that differ, if not.
+#[track_caller]
+fn same(found: &str, expected: &str, what: &str) {
+    let lines = (1..).zip(found.lines().zip(expected.lines()));
+    let different: Vec<_> = lines.filter(|(_, (found, expected))| found != expected).take(3).collect();
+    assert!(different.is_empty() && found.len() == expected.len(), "{what}: {different:?}");
+}
+
+/// Keeps events until it is full, as a disk, or killed, as a process.
+struct Ends {
+    events: Vec<Event>,
+    after: usize,
+}
+
+impl Observer for Ends {
+    fn event(&mut self, event: &Event) -> Result<(), StoreError> {
+        if self.events.len() == self.after {
+            return Err("no space left on device".into());
+        }
+        self.events.push(event.clone());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_run_that_is_cut_anywhere_goes_on_to_the_same_report() {
+    let mut whole = Recorded::default();
+    let report = measure(None, 7, &[], &mut whole).unwrap();
+    let events = whole.events.len();
+    // Two models on 16 chunks: clean, two attacks at two radii, two apart; the start and the end.
+    assert_eq!(events, 2 * 16 * 7 + 2);
+    assert!(
+        report.models.iter().all(|m| m.threats.iter().all(|t| t.robust.hits() > 0 && t.robust.hits() < m.clean.hits()))
+    );
+    // Every 5th place, and all near the ends.
+    for cut in (0..events).filter(|cut| cut % 5 == 0 || *cut < 4 || *cut > events - 4) {
+        let mut first = Ends { events: Vec::new(), after: cut };
+        let error = measure(None, 7, &[], &mut first).unwrap_err();
+        assert!(matches!(&error, AuditError::Store(_)) && error.to_string().contains("no space left"), "{error}");
+        let mut rest = Recorded::default();
+        let resumed = measure(None, 7, &first.events, &mut rest).unwrap();
+        same(&bytes(&resumed), &bytes(&report), &format!("cut after {cut} events"));
+        assert_eq!(first.events.len() + rest.events.len(), events, "nothing is done twice");
+    }
+    // What has ended has nothing more to say.
+    let mut nothing = Recorded::default();
+    assert_eq!(bytes(&measure(None, 7, &whole.events, &mut nothing).unwrap()), bytes(&report));
+    assert!(nothing.events.is_empty());
+}
+
+#[test]
+fn the_size_of_batches_and_the_number_of_shards_make_no_difference() {
+    let whole = bytes(&measure(None, 7, &[], &mut ()).unwrap());
+    for batch in [1, 64, 1000] {
+        same(&bytes(&measure(None, batch, &[], &mut ()).unwrap()), &whole, &format!("batches of {batch}"));
+    }
+    for of in [1, 3, 7, 16] {
+        let mut records: Vec<Vec<Event>> = (0..of)
+            .map(|index| {
+                let mut recorded = Recorded::default();
+                let part = measure(Shard::new(index, of), 64, &[], &mut recorded).unwrap();
+                assert_eq!(part.samples.labels.len() as u64, part.models[0].clean.of());
+                recorded.events
+            })
+            .collect();
+        records.reverse();
+        let merged = merge(&records).unwrap();
+        same(&bytes(&Report::fold(&merged).unwrap()), &whole, &format!("{of} shards"));
+    }
+    let refused = measure(Shard::new(0, 17), 64, &[], &mut ()).unwrap_err().to_string();
+    assert!(refused.contains("shard: is 0/17, but 1000 samples have 16 chunks"), "{refused}");
+}
+
+#[test]
+fn what_are_not_all_shards_of_one_audit_is_not_put_together() {
+    let record = |shard| {
+        let mut recorded = Recorded::default();
+        let _ = measure(shard, 64, &[], &mut recorded).unwrap();
+        recorded.events
+    };
+    let [first, second, whole] = [record(Shard::new(0, 2)), record(Shard::new(1, 2)), record(None)];
+    let mut other = second.clone();
+    let Event::Started(started) = &mut other[0] else { panic!("no start") };
+    started.setup.models[0].digest = "0".into();
+    let cut = second[..5].to_vec();
+    for (records, words) in [
+        (vec![], "there are no shards"),
+        (vec![first.clone()], "shard 1/2 is missing; expected each of the 2 shards once"),
+        (vec![first.clone(), first.clone()], "shard 0/2 is there more than once"),
+        (vec![first.clone(), other], "record 1 is of another audit than the first: a model differs"),
+        (vec![first.clone(), cut], "shard 1/2 did not end"),
+        (vec![first.clone(), second[1..].to_vec()], "record 1 does not begin with the start"),
+        (vec![whole], "record 0 is no shard"),
+    ] {
+        let error = merge(&records).unwrap_err().to_string();
+        assert!(error.contains(words), "{words} not in {error}");
+    }
+}
+
+#[test]
+fn an_audit_does_not_go_on_with_something_else() {
+    let mut kept = Ends { events: Vec::new(), after: 9 };
+    measure(None, 7, &[], &mut kept).unwrap_err();
+    let refusal = |change: &dyn Fn(&mut assay_audit::Started)| {
+        let mut events = kept.events.clone();
+        let Event::Started(started) = &mut events[0] else { panic!("no start") };
+        change(started);
+        measure(None, 7, &events, &mut ()).map(|report| report.verdict).map_err(|e| e.to_string())
+    };
+    let changed = |result: Result<Verdict, String>, what: &str| {
+        let error = result.unwrap_err();
+        assert!(error.starts_with(&format!("{what} is not what it was when the audit began")), "{error}");
+    };
+    changed(refusal(&|started| started.setup.plan.seed = 4), "the plan");
+    changed(refusal(&|started| started.setup.models[1].digest.clear()), "a model");
+    changed(refusal(&|started| started.labels[999] = 0), "the data set");
+    changed(
+        refusal(&|started| started.setup.environment.onnxruntime.clear()),
+        "the version of assay or of ONNX Runtime",
+    );
+    // Another machine is another machine.
+    assert!(refusal(&|started| started.circumstances = Circumstances::default()).is_ok());
+    let error = measure(Shard::new(0, 2), 7, &kept.events, &mut ()).unwrap_err().to_string();
+    assert!(error.contains("the shard is not what it was"), "{error}");
+    let mut torn = kept.events.clone();
+    torn.remove(3);
+    assert!(measure(None, 7, &torn, &mut ()).unwrap_err().to_string().contains("event 3 does not fit"));
+}
+
+#[test]
+fn attacks_that_are_apart_each_see_all_samples_and_the_worst_counts() {
+    let report = measure(None, 64, &[], &mut ()).unwrap();
+    // A flat loss leaves PGD to chance, whereas FGSM on the hyperplane finds what there is to find.
+    let of = &report.models[0];
+    let [sequence, apart] = [&of.threats[1], &of.threats[2]];
+    assert_eq!(apart.title, "each");
+    let tried = |attack: &assay_audit::AttackResult| attack.success.unwrap().of();
+    assert_eq!(apart.attacks.iter().map(tried).collect::<Vec<_>>(), [of.clean.hits(), of.clean.hits()]);
+    assert!(tried(&sequence.attacks[1]) < of.clean.hits());
+    let least = apart.attacks.iter().map(|attack| attack.robust.hits()).min().unwrap();
+    assert!(apart.robust.hits() <= least);
+    for threat in &of.threats {
+        let lost: Vec<_> = threat.outcomes.iter().map(|outcome| outcome.sample).collect();
+        assert!(lost.is_sorted() && !lost.is_empty());
+        // What is listed as changed, of the samples that were right, is what is not robust of them.
+        let right = |sample: u64| {
+            let i = report.samples.positions.iter().position(|position| *position == sample).unwrap();
+            of.predictions[i] == Some(report.samples.labels[i])
+        };
+        let broken = lost.iter().filter(|sample| right(**sample)).count() as u64;
+        assert_eq!(threat.robust.hits(), of.clean.hits() - broken);
     }
 }
 
@@ -260,33 +462,34 @@ fn logits_that_are_not_finite_are_errors_and_not_robust() {
     // FGSM moves 0.825 and 0.875 down, away from where the model fails.
     assert_eq!((result.threats[0].robust, result.threats[0].stability), (rate(14, 20), rate(14, 20)));
     assert_eq!(report.verdict, Verdict::Fail);
-    let finding = report.findings[0].clone();
-    assert_eq!((finding.kind, finding.hits, finding.of), (FindingKind::Errors, 2, 20));
+    let flag = raised(&report, FlagKind::NotFinite);
+    assert_eq!((flag.stages[0].stage.as_str(), flag.stages[0].samples, flag.stages[0].of), ("clean", 2, 20));
 }
 
 #[test]
 fn a_gradient_of_zero_is_reported() {
     let model = Hyperplane { flat: true, ..Hyperplane::new(0.5) };
     let (report, _) = audit(&plan(&["flat"], ""), &[("flat", &model)]);
-    let finding = report.findings.iter().find(|f| f.kind == FindingKind::ZeroGradients).unwrap();
-    assert!(finding.hits >= 16 && finding.hits == finding.of, "{finding:?}");
-    assert!(Markdown.to_text(&report).contains("robust accuracy may be overstated"));
+    let flag = raised(&report, FlagKind::ZeroGradient);
+    // All but those that a random direction happens to break.
+    assert!(flag.stages.iter().all(|seen| seen.samples >= 16 && seen.samples <= seen.of), "{flag:?}");
+    for text in [Markdown.to_text(&report), Html.to_text(&report)] {
+        assert!(text.contains("zero-gradient") && text.contains("the attack was blind"), "{text}");
+    }
 }
 
 #[test]
 fn samples_that_withstand_an_estimated_gradient_are_reported() {
     let mut model = Hyperplane::new(0.5);
     let (report, _) = audit(&plan(&["exact"], ""), &[("exact", &model)]);
-    assert_eq!((&report.findings[..], &report.setup.models[0].gradients), (&[][..], &GradientFacts::Exact));
+    assert_eq!((&report.flags[..], &report.setup.models[0].gradients), (&[][..], &GradientFacts::Exact));
     let nodes = vec!["\"q\" (QuantizeLinear)".to_owned()];
     model.spec.gradients = Gradients::StraightThrough(nodes.clone());
     let (report, _) = audit(&plan(&["estimated"], ""), &[("estimated", &model)]);
     assert_eq!(report.setup.models[0].gradients, GradientFacts::StraightThrough { nodes });
-    let finding = report.findings.iter().find(|f| f.kind == FindingKind::StraightThrough).unwrap();
-    assert!(finding.hits > 0 && finding.hits <= finding.of, "{finding:?}");
-    assert_eq!(finding.of, 20);
+    assert_eq!(raised(&report, FlagKind::StraightThrough).stages.len(), 2);
     for text in [Markdown.to_text(&report), Html.to_text(&report)] {
-        assert!(text.contains("straight through") && text.contains("gradients estimated at 1 node"), "{text}");
+        assert!(text.contains("straight-through") && text.contains("gradients estimated at 1 node"), "{text}");
     }
 }
 
@@ -305,7 +508,7 @@ fn a_stop_anywhere_ends_without_a_report() {
     for calls in [1, 2, 4, 5, 8] {
         let cancel = Cancel::default();
         let mut observer = StopAfter(calls, cancel.clone());
-        let result = run(&plan, &[subject("exact", &model)], &data(), environment(), &mut observer, &cancel);
+        let result = run(&audit_of(&plan, &[subject("exact", &model)], &data()), &[], &mut observer, &cancel);
         assert!(matches!(result, Err(AuditError::Stopped)), "after {calls}: {result:?}");
     }
 }
@@ -314,7 +517,7 @@ fn a_stop_anywhere_ends_without_a_report() {
 fn what_does_not_fit_is_refused_before_anything_is_spent() {
     let model = Hyperplane::new(0.5);
     let refusal = |plan: &Plan, subjects: &[Subject<'_>]| {
-        run(plan, subjects, &data(), environment(), &mut (), &Cancel::default()).unwrap_err().to_string()
+        run(&audit_of(plan, subjects, &data()), &[], &mut (), &Cancel::default()).unwrap_err().to_string()
     };
     let one = plan(&["a"], "");
     assert!(refusal(&one, &[subject("b", &model)]).contains("does not name the models"));
@@ -339,7 +542,7 @@ fn samples_are_moved_to_the_range_of_the_model() {
     let model = Hyperplane::new(127.5);
     let subject = Subject { bounds: Bounds::new(0.0, 255.0).unwrap(), ..subject("bytes", &model) };
     let mut plan = plan(&["bytes"], "");
-    plan.evaluations[0].eps = "25.5".parse().unwrap();
-    let report = run(&plan, &[subject], &data(), environment(), &mut (), &Cancel::default()).unwrap();
+    plan.evaluations[0].eps = vec!["25.5".parse().unwrap()];
+    let report = run(&audit_of(&plan, &[subject], &data()), &[], &mut (), &Cancel::default()).unwrap();
     assert_eq!((report.models[0].clean, report.models[0].threats[0].robust), (rate(20, 20), rate(16, 20)));
 }

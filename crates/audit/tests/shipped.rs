@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use assay_attack::{Bounds, Cancel};
-use assay_audit::{Environment, Plan, Subject, run};
+use assay_audit::{Audit, Circumstances, Environment, Plan, Subject, run};
 use assay_data::{DataSource, Dataset};
 use assay_reference::skip;
 use assay_runtime::{ClassifierOptions, Library, OnnxClassifier, OnnxRuntime};
@@ -46,8 +46,10 @@ fn robust_and_pruned_models_are_measured_on_the_same_images() {
     )
     .unwrap();
     let data = Dataset::open(&DataSource::new(deploy("data/fashion-mnist")), None).unwrap();
-    let environment = Environment { assay: String::new(), onnxruntime: String::new(), date: String::new() };
-    let report = run(&plan, &subjects, &data, environment, &mut (), &Cancel::default()).unwrap();
+    let environment = Environment { assay: String::new(), onnxruntime: String::new(), optimization: String::new() };
+    let circumstances = Circumstances::default();
+    let audit = Audit { plan: &plan, subjects: &subjects, data: &data, shard: None, environment, circumstances };
+    let report = run(&audit, &[], &mut (), &Cancel::default()).unwrap();
 
     for (model, name) in report.models.iter().zip(MODELS) {
         assert!(model.clean.hits() > 700 && model.clean.of() == 1000, "{name}: {:?}", model.clean);
@@ -60,7 +62,7 @@ fn robust_and_pruned_models_are_measured_on_the_same_images() {
         let pgd = &model.threats[0].attacks;
         assert!(pgd[1].robust.hits() < pgd[0].robust.hits(), "{name}: PGD finds more than FGSM");
     }
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    assert!(report.flags.is_empty(), "{:?}", report.flags);
     assert_eq!(report.examples.len(), 12);
     assert_eq!(report.comparison.unwrap().threats.len(), 2);
 }

@@ -20,6 +20,7 @@ pub struct Dataset {
     bounds: Bounds,
     class_names: Vec<String>,
     digest: String,
+    positions: Vec<u64>,
 }
 
 /// What a [`Dataset`] is made of.
@@ -67,7 +68,7 @@ impl Dataset {
             let label = labels.get(sample).map_or(0, |l| l.0);
             return Err(DataError::UnnamedClass { name, sample, label, classes: class_names.len() });
         }
-        Ok(Self { name, samples, labels, sample_shape, bounds, class_names, digest })
+        Ok(Self { name, samples, labels, sample_shape, bounds, class_names, digest, positions: Vec::new() })
     }
 
     /// What reports call it.
@@ -125,6 +126,21 @@ impl Dataset {
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Where each sample is in the data set that these were chosen from ([`Dataset::chosen`]); empty: they are its first ones, or all.
+    #[must_use]
+    pub fn positions(&self) -> &[u64] {
+        &self.positions
+    }
+
+    /// Some of the samples, in the order of `rows`, which know their positions. They have name and digest of the whole.
+    ///
+    /// # Errors
+    /// No rows, or one that is not there.
+    pub fn chosen(&self, rows: &[SampleId]) -> Result<Self, DataError> {
+        let positions = rows.iter().map(|row| self.positions.get(row.0 as usize).copied().unwrap_or(row.0)).collect();
+        Ok(Self { digest: self.digest.clone(), positions, ..self.subset(rows)? })
     }
 
     /// The samples in these rows, in the order given. The subset has the name of the whole, and no digest.

@@ -18,12 +18,14 @@
 #![forbid(unsafe_code)]
 
 mod dataset;
+mod draw;
 mod epoch;
 mod error;
 mod layout;
 mod source;
 
 pub use dataset::{Dataset, Parts};
+pub use draw::Draw;
 pub use epoch::{Augment, Batch, Batches, Border, Epoch, Holdout, Last};
 pub use error::DataError;
 pub use layout::laid_out;

@@ -34,5 +34,5 @@ pub use options::{ClassifierOptions, LoadCause, LoadError, ModelInfo};
 pub use probe::{ProbeError, shapes};
 pub use program::Program;
 pub use provider::Provider;
-pub use session::{Array, ArrayRef, SessionError, Tensors};
+pub use session::{Array, ArrayRef, OPTIMIZATION, SessionError, Tensors};
 pub use weighted::{OnnxWeighted, Weighed, Weight, Weighted};

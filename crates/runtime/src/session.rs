@@ -16,6 +16,9 @@ use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorElementType
 use crate::native::Session;
 use crate::{OnnxRuntime, Provider, RunError, kernels};
 
+/// How far ONNX Runtime rewrites the graphs of models that are evaluated, in its own word.
+pub const OPTIMIZATION: &str = "all";
+
 /// A tensor that goes into a session or comes out of it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

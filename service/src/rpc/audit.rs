@@ -4,14 +4,15 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use assay_attack::Cancel;
 use assay_audit::{
-    AttackSpec, AuditError, Environment, Gate, Html, Json, Markdown, ModelRef, Observer, Plan, PlanError, Render,
-    Report, Subject, Verdict,
+    AttackSpec, Audit, AuditError, Circumstances, Environment, Gate, Html, Json, Markdown, ModelRef, Observer, Order,
+    Plan, PlanError, Render, Report, StoreError, Subject, Verdict,
 };
 use assay_data::{DataSource, Dataset, Parts};
 use assay_proto::v1::{
     self, AuditProgress, AuditReport, AuditRequest, AuditResponse, RenderedReport, ReportFormat,
     audit_request::Data as WireData, audit_response::Event, gate::Condition,
 };
+use assay_runtime::OPTIMIZATION;
 use tonic::Request;
 
 use super::{
@@ -72,14 +73,21 @@ impl Work {
             .map(|hosted| Metered { hosted: Arc::clone(hosted), metrics: metrics.clone(), rpc: "Audit" })
             .collect();
         let subjects = metered.iter().map(|model| self.subject(model)).collect::<Result<Vec<_>, _>>()?;
-        let environment = Environment {
-            assay: env!("CARGO_PKG_VERSION").to_owned(),
-            onnxruntime: self.core.runtime.version().to_owned(),
-            date: rfc3339(SystemTime::now()),
+        let audit = Audit {
+            plan: &self.plan,
+            subjects: &subjects,
+            data: &data,
+            shard: None,
+            environment: Environment {
+                assay: env!("CARGO_PKG_VERSION").to_owned(),
+                onnxruntime: self.core.runtime.version().to_owned(),
+                optimization: OPTIMIZATION.to_owned(),
+            },
+            circumstances: Circumstances { date: rfc3339(SystemTime::now()), ..self.core.circumstances() },
         };
-        let mut follower = Follower { models: &self.models, progress, last: None };
-        let report = assay_audit::run(&self.plan, &subjects, &data, environment, &mut follower, cancel)
-            .map_err(|error| refused(error, &self.call))?;
+        let mut follower = Follower { models: &self.models, progress, measured: false };
+        let report =
+            assay_audit::run(&audit, &[], &mut follower, cancel).map_err(|error| refused(error, &self.call))?;
         metrics.audited(match report.verdict {
             Verdict::Pass => "pass",
             Verdict::Fail => "fail",
@@ -121,20 +129,19 @@ impl Data {
 struct Follower<'a> {
     models: &'a [Arc<Hosted>],
     progress: &'a Progress<AuditResponse>,
-    last: Option<AuditResponse>,
+    /// An event happened since the last progress.
+    measured: bool,
 }
 
 impl Observer for Follower<'_> {
-    fn event(&mut self, event: &assay_audit::Event) {
-        use assay_audit::Event::{Attacked, Clean};
-        if matches!(event, Clean(_) | Attacked(_))
-            && let Some(last) = self.last.take()
-        {
-            self.progress.end_stage(last);
-        }
+    fn event(&mut self, _: &assay_audit::Event) -> Result<(), StoreError> {
+        self.measured = true;
+        Ok(())
     }
 
     fn progress(&mut self, progress: &assay_audit::Progress) {
+        // What follows an event is the last word on its chunk, and after the last chunk on the stage, which must not be missed.
+        let ended = std::mem::take(&mut self.measured) && progress.steps_done == progress.steps_total;
         let model = usize::try_from(progress.model.0).ok().and_then(|at| self.models.get(at));
         let progress = AuditProgress {
             model: model.map(|hosted| hosted.name.clone()).unwrap_or_default(),
@@ -147,8 +154,7 @@ impl Observer for Follower<'_> {
             steps_total: progress.steps_total,
         };
         let event = AuditResponse { event: Some(Event::Progress(progress)) };
-        self.last = Some(event.clone());
-        self.progress.update(event);
+        if ended { self.progress.end_stage(event) } else { self.progress.update(event) }
     }
 }
 
@@ -178,7 +184,13 @@ fn plan(core: &Core, request: &AuditRequest, models: &[Arc<Hosted>]) -> Result<P
             name: spec.name.clone(),
             parameters: sorted(&spec.parameters).into_iter().collect(),
         });
-        evaluations.push(assay_audit::Evaluation { norm, eps, attacks: attacks.collect() });
+        evaluations.push(assay_audit::Evaluation {
+            name: None,
+            norm,
+            eps: vec![eps],
+            attacks: attacks.collect(),
+            order: Order::Sequence,
+        });
     }
     check_steps("evaluations", steps, &core.config.limits)?;
     let gates = request.gates.iter().enumerate().map(|(i, gate)| match gate.condition {

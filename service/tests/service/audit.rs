@@ -49,7 +49,7 @@ async fn two_models_are_compared_on_registered_data() {
     let last = |stage| progress.iter().rfind(|event| event.stage_number == stage).expect("a stage without progress");
     assert_eq!((1..=4).map(|stage| last(stage).correct).collect::<Vec<_>>(), measured);
     assert!((1..=4).map(last).all(|event| event.steps_done == event.steps_total), "{progress:?}");
-    assert!(json["setup"]["environment"]["date"].as_str().unwrap().ends_with('Z'));
+    assert!(json["run"]["date"].as_str().unwrap().ends_with('Z'));
     assert_eq!(report.rendered.len(), 2);
     assert!(report.rendered[0].text.contains(PRUNED));
     assert!(report.rendered[1].text.contains("<html"));

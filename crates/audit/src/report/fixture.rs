@@ -1,12 +1,12 @@
 //! One audit as events, for the tests of the renderers.
 
-use assay_attack::Distance;
+use assay_attack::{Cost, Distance, Flag, FlagKind};
 
 use crate::event::{
-    AttackFacts, Attacked, Clean, Cost, DataFacts, Environment, Event, Example, Fate, Finding, FindingKind,
-    GradientFacts, ModelFacts, ModelId, Pictures, Setup, ThreatFacts, ThreatId,
+    AttackFacts, Attacked, Circumstances, Clean, DataFacts, Environment, Event, Example, Fate, Found, GradientFacts,
+    ModelFacts, ModelId, Pictures, SampleResult, Setup, Started, ThreatFacts, ThreatId,
 };
-use crate::plan::Plan;
+use crate::plan::{Order, Plan};
 use crate::report::Report;
 
 const PLAN: &str = r#"
@@ -19,8 +19,12 @@ eps = "8/255"
 attacks = [{ name = "fgsm" }, { name = "pgd", parameters = { steps = 40 } }]
 "#;
 
-/// Events of two models on ten samples of two classes; the pruned one is worse.
-pub(crate) fn events(names: [&str; 2], classes: [&str; 2]) -> Vec<Event> {
+/// What is measured: two models on ten samples of two classes.
+pub(crate) fn setup() -> Setup {
+    started(["sneaker-net", "sneaker-net-pruned"], ["boot", "sneaker"]).setup
+}
+
+fn started(names: [&str; 2], classes: [&str; 2]) -> Started {
     let plan = Plan::parse(PLAN).unwrap();
     let attack = |name: &str, steps: Option<&str>| AttackFacts {
         name: name.into(),
@@ -36,7 +40,6 @@ pub(crate) fn events(names: [&str; 2], classes: [&str; 2]) -> Vec<Event> {
         gradients,
     };
     let estimated = GradientFacts::StraightThrough { nodes: vec!["\"q\" (QuantizeLinear)".into()] };
-    let labels: Vec<u32> = (0..10).map(|i| i % 2).collect();
     let setup = Setup {
         models: vec![
             model(names[0], "1", "dense", 78_042, GradientFacts::Exact),
@@ -51,22 +54,33 @@ pub(crate) fn events(names: [&str; 2], classes: [&str; 2]) -> Vec<Event> {
             samples: 10,
         },
         threats: vec![ThreatFacts {
+            name: None,
             norm: plan.evaluations[0].norm,
-            eps: plan.evaluations[0].eps.clone(),
+            eps: plan.evaluations[0].eps[0].clone(),
             attacks: vec![attack("fgsm", None), attack("pgd", Some("40"))],
+            order: Order::Sequence,
         }],
-        environment: Environment {
-            assay: "0.1.0".into(),
-            onnxruntime: "1.31.1".into(),
-            date: "2026-11-21T08:00:00Z".into(),
-        },
+        chunk: 64,
+        shard: None,
+        environment: Environment { assay: "0.1.0".into(), onnxruntime: "1.31.1".into(), optimization: "all".into() },
         plan,
     };
-    let mut events = vec![Event::Started { setup: Box::new(setup), labels: labels.clone() }];
+    Started {
+        setup,
+        labels: (0..10).map(|i| i % 2).collect(),
+        positions: Vec::new(),
+        circumstances: Circumstances { date: "2026-11-21T08:00:00Z".into(), threads: 1, sessions: 2, batch: 128 },
+    }
+}
+
+/// Events of two models; the pruned one is worse.
+pub(crate) fn events(names: [&str; 2], classes: [&str; 2]) -> Vec<Event> {
+    let started = started(names, classes);
+    let labels = started.labels.clone();
+    let mut events = vec![Event::Started(Box::new(started))];
     // Sample 9 is wrong for the first model; 8 and 9 for the second, and 0 has no finite logits.
     measured(&mut events, ModelId(0), &labels, &[9], &[], &[0, 1], &[2]);
     measured(&mut events, ModelId(1), &labels, &[8, 9], &[0], &[1, 2, 3], &[4, 8]);
-    events.push(Event::Finding(Finding { model: ModelId(1), kind: FindingKind::Errors, hits: 1, of: 10 }));
     events.push(Event::Finished);
     events
 }
@@ -87,27 +101,50 @@ fn measured(
     };
     let predictions: Vec<_> = labels.iter().enumerate().map(prediction).collect();
     let mut standing: Vec<u64> = (0..10).filter(|i| predictions[*i as usize].is_some()).collect();
-    events.push(Event::Clean(Clean { model, predictions, cost: Cost { queries: 10, gradients: 0, seconds: 0.01 } }));
-    for (attack, broken, gradients) in [(0, fgsm, 10), (1, pgd, 280)] {
-        let fate = |sample: &u64| (*sample, if broken.contains(sample) { Fate::Changed } else { Fate::Held });
-        let outcomes = standing.iter().map(fate).collect();
+    let cost = Cost { queries: 10, gradients: 0 };
+    let distance = Distance { linf: 0.031_37, l2: 0.1255, l1: 0.502, l0: 16 };
+    events.push(Event::Clean(Clean { model, chunk: 0, predictions: predictions.clone(), cost, seconds: 0.01 }));
+    for (attack, name, broken, gradients) in [(0, "fgsm", fgsm, 10), (1, "pgd", pgd, 280)] {
+        let outcome = |&sample: &u64| {
+            let other = 1 - predictions[sample as usize].unwrap();
+            let found = broken.contains(&sample).then(|| Found { prediction: other, by: name.into(), distance });
+            let fate = if found.is_some() { Fate::Changed } else { Fate::Held };
+            SampleResult { sample, fate, found, error: None }
+        };
+        let outcomes = standing.iter().map(outcome).collect();
         standing.retain(|sample| !broken.contains(sample));
-        for sample in broken.iter().filter(|sample| !wrong.contains(&(**sample as usize))).take(1) {
-            let label = labels[*sample as usize];
-            events.push(Event::Example(Box::new(Example {
+        let example = |&sample: &u64| {
+            let label = labels[sample as usize];
+            Example {
                 model,
                 threat: ThreatId(0),
                 attack,
-                sample: *sample,
+                sample,
                 label,
                 clean_prediction: label,
                 adversarial_prediction: 1 - label,
-                distance: Distance { linf: 0.031_37, l2: 0.1255, l1: 0.502, l0: 16 },
+                distance,
                 pictures: Some(pictures()),
-            })));
-        }
-        let cost = Cost { queries: 10, gradients, seconds: 0.25 };
-        events.push(Event::Attacked(Attacked { model, threat: ThreatId(0), attack, outcomes, cost }));
+            }
+        };
+        let shown = broken.iter().filter(|sample| !wrong.contains(&(**sample as usize))).take(1);
+        let zero = Flag {
+            kind: FlagKind::ZeroGradient,
+            samples: 3,
+            detail: "3 of 6 samples are robust, and their gradient was exactly zero at some step".into(),
+        };
+        events.push(Event::Attacked(Attacked {
+            model,
+            threat: ThreatId(0),
+            attack,
+            chunk: 0,
+            outcomes,
+            flags: if (model, attack) == (ModelId(1), 1) { vec![zero] } else { Vec::new() },
+            examples: shown.map(example).collect(),
+            cost: Cost { queries: 10, gradients },
+            checks: Cost { queries: 11, gradients: 0 },
+            seconds: 0.25,
+        }));
     }
 }
 

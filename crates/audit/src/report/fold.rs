@@ -1,21 +1,15 @@
 //! Events to report: the only way a report is made.
 
-use super::{AttackResult, ClassResult, Comparison, ModelResult, Report, SCHEMA, ThreatResult};
-use crate::event::{Attacked, Clean, Cost, Event, Example, Fate, Finding, Setup};
-use crate::gate::judge;
-use crate::stats::{Estimate, Paired};
+use assay_attack::{Cost, FlagKind};
 
-/// Events that do not make a report.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "event {position} does not fit the ones before it: {reason}; the record of the audit is damaged or of another version"
-)]
-pub struct Inconsistent {
-    /// Position of the event, from 0.
-    pub position: usize,
-    /// What does not fit.
-    pub reason: &'static str,
-}
+use super::{
+    AttackResult, ClassResult, Comparison, ModelResult, Raised, Report, Run, SCHEMA, Samples, Seen, ThreatResult, Timed,
+};
+use crate::event::{Event, Fate, ModelId, SampleResult, Setup, ThreatFacts};
+use crate::gate::judge;
+use crate::plan::Order;
+use crate::stats::{Estimate, Paired};
+use crate::tally::{Inconsistent, OfModel, OfThreat, Tally};
 
 impl Report {
     /// Makes the report of the events of one audit, in order.
@@ -23,221 +17,223 @@ impl Report {
     /// # Errors
     /// The events are not those of one whole audit.
     pub fn fold<'e>(events: impl IntoIterator<Item = &'e Event>) -> Result<Self, Inconsistent> {
-        let mut state: Option<State> = None;
-        let mut position = 0;
-        for event in events {
-            let fail = |reason| Inconsistent { position, reason };
-            match (state.as_mut(), event) {
-                (None, Event::Started { setup, labels }) => state = Some(State::new(setup, labels).map_err(fail)?),
-                (None, _) => return Err(fail("the first event must be the start")),
-                (Some(state), event) => state.apply(event).map_err(fail)?,
-            }
-            position += 1;
-        }
-        let fail = |reason| Inconsistent { position, reason };
-        state.ok_or_else(|| fail("there are no events"))?.report().map_err(fail)
-    }
-}
-
-/// What is known after some events.
-struct State {
-    setup: Setup,
-    labels: Vec<u32>,
-    models: Vec<Model>,
-    findings: Vec<Finding>,
-    examples: Vec<Example>,
-    finished: bool,
-}
-
-struct Model {
-    /// Whether each sample is classified correctly, and whether it has a prediction at all; after the clean event.
-    clean: Option<Vec<Sample>>,
-    cost: Cost,
-    threats: Vec<Threat>,
-}
-
-#[derive(Clone, Copy)]
-struct Sample {
-    correct: bool,
-    predicted: bool,
-}
-
-#[derive(Default)]
-struct Threat {
-    /// One per sample, after the clean event.
-    fates: Vec<Fate>,
-    attacks: Vec<AttackResult>,
-}
-
-/// A number of samples, as counters of reports are.
-fn count<T>(items: impl IntoIterator<Item = T>, holds: impl Fn(T) -> bool) -> u64 {
-    items.into_iter().map(|item| u64::from(holds(item))).sum()
-}
-
-impl State {
-    fn new(setup: &Setup, labels: &[u32]) -> Result<Self, &'static str> {
-        if labels.is_empty() || setup.models.is_empty() || setup.data.samples != labels.len() as u64 {
-            return Err("there are no samples or no models, or not one label per sample");
-        }
-        let threats = || setup.threats.iter().map(|_| Threat::default()).collect();
-        let models =
-            setup.models.iter().map(|_| Model { clean: None, cost: Cost::default(), threats: threats() }).collect();
-        Ok(Self {
-            setup: setup.clone(),
-            labels: labels.to_vec(),
-            models,
-            findings: Vec::new(),
-            examples: Vec::new(),
-            finished: false,
-        })
+        Self::of(&Tally::of(events)?)
     }
 
-    fn apply(&mut self, event: &Event) -> Result<(), &'static str> {
-        if self.finished {
-            return Err("the audit has ended");
+    /// Makes the report of a tally.
+    ///
+    /// # Errors
+    /// The audit did not end.
+    pub fn of(tally: &Tally) -> Result<Self, Inconsistent> {
+        let fail = |reason| tally.inconsistent(reason);
+        if !tally.is_finished() {
+            return Err(fail("the audit did not end"));
         }
-        match event {
-            Event::Started { .. } => return Err("the audit has started already"),
-            Event::Clean(clean) => self.clean(clean)?,
-            Event::Attacked(attacked) => self.attacked(attacked)?,
-            Event::Finding(finding) => self.findings.push(finding.clone()),
-            Event::Example(example) => self.examples.push(example.as_ref().clone()),
-            Event::Finished => self.finished = true,
-        }
-        Ok(())
-    }
-
-    fn clean(&mut self, event: &Clean) -> Result<(), &'static str> {
-        let labels = &self.labels;
-        let model = self.models.get_mut(event.model.0 as usize).ok_or("there is no such model")?;
-        if model.clean.is_some() || event.predictions.len() != labels.len() {
-            return Err("predictions are there already, or not one per sample");
-        }
-        let sample = |(prediction, label): (&Option<u32>, &u32)| Sample {
-            correct: prediction.as_ref() == Some(label),
-            predicted: prediction.is_some(),
-        };
-        let samples: Vec<_> = event.predictions.iter().zip(labels).map(sample).collect();
-        for threat in &mut model.threats {
-            threat.fates = samples.iter().map(|s| if s.predicted { Fate::Held } else { Fate::Error }).collect();
-        }
-        model.clean = Some(samples);
-        model.cost += event.cost;
-        Ok(())
-    }
-
-    fn attacked(&mut self, event: &Attacked) -> Result<(), &'static str> {
-        let model = self.models.get_mut(event.model.0 as usize).ok_or("there is no such model")?;
-        let facts = self.setup.threats.get(event.threat.0 as usize).ok_or("there is no such evaluation")?;
-        let threat = model.threats.get_mut(event.threat.0 as usize).ok_or("there is no such evaluation")?;
-        let clean = model.clean.as_ref().ok_or("the model has no predictions yet")?;
-        let attack = facts.attacks.get(event.attack as usize).ok_or("there is no such attack")?;
-        if event.attack as usize != threat.attacks.len() {
-            return Err("the attacks are out of order");
-        }
-        let standing = threat.fates.iter().filter(|&&fate| fate == Fate::Held).count();
-        if event.outcomes.len() != standing || !event.outcomes.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err("the outcomes are not one for each sample that was left, in order");
-        }
-        let (mut tried, mut broken) = (0, 0);
-        for (sample, fate) in &event.outcomes {
-            let index = usize::try_from(*sample).map_err(|_| "there is no such sample")?;
-            let slot = threat.fates.get_mut(index).ok_or("there is no such sample")?;
-            if *slot != Fate::Held {
-                return Err("the sample was not left by the attacks before");
-            }
-            *slot = *fate;
-            if clean.get(index).is_some_and(|s| s.correct) {
-                tried += 1;
-                broken += u64::from(*fate == Fate::Changed);
-            }
-        }
-        let robust = count(clean.iter().zip(&threat.fates), |(s, fate)| s.correct && *fate == Fate::Held);
-        threat.attacks.push(AttackResult {
-            name: attack.name.clone(),
-            success: Estimate::new(broken, tried),
-            robust: Estimate::new(robust, clean.len() as u64).ok_or("there are no samples")?,
-            cost: event.cost,
-        });
-        model.cost += event.cost;
-        Ok(())
-    }
-
-    fn report(self) -> Result<Report, &'static str> {
-        if !self.finished {
-            return Err("the audit did not end");
-        }
-        let models: Vec<_> = (0..).zip(&self.models).map(|(i, m)| self.model(i, m)).collect::<Result<_, _>>()?;
-        let comparison = match self.models.as_slice() {
-            [first, second] => Some(compare(first, second).ok_or("the models were not measured on the same samples")?),
+        let setup = tally.setup();
+        // A shard measures some of the samples.
+        let members: Vec<usize> = setup.own_chunks().flat_map(|chunk| setup.samples_of(chunk)).collect();
+        let of = Measured { tally, members: &members };
+        let models: Vec<_> = (0..)
+            .zip(&tally.models)
+            .map(|(i, model)| of.model(i, model))
+            .collect::<Option<_>>()
+            .ok_or_else(|| fail("a shard without samples has no rates; use fewer shards"))?;
+        let comparison = match tally.models.as_slice() {
+            [first, second] => of.compare(first, second),
             _ => None,
         };
-        let (verdict, gates) = judge(&self.setup.plan.gates, &models, comparison.as_ref());
+        let (verdict, gates) = judge(&setup.plan.gates, &models, comparison.as_ref());
         let mut cost = Cost::default();
-        models.iter().for_each(|m| cost += m.cost);
-        let Self { setup, findings, examples, .. } = self;
-        Ok(Report { schema: SCHEMA.to_owned(), verdict, gates, models, comparison, findings, examples, cost, setup })
-    }
-
-    fn model(&self, index: usize, model: &Model) -> Result<ModelResult, &'static str> {
-        let clean = model.clean.as_ref().ok_or("a model has no predictions")?;
-        let labels = &self.labels;
-        let all = clean.len() as u64;
-        let rate = |hits| Estimate::new(hits, all).ok_or("there are no samples");
-        let mut threats = Vec::new();
-        for (facts, threat) in self.setup.threats.iter().zip(&model.threats) {
-            if threat.attacks.len() != facts.attacks.len() {
-                return Err("an attack is missing");
-            }
-            let correct_and = |wanted| count(clean.iter().zip(&threat.fates), |(s, f)| s.correct && *f == wanted);
-            threats.push(ThreatResult {
-                title: facts.title(),
-                robust: rate(correct_and(Fate::Held))?,
-                stability: rate(count(&threat.fates, |f| *f == Fate::Held))?,
-                success: Estimate::new(correct_and(Fate::Changed), count(clean, |s| s.correct)),
-                unstable: correct_and(Fate::Unstable),
-                errors: correct_and(Fate::Error),
-                attacks: threat.attacks.clone(),
-            });
-        }
-        let class = |class: u32| {
-            let members: Vec<usize> = (0..).zip(labels).filter(|(_, l)| **l == class).map(|(i, _)| i).collect();
-            let of = members.len() as u64;
-            let correct = |i: &usize| clean.get(*i).is_some_and(|s| s.correct);
-            let robust = |t: &Threat| count(&members, |i| correct(i) && t.fates.get(*i) == Some(&Fate::Held));
-            Some(ClassResult {
-                class,
-                clean: Estimate::new(count(&members, correct), of)?,
-                robust: model.threats.iter().map(|t| Estimate::new(robust(t), of)).collect::<Option<_>>()?,
-            })
-        };
-        Ok(ModelResult {
-            title: self.title(index),
-            clean: rate(count(clean, |s| s.correct))?,
-            errors: count(clean, |s| !s.predicted),
-            classes: (0..self.setup.data.classes).filter_map(class).collect(),
-            threats,
-            cost: model.cost,
+        models.iter().for_each(|model| cost += model.cost);
+        Ok(Self {
+            schema: SCHEMA.to_owned(),
+            verdict,
+            gates,
+            comparison,
+            flags: of.flags(),
+            examples: tally.models.iter().flat_map(|m| &m.threats).flat_map(|t| &t.examples).cloned().collect(),
+            cost,
+            setup: setup.clone(),
+            samples: Samples {
+                positions: members.iter().map(|&i| tally.position(i)).collect(),
+                labels: members.iter().filter_map(|&i| tally.started.labels.get(i).copied()).collect(),
+            },
+            run: Some(of.run()),
+            models,
         })
-    }
-
-    /// The name, with the version where another model has the same name.
-    fn title(&self, index: usize) -> String {
-        let models = &self.setup.models;
-        let Some(model) = models.get(index) else { return String::new() };
-        if models.iter().filter(|m| m.name == model.name).count() > 1 {
-            return format!("{}@{}", model.name, model.version);
-        }
-        model.name.clone()
     }
 }
 
-fn compare(first: &Model, second: &Model) -> Option<Comparison> {
-    let correct = |m: &Model| m.clean.as_ref().map(|c| c.iter().map(|s| s.correct).collect::<Vec<_>>());
-    let robust = |m: &Model, t: &Threat| -> Option<Vec<bool>> {
-        Some(correct(m)?.iter().zip(&t.fates).map(|(correct, fate)| *correct && *fate == Fate::Held).collect())
-    };
-    let pairs = first.threats.iter().zip(&second.threats);
-    let threats = pairs.map(|(a, b)| Paired::new(&robust(first, a)?, &robust(second, b)?)).collect::<Option<_>>()?;
-    Some(Comparison { clean: Paired::new(&correct(first)?, &correct(second)?)?, threats })
+/// A tally with the samples that were measured.
+struct Measured<'a> {
+    tally: &'a Tally,
+    members: &'a [usize],
+}
+
+impl Measured<'_> {
+    fn setup(&self) -> &Setup {
+        self.tally.setup()
+    }
+
+    fn label(&self, i: usize) -> Option<u32> {
+        self.tally.started.labels.get(i).copied()
+    }
+
+    fn count(&self, holds: impl Fn(usize) -> bool) -> u64 {
+        self.members.iter().filter(|&&i| holds(i)).count() as u64
+    }
+
+    fn is_correct(&self, model: &OfModel, i: usize) -> bool {
+        let prediction = prediction(model, i);
+        prediction.is_some() && prediction == self.label(i)
+    }
+
+    fn is_robust(&self, model: &OfModel, threat: &OfThreat, i: usize) -> bool {
+        self.is_correct(model, i) && fate(threat, i) == Some(Fate::Held)
+    }
+
+    /// `None` if there are no samples.
+    fn model(&self, index: usize, model: &OfModel) -> Option<ModelResult> {
+        let all = self.members.len() as u64;
+        let facts = self.setup().threats.iter().zip(&model.threats);
+        Some(ModelResult {
+            title: title(self.setup(), index),
+            clean: Estimate::new(self.count(|i| self.is_correct(model, i)), all)?,
+            errors: self.count(|i| prediction(model, i).is_none()),
+            classes: (0..self.setup().data.classes).filter_map(|class| self.class(model, class)).collect(),
+            threats: facts.map(|(facts, threat)| self.threat(model, facts, threat)).collect::<Option<_>>()?,
+            cost: model.cost,
+            predictions: self.members.iter().map(|&i| prediction(model, i)).collect(),
+        })
+    }
+
+    fn threat(&self, model: &OfModel, facts: &ThreatFacts, threat: &OfThreat) -> Option<ThreatResult> {
+        let all = self.members.len() as u64;
+        let correct = self.count(|i| self.is_correct(model, i));
+        let correct_and = |wanted| self.count(|i| self.is_correct(model, i) && fate(threat, i) == Some(wanted));
+        let mut left = correct;
+        let mut attacks = Vec::new();
+        for (named, of) in facts.attacks.iter().zip(&threat.attacks) {
+            left = left.saturating_sub(of.lost);
+            let robust = match facts.order {
+                Order::Sequence => left,
+                Order::Separate => correct.saturating_sub(of.lost),
+            };
+            attacks.push(AttackResult {
+                name: named.name.clone(),
+                success: Estimate::new(of.broken, of.tried),
+                robust: Estimate::new(robust, all)?,
+                cost: of.cost,
+            });
+        }
+        Some(ThreatResult {
+            title: facts.title(),
+            robust: Estimate::new(correct_and(Fate::Held), all)?,
+            stability: Estimate::new(self.count(|i| fate(threat, i) == Some(Fate::Held)), all)?,
+            success: Estimate::new(correct_and(Fate::Changed), correct),
+            unstable: correct_and(Fate::Unstable),
+            errors: correct_and(Fate::Error),
+            attacks,
+            outcomes: self.members.iter().filter_map(|&i| self.outcome(model, threat, i)).collect(),
+        })
+    }
+
+    /// What became of a sample that has a prediction which did not hold.
+    fn outcome(&self, model: &OfModel, threat: &OfThreat, i: usize) -> Option<SampleResult> {
+        let worst = threat.results.get(i)?;
+        if worst.fate == Fate::Held || prediction(model, i).is_none() {
+            return None;
+        }
+        let (found, error) = (worst.found.clone(), worst.error.clone());
+        Some(SampleResult { sample: self.tally.position(i), fate: worst.fate, found, error })
+    }
+
+    /// `None` if there is no sample of the class.
+    fn class(&self, model: &OfModel, class: u32) -> Option<ClassResult> {
+        let is_member = |i| self.label(i) == Some(class);
+        let of = self.count(is_member);
+        let robust = |threat| self.count(|i| is_member(i) && self.is_robust(model, threat, i));
+        Some(ClassResult {
+            class,
+            clean: Estimate::new(self.count(|i| is_member(i) && self.is_correct(model, i)), of)?,
+            robust: model.threats.iter().map(|t| Estimate::new(robust(t), of)).collect::<Option<_>>()?,
+        })
+    }
+
+    fn compare(&self, first: &OfModel, second: &OfModel) -> Option<Comparison> {
+        let correct = |m: &OfModel| self.members.iter().map(|&i| self.is_correct(m, i)).collect::<Vec<_>>();
+        let robust =
+            |m: &OfModel, t: &OfThreat| self.members.iter().map(|&i| self.is_robust(m, t, i)).collect::<Vec<_>>();
+        let pairs = first.threats.iter().zip(&second.threats);
+        let threats = pairs.map(|(a, b)| Paired::new(&robust(first, a), &robust(second, b))).collect::<Option<_>>()?;
+        Some(Comparison { clean: Paired::new(&correct(first), &correct(second))?, threats })
+    }
+
+    fn flags(&self) -> Vec<Raised> {
+        let mut all: Vec<Raised> = Vec::new();
+        for (id, model) in (0..).map(ModelId).zip(&self.tally.models) {
+            let mut raise = |kind: FlagKind, detail: &str, seen: Seen| match all
+                .iter_mut()
+                .find(|raised| raised.model == id && raised.kind == kind)
+            {
+                Some(raised) => raised.stages.push(seen),
+                None => all.push(Raised { model: id, kind, detail: detail.to_owned(), stages: vec![seen] }),
+            };
+            let of = self.members.len() as u64;
+            let samples = self.count(|i| prediction(model, i).is_none());
+            if samples > 0 {
+                let seen = Seen { stage: "clean".to_owned(), samples, of };
+                raise(FlagKind::NotFinite, "logits without attack are not finite", seen);
+            }
+            for (facts, threat) in self.setup().threats.iter().zip(&model.threats) {
+                for (named, attack) in facts.attacks.iter().zip(&threat.attacks) {
+                    for flag in attack.raised() {
+                        let stage = format!("{} {}", named.name, facts.title());
+                        raise(flag.kind, &flag.detail, Seen { stage, samples: flag.samples, of: attack.samples });
+                    }
+                }
+            }
+        }
+        all.sort_by_key(|raised| (raised.model, raised.kind));
+        all
+    }
+
+    fn run(&self) -> Run {
+        let mut checks = Cost::default();
+        let mut stages = Vec::new();
+        for (id, model) in (0..).map(ModelId).zip(&self.tally.models) {
+            checks += model.checks;
+            let attacks: f64 = model.threats.iter().flat_map(|t| &t.attacks).map(|attack| attack.seconds).sum();
+            stages.push(Timed { model: id, stage: "clean".to_owned(), seconds: model.seconds - attacks });
+            for (facts, threat) in self.setup().threats.iter().zip(&model.threats) {
+                for (named, attack) in facts.attacks.iter().zip(&threat.attacks) {
+                    let stage = format!("{} {}", named.name, facts.title());
+                    stages.push(Timed { model: id, stage, seconds: attack.seconds });
+                }
+            }
+        }
+        Run {
+            circumstances: self.tally.started.circumstances.clone(),
+            seconds: self.tally.models.iter().map(|model| model.seconds).sum(),
+            checks,
+            stages,
+        }
+    }
+}
+
+fn prediction(model: &OfModel, i: usize) -> Option<u32> {
+    model.predictions.get(i).copied().flatten().flatten()
+}
+
+fn fate(threat: &OfThreat, i: usize) -> Option<Fate> {
+    threat.results.get(i).map(|worst| worst.fate)
+}
+
+/// The name, with the version where another model has the same name.
+fn title(setup: &Setup, index: usize) -> String {
+    let Some(model) = setup.models.get(index) else { return String::new() };
+    if setup.models.iter().filter(|m| m.name == model.name).count() > 1 {
+        return format!("{}@{}", model.name, model.version);
+    }
+    model.name.clone()
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use assay_attack::Distance;
 
-use super::text::{Attack, Count, Fraction, Interval, Percent, outcome};
+use super::text::{Attack, Count, Fraction, Interval, Percent, Spent, Time, outcome};
 use super::{ModelResult, Render, Report};
 use crate::event::{Example, Pictures};
 use crate::gate::Verdict;
@@ -88,19 +88,24 @@ fn head(report: &Report, out: &mut dyn Write) -> fmt::Result {
         "<header>\n<p class=\"kicker\">Robustness audit</p>\n<h1>{}</h1>\n<p>{samples} samples of {} · {}</p>\n</header>",
         Text(&report.subjects()),
         Text(&setup.data.name),
-        Text(&setup.environment.date)
+        Text(report.run.as_ref().map_or("", |run| &run.circumstances.date))
     )?;
     writeln!(
         out,
         "<div class=\"verdict {class}\" role=\"status\"><strong>{word}</strong><span>{}</span></div>",
         report.summary()
     )?;
-    for finding in &report.findings {
-        let (hits, of, model) = (Count(finding.hits), Count(finding.of), Text(report.model_title(finding.model)));
-        let advice = finding.kind.advice();
+    for raised in &report.flags {
+        let (model, name) = (Text(report.model_title(raised.model)), raised.kind.name());
+        let (meaning, remedy) = (raised.kind.meaning(), raised.kind.remedy());
+        let seen: Vec<_> = raised.stages.iter().map(ToString::to_string).collect();
+        let seen = seen.join("; ");
         writeln!(
             out,
-            "<p class=\"note warn\"><strong>Warning</strong>, {model}, {hits} of {of} samples: {advice}.</p>"
+            "<p class=\"note warn\"><strong>{name}</strong>, {model} ({}). {} {}</p>",
+            Text(&seen),
+            Text(meaning),
+            Text(remedy)
         )?;
     }
     Ok(())
@@ -271,7 +276,7 @@ fn attacks(report: &Report, out: &mut dyn Write) -> fmt::Result {
             for attack in &threat.attacks {
                 let [title, threat, name] = [&model.title, &threat.title, &attack.name].map(|text| Text(text));
                 let broken = attack.success.as_ref().map_or_else(|| "none left".to_owned(), stacked);
-                let (robust, cost) = (stacked(&attack.robust), &attack.cost);
+                let (robust, cost) = (stacked(&attack.robust), Spent(&attack.cost));
                 writeln!(
                     out,
                     "<tr><th scope=\"row\">{title}</th><td>{threat}</td><td>{name}</td><td>{broken}</td><td>{robust}</td><td>{cost}</td></tr>"
@@ -352,10 +357,13 @@ fn facts(report: &Report, out: &mut dyn Write) -> fmt::Result {
         row(&format!("Threat {}", threat.title()), &attacks.join("; "), None)?;
     }
     row("Seed", &setup.plan.seed.to_string(), None)?;
-    row("Cost", &report.cost.to_string(), None)?;
+    row("Cost", &Spent(&report.cost).to_string(), None)?;
     let environment = &setup.environment;
     row("Software", &format!("assay {}, ONNX Runtime {}", environment.assay, environment.onnxruntime), None)?;
-    row("Date", &environment.date, None)?;
+    if let Some(run) = &report.run {
+        row("Time", &Time(run.seconds).to_string(), None)?;
+        row("Date", &run.circumstances.date, None)?;
+    }
     close(out)
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::text::{Attack, Count, Fraction, Interval, Percent, outcome};
+use super::text::{Attack, Count, Fraction, Interval, Percent, Spent, Time, outcome};
 use super::{Render, Report};
 use crate::gate::Verdict;
 use crate::stats::{Estimate, Paired};
@@ -17,8 +17,12 @@ impl Render for Markdown {
             Verdict::Fail => "FAIL",
         };
         writeln!(out, "# Robustness audit: {}\n", escaped(&report.subjects()))?;
-        writeln!(out, "**{mark}** · {} · {}\n", report.summary(), escaped(&report.setup.environment.date))?;
-        findings(report, out)?;
+        write!(out, "**{mark}** · {}", report.summary())?;
+        if let Some(run) = &report.run {
+            write!(out, " · {}", escaped(&run.circumstances.date))?;
+        }
+        writeln!(out, "\n")?;
+        flags(report, out)?;
         accuracy(report, out)?;
         comparison(report, out)?;
         gates(report, out)?;
@@ -28,11 +32,12 @@ impl Render for Markdown {
     }
 }
 
-fn findings(report: &Report, out: &mut dyn Write) -> fmt::Result {
-    for finding in &report.findings {
-        let (hits, of) = (Count(finding.hits), Count(finding.of));
-        let model = escaped(report.model_title(finding.model));
-        writeln!(out, "> **Warning**, {model}, {hits} of {of} samples: {}.\n", finding.kind.advice())?;
+fn flags(report: &Report, out: &mut dyn Write) -> fmt::Result {
+    for raised in &report.flags {
+        let (model, name) = (escaped(report.model_title(raised.model)), raised.kind.name());
+        let (meaning, remedy) = (raised.kind.meaning(), raised.kind.remedy());
+        let seen: Vec<_> = raised.stages.iter().map(|seen| escaped(&seen.to_string())).collect();
+        writeln!(out, "> **{name}**, {model} ({}). {meaning} {remedy}\n", seen.join("; "))?;
     }
     Ok(())
 }
@@ -95,7 +100,7 @@ fn attacks(report: &Report, out: &mut dyn Write) -> fmt::Result {
             for attack in &threat.attacks {
                 let broken = attack.success.as_ref().map_or_else(|| "none left".to_owned(), |e| e.to_string());
                 let [model, title, name] = [&model.title, &threat.title, &attack.name].map(|text| escaped(text));
-                let (robust, cost) = (&attack.robust, &attack.cost);
+                let (robust, cost) = (&attack.robust, Spent(&attack.cost));
                 writeln!(out, "| {model} | {title} | {name} | {broken} | {robust} | {cost} |")?;
             }
             if threat.errors + threat.unstable > 0 {
@@ -152,7 +157,10 @@ fn setup(report: &Report, out: &mut dyn Write) -> fmt::Result {
         row(&format!("threat {}", threat.title()), &attacks.join("; "))?;
     }
     row("seed", &setup.plan.seed.to_string())?;
-    row("cost", &report.cost.to_string())?;
+    row("cost", &Spent(&report.cost).to_string())?;
+    if let Some(run) = &report.run {
+        row("time", &Time(run.seconds).to_string())?;
+    }
     row("assay", &setup.environment.assay)?;
     row("ONNX Runtime", &setup.environment.onnxruntime)
 }

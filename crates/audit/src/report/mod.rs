@@ -12,19 +12,19 @@ mod text;
 
 use std::fmt;
 
+use assay_attack::{Cost, FlagKind};
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Cost, Example, Finding, Setup};
+use crate::event::{Circumstances, Example, ModelId, SampleResult, Setup};
 use crate::gate::{GateResult, Verdict};
 use crate::stats::{Estimate, Paired};
 
-pub use fold::Inconsistent;
 pub use html::Html;
 pub use json::Json;
 pub use markdown::Markdown;
 
 /// Version of the report's JSON format; it changes when a field changes its meaning or goes.
-pub const SCHEMA: &str = "assay.report/1";
+pub const SCHEMA: &str = "assay.report/2";
 
 /// What an audit found. `docs/report.md` documents its JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,14 +40,77 @@ pub struct Report {
     pub models: Vec<ModelResult>,
     /// The second model against the first, where there are two.
     pub comparison: Option<Comparison>,
-    /// Reasons to doubt a number.
-    pub findings: Vec<Finding>,
+    /// Reasons to doubt a number: one of each kind for each model.
+    pub flags: Vec<Raised>,
     /// Some adversarial samples.
     pub examples: Vec<Example>,
-    /// Everything that was spent.
+    /// Everything that was spent on attacks and predictions.
     pub cost: Cost,
     /// What is needed to repeat the audit.
     pub setup: Setup,
+    /// The samples that were measured.
+    pub samples: Samples,
+    /// When and on what it was measured, and how long that took: nothing that a repetition has in common with it. `None` where it was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+}
+
+/// The samples that were measured, in the order of the data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Samples {
+    /// Position of each in the data set.
+    pub positions: Vec<u64>,
+    /// True class of each.
+    pub labels: Vec<u32>,
+}
+
+/// A reason to doubt the numbers of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raised {
+    /// The model.
+    pub model: ModelId,
+    /// What was seen; its cause, meaning and remedy are known.
+    pub kind: FlagKind,
+    /// What was seen first, in one line.
+    pub detail: String,
+    /// The stages in which it was seen.
+    pub stages: Vec<Seen>,
+}
+
+/// A flag in one stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// `clean`, or attack and threat.
+    pub stage: String,
+    /// Samples that show it; 0: the model as a whole does.
+    pub samples: u64,
+    /// Samples of the stage.
+    pub of: u64,
+}
+
+/// What only this run knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// When it began, and on what.
+    #[serde(flatten)]
+    pub circumstances: Circumstances,
+    /// Wall time of all stages.
+    pub seconds: f64,
+    /// Evaluations beside the attacks, that looked for flags.
+    pub checks: Cost,
+    /// How long each stage took, in order.
+    pub stages: Vec<Timed>,
+}
+
+/// How long a stage took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timed {
+    /// The model.
+    pub model: ModelId,
+    /// `clean`, or attack and threat.
+    pub stage: String,
+    /// Wall time.
+    pub seconds: f64,
 }
 
 /// What was measured of one model.
@@ -61,10 +124,12 @@ pub struct ModelResult {
     pub errors: u64,
     /// The same for the samples of each class that occurs.
     pub classes: Vec<ClassResult>,
-    /// One per evaluation, in order.
+    /// One per threat, in order.
     pub threats: Vec<ThreatResult>,
     /// What was spent on it.
     pub cost: Cost,
+    /// Class predicted without attack for each sample, in the order of [`Report::samples`]; `null` where the logits were not finite.
+    pub predictions: Vec<Option<u32>>,
 }
 
 /// What was measured of one model for one class.
@@ -95,6 +160,8 @@ pub struct ThreatResult {
     pub errors: u64,
     /// One per attack, in order.
     pub attacks: Vec<AttackResult>,
+    /// The samples, right or wrong, whose prediction did not hold, and why. Every other one held.
+    pub outcomes: Vec<SampleResult>,
 }
 
 /// What one attack of an evaluation did.
@@ -102,9 +169,9 @@ pub struct ThreatResult {
 pub struct AttackResult {
     /// Name of the attack.
     pub name: String,
-    /// Correct samples that it broke, of those the attacks before it left; nothing if they left none.
+    /// Correct samples that it broke, of those that it attacked; nothing if there were none.
     pub success: Option<Estimate>,
-    /// Samples correct after it and all before it, of all.
+    /// In sequence: samples correct after it and all before it, of all. Separate: samples correct under it alone, of all.
     pub robust: Estimate,
     /// What was spent, on misclassified samples (for the stability) too.
     pub cost: Cost,
@@ -117,6 +184,13 @@ pub struct Comparison {
     pub clean: Paired,
     /// Robust, one per evaluation.
     pub threats: Vec<Paired>,
+}
+
+impl Report {
+    /// The same without what only this run knows, so that it is equal to that of any other run of this audit.
+    pub fn without_run(self) -> Self {
+        Self { run: None, ..self }
+    }
 }
 
 /// A format of the report.

@@ -3,8 +3,10 @@
 
 use std::fmt;
 
-use super::Report;
-use crate::event::{AttackFacts, Cost, ModelId, ThreatId};
+use super::{Report, Seen};
+use assay_attack::Cost;
+
+use crate::event::{AttackFacts, ModelId, ThreatId};
 use crate::gate::{Check, Gate, Observed, Verdict};
 use crate::stats::{Difference, Estimate, Paired};
 
@@ -112,11 +114,35 @@ impl fmt::Display for Count {
     }
 }
 
-/// `1,000 queries, 40,000 gradients, 12.3 s`.
-impl fmt::Display for Cost {
+/// `1,000 queries, 40,000 gradients`.
+pub(super) struct Spent<'a>(pub(super) &'a Cost);
+
+impl fmt::Display for Spent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { queries, gradients, seconds } = *self;
-        write!(f, "{} queries, {} gradients, {seconds:.1} s", Count(queries), Count(gradients))
+        write!(f, "{} queries, {} gradients", Count(self.0.queries), Count(self.0.gradients))
+    }
+}
+
+/// `0.3 s`, `12.3 s`, `4 min 10 s`, `2 h 5 min`.
+pub(super) struct Time(pub(super) f64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = self.0.round() as u64;
+        match whole {
+            0..60 => write!(f, "{:.1} s", self.0),
+            60..3600 => write!(f, "{} min {} s", whole / 60, whole % 60),
+            _ => write!(f, "{} h {} min", whole / 3600, whole % 3600 / 60),
+        }
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.samples {
+            0 => f.write_str(&self.stage),
+            samples => write!(f, "{}: {} of {} samples", self.stage, Count(samples), Count(self.of)),
+        }
     }
 }
 
@@ -172,6 +198,13 @@ impl Report {
             (Verdict::Fail, 1) => "The gate failed".to_owned(),
             (Verdict::Fail, all) => format!("{failed} of {all} gates failed"),
         }
+    }
+
+    /// What it cost: `cost: 1,000 queries, 40,000 gradients, 12.3 s`.
+    #[must_use]
+    pub fn spent(&self) -> String {
+        let time = self.run.as_ref().map(|run| format!(", {}", Time(run.seconds)));
+        format!("cost: {}{}", Spent(&self.cost), time.unwrap_or_default())
     }
 
     /// Title of a model; empty if there is no such model.

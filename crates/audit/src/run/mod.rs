@@ -1,20 +1,23 @@
 //! Carrying out a plan.
 
-mod model;
+mod chunk;
+mod stage;
 
+use std::error::Error;
 use std::num::NonZeroUsize;
 
-use assay_attack::{Attack, AttackError, Bounds, Cancel, Threat};
+use assay_attack::{Attack, AttackError, Bounds, Cancel};
 use assay_data::{DataError, Dataset};
 use assay_runtime::{Classifier, Gradients, RunError};
 
-use crate::event::{AttackFacts, DataFacts, Environment, Event, ModelFacts, ModelId, Setup, ThreatFacts, ThreatId};
-use crate::plan::{Plan, PlanError};
-use crate::report::{Inconsistent, Report};
-use model::{Model, Stage};
-
-/// Most adversarial samples that a report shows.
-const EXAMPLES: usize = 12;
+use crate::event::{
+    AttackFacts, Circumstances, DataFacts, Environment, Event, ModelFacts, Setup, Started, ThreatFacts,
+};
+use crate::plan::{Attacks, Plan, PlanError};
+use crate::report::Report;
+use crate::schedule::{self, Shard};
+use crate::tally::{Inconsistent, Tally};
+pub use stage::Progress;
 
 /// A model under test.
 #[derive(Clone)]
@@ -37,53 +40,95 @@ pub struct Subject<'a> {
     pub classifier: &'a dyn Classifier,
 }
 
-/// Measures the subjects, which are the plan's models in its order, on the data.
+/// A plan with what it is carried out on and with.
+#[derive(Clone)]
+pub struct Audit<'a> {
+    /// What to measure.
+    pub plan: &'a Plan,
+    /// The plan's models in its order.
+    pub subjects: &'a [Subject<'a>],
+    /// On what.
+    pub data: &'a Dataset,
+    /// The part of it that is measured; `None`: all.
+    pub shard: Option<Shard>,
+    /// With what.
+    pub environment: Environment,
+    /// When, and on what machine.
+    pub circumstances: Circumstances,
+}
+
+/// Carries an audit out, from where the events `past` of the same audit end; none: from its beginning.
 ///
-/// Every attack works on what the ones before it left. Samples that a model gets wrong are attacked too, away from the class
-/// it predicts: that measures the stability and does not touch the robust accuracy.
+/// In an evaluation in sequence every attack works on what the ones before it left. Samples that a model gets wrong are attacked too, away from the class
+/// it predicts: that measures the stability and does not touch the robust accuracy. What is found depends on plan, models and data only: not on where
+/// the run was cut, on shards, batches or threads.
 ///
 /// # Errors
-/// The plan, the data and the subjects do not fit each other; a model failed as a whole; or `cancel` was set.
+/// The plan, the data and the subjects do not fit each other, or not the events; a model failed as a whole; an event could not be kept; or `cancel` was
+/// set. What the observer was told of until then is true, and can be gone on from.
 pub fn run(
-    plan: &Plan,
-    subjects: &[Subject<'_>],
-    data: &Dataset,
-    environment: Environment,
+    audit: &Audit<'_>,
+    past: &[Event],
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Report, AuditError> {
-    let attacks = plan.attacks()?;
-    fit(plan, subjects, data, &attacks)?;
-    let stages = subjects.len() * (1 + attacks.iter().map(Vec::len).sum::<usize>());
-    let mut log = Log { events: Vec::new(), observer, stage: 0, stages: u32::try_from(stages).unwrap_or(u32::MAX) };
-    let setup = Box::new(setup(plan, subjects, data, &attacks, environment));
-    log.event(Event::Started { setup, labels: data.labels().iter().map(|label| label.0).collect() });
-    let share = (EXAMPLES / (subjects.len() * attacks.len())).max(1);
-    let mut room = EXAMPLES;
-    for (id, subject) in (0..).map(ModelId).zip(subjects) {
-        let mut model = Model::classified(id, subject, data, plan.seed, cancel, &mut log)?;
-        for ((threat, evaluation), attacks) in (0..).map(ThreatId).zip(&plan.evaluations).zip(&attacks) {
-            let spec = Threat { norm: evaluation.norm, eps: evaluation.eps.clone(), bounds: subject.bounds };
-            let mut shown = share.min(room);
-            room -= shown;
-            model.begin();
-            for (number, attack) in (0..).zip(attacks) {
-                let stage = Stage { threat, number, spec: &spec, attack: attack.as_ref() };
-                model.attack(&stage, &mut shown, cancel, &mut log)?;
-            }
-            room += shown;
-        }
-        model.findings().into_iter().for_each(|finding| log.event(Event::Finding(finding)));
+    let attacks = audit.plan.attacks()?;
+    fit(audit, &attacks)?;
+    let started = started(audit, &attacks);
+    if let Some(shard) = audit.shard.filter(|shard| shard.of() > started.setup.chunks()) {
+        let (chunks, samples) = (started.setup.chunks(), started.setup.data.samples);
+        let reason = format!("is {shard}, but {samples} samples have {chunks} chunks; use at most {chunks} shards");
+        return Err(PlanError::Field { field: "shard".into(), reason }.into());
     }
-    log.event(Event::Finished);
-    Ok(Report::fold(&log.events)?)
+    let mut tally = match past {
+        [] => {
+            let first = Event::Started(Box::new(started));
+            observer.event(&first).map_err(AuditError::Store)?;
+            Tally::new(&first)?
+        }
+        past => {
+            let tally = Tally::of(past)?;
+            let shard = (tally.setup().shard != audit.shard).then_some("the shard");
+            if let Some(what) = tally.started.differs_from(&started).or(shard) {
+                return Err(AuditError::Changed { what });
+            }
+            tally
+        }
+    };
+    while let Some(step) = tally.next_step() {
+        let before = stage::at(&tally, &attacks, step, false);
+        observer.progress(&before);
+        let mut progress = before.clone();
+        let mut inside = |inside: chunk::Inside| {
+            progress.steps_done = before.steps_done + inside.steps;
+            progress.correct = before.correct.saturating_sub(inside.lost);
+            observer.progress(&progress);
+        };
+        let event = chunk::measure(audit, &attacks, &tally, step, &mut inside, cancel)?;
+        observer.event(&event).map_err(AuditError::Store)?;
+        tally.add(&event)?;
+        // What was found is verified by now, and some samples may have failed: the last word on a chunk is what the report says.
+        observer.progress(&stage::at(&tally, &attacks, step, true));
+    }
+    if !tally.is_finished() {
+        observer.event(&Event::Finished).map_err(AuditError::Store)?;
+        tally.add(&Event::Finished)?;
+    }
+    Ok(Report::of(&tally)?)
 }
+
+/// Why an event was not kept.
+pub type StoreError = Box<dyn Error + Send + Sync>;
 
 /// Who follows an audit. Both methods do nothing unless they are overridden.
 pub trait Observer {
-    /// An event that the report is made of happened.
-    fn event(&mut self, event: &Event) {
+    /// An event that the report is made of happened. What follows rests on it: where it is to survive this process, it must be safe when this returns.
+    ///
+    /// # Errors
+    /// It could not be kept, which ends the audit.
+    fn event(&mut self, event: &Event) -> Result<(), StoreError> {
         let _ = event;
+        Ok(())
     }
 
     /// Work went on.
@@ -94,27 +139,6 @@ pub trait Observer {
 
 /// Follows nothing.
 impl Observer for () {}
-
-/// How far an audit is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Model under test.
-    pub model: ModelId,
-    /// What is being done: `clean`, or an attack under a threat such as `pgd Linf 0.1`.
-    pub stage: String,
-    /// Number of the stage, from 1.
-    pub stage_number: u32,
-    /// How many stages there are over all models.
-    pub stages: u32,
-    /// Samples of the data.
-    pub samples: u64,
-    /// Those still correct so far in this stage.
-    pub correct: u64,
-    /// Work of this stage done, in sample-steps.
-    pub steps_done: u64,
-    /// The most there can be.
-    pub steps_total: u64,
-}
 
 /// An audit that has no report.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +184,15 @@ pub enum AuditError {
         /// Reason.
         source: AttackError,
     },
+    /// The events that were there already are not those of this audit.
+    #[error("{what} is not what it was when the audit began, so that it cannot go on; begin a new one")]
+    Changed {
+        /// The first thing that differs.
+        what: &'static str,
+    },
+    /// An event could not be kept.
+    #[error("what was measured could not be kept: {0}")]
+    Store(#[source] StoreError),
     /// The caller asked to stop.
     #[error("the audit was stopped before it ended; there is no report")]
     Stopped,
@@ -168,28 +201,9 @@ pub enum AuditError {
     Inconsistent(#[from] Inconsistent),
 }
 
-/// What happened so far, and who is told.
-struct Log<'a> {
-    events: Vec<Event>,
-    observer: &'a mut dyn Observer,
-    stage: u32,
-    stages: u32,
-}
-
-impl Log<'_> {
-    fn event(&mut self, event: Event) {
-        self.observer.event(&event);
-        self.events.push(event);
-    }
-}
-
 /// Checks that plan, models and data belong together, before anything is spent.
-fn fit(
-    plan: &Plan,
-    subjects: &[Subject<'_>],
-    data: &Dataset,
-    attacks: &[Vec<Box<dyn Attack>>],
-) -> Result<(), AuditError> {
+fn fit(audit: &Audit<'_>, attacks: &[Attacks]) -> Result<(), AuditError> {
+    let Audit { plan, subjects, data, .. } = *audit;
     let named = |(model, subject): (&crate::ModelRef, &Subject<'_>)| {
         model.name == subject.name && (model.version.is_empty() || model.version == subject.version)
     };
@@ -215,7 +229,7 @@ fn fit(
                 data.name()
             ));
         }
-        for attack in attacks.iter().flatten() {
+        for attack in attacks.iter().flat_map(|attacks| &attacks.attacks) {
             let name = attack.description().name;
             if let (Gradients::Unavailable(reason), true) = (&spec.gradients, attack.description().needs_gradient) {
                 let (model, reason) = (subject.name.clone(), reason.clone());
@@ -246,13 +260,8 @@ fn comparable(first: &Subject<'_>, second: &Subject<'_>) -> Result<(), AuditErro
     Ok(())
 }
 
-fn setup(
-    plan: &Plan,
-    subjects: &[Subject<'_>],
-    data: &Dataset,
-    attacks: &[Vec<Box<dyn Attack>>],
-    environment: Environment,
-) -> Setup {
+fn started(audit: &Audit<'_>, attacks: &[Attacks]) -> Started {
+    let Audit { plan, subjects, data, .. } = *audit;
     let model = |subject: &Subject<'_>| ModelFacts {
         name: subject.name.clone(),
         version: subject.version.clone(),
@@ -266,15 +275,17 @@ fn setup(
         name: attack.description().name.to_owned(),
         parameters: attack.settings().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
     };
-    let threats = plan.evaluations.iter().zip(attacks).map(|(evaluation, attacks)| ThreatFacts {
-        norm: evaluation.norm,
-        eps: evaluation.eps.clone(),
-        attacks: attacks.iter().map(|a| attack(a.as_ref())).collect(),
+    let threats = attacks.iter().map(|of| ThreatFacts {
+        name: of.name.clone(),
+        norm: of.norm,
+        eps: of.eps.clone(),
+        attacks: of.attacks.iter().map(|a| attack(a.as_ref())).collect(),
+        order: of.order,
     });
     let named = subjects.iter().map(|s| &s.labels).find(|labels| !labels.is_empty());
     let own = Some(data.class_names().to_vec()).filter(|names| !names.is_empty());
     let classes = subjects.first().map_or(0, |s| s.classifier.spec().classes);
-    Setup {
+    let setup = Setup {
         plan: plan.clone(),
         models: subjects.iter().map(model).collect(),
         data: DataFacts {
@@ -286,6 +297,14 @@ fn setup(
             samples: data.len() as u64,
         },
         threats: threats.collect(),
-        environment,
+        chunk: schedule::chunk(data.samples().ncols()),
+        shard: audit.shard,
+        environment: audit.environment.clone(),
+    };
+    Started {
+        setup,
+        labels: data.labels().iter().map(|label| label.0).collect(),
+        positions: data.positions().to_vec(),
+        circumstances: audit.circumstances.clone(),
     }
 }

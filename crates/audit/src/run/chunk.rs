@@ -1,0 +1,249 @@
+//! One step of an audit: one model, one stage, one chunk of samples.
+
+use std::time::Instant;
+
+use assay_attack::{Budget, Cancel, Cost, Goal, Job, Outcome, SampleId, SampleOutcome, Threat};
+use assay_data::laid_out;
+use assay_runtime::Class;
+use ndarray::{Array2, ArrayView1, Axis};
+
+use super::{Audit, AuditError, Subject};
+use crate::event::{Attacked, Clean, Event, Example, Fate, Found, Pictures, SampleResult, ThreatId};
+use crate::plan::Attacks;
+use crate::schedule::{Step, Work};
+use crate::tally::Tally;
+
+/// How far a step is: sample-steps done, and correct samples lost.
+pub(super) struct Inside {
+    pub(super) steps: u64,
+    pub(super) lost: u64,
+}
+
+/// Measures a chunk, and calls `report` now and then.
+pub(super) fn measure(
+    audit: &Audit<'_>,
+    attacks: &[Attacks],
+    tally: &Tally,
+    step: Step,
+    report: &mut dyn FnMut(Inside),
+    cancel: &Cancel,
+) -> Result<Event, AuditError> {
+    if cancel.is_cancelled() {
+        return Err(AuditError::Stopped);
+    }
+    let missing = || AuditError::Inconsistent(tally.inconsistent("it is about what is not in the plan"));
+    let subject = audit.subjects.get(step.model.0 as usize).ok_or_else(missing)?;
+    let chunk = Chunk { audit, subject, tally, step };
+    match step.work {
+        Work::Clean => chunk.classified(cancel).map(Event::Clean),
+        Work::Attack { threat, attack } => {
+            let plan = attacks.get(threat.0 as usize).ok_or_else(missing)?;
+            let stage = Stage {
+                threat,
+                number: attack,
+                spec: &Threat { norm: plan.norm, eps: plan.eps.clone(), bounds: subject.bounds },
+                attack: plan.attacks.get(attack as usize).ok_or_else(missing)?.as_ref(),
+            };
+            chunk.attacked(&stage, report, cancel).map(Event::Attacked)
+        }
+    }
+}
+
+struct Chunk<'a> {
+    audit: &'a Audit<'a>,
+    subject: &'a Subject<'a>,
+    tally: &'a Tally,
+    step: Step,
+}
+
+/// One attack of one evaluation.
+struct Stage<'a> {
+    threat: ThreatId,
+    number: u32,
+    spec: &'a Threat,
+    attack: &'a dyn assay_attack::Attack,
+}
+
+impl Chunk<'_> {
+    fn classified(&self, cancel: &Cancel) -> Result<Clean, AuditError> {
+        let start = Instant::now();
+        let rows: Vec<usize> = self.tally.setup().samples_of(self.step.chunk).collect();
+        let samples = self.samples(&rows);
+        let mut predictions = Vec::with_capacity(rows.len());
+        for batch in samples.axis_chunks_iter(Axis(0), self.subject.batch.get()) {
+            if cancel.is_cancelled() {
+                return Err(AuditError::Stopped);
+            }
+            let fail = |source| AuditError::Model { model: self.subject.name.clone(), source };
+            let logits = self.subject.classifier.logits(batch).map_err(fail)?;
+            predictions.extend(logits.rows().into_iter().map(|row| assay_attack::predicted(&row).map(|class| class.0)));
+        }
+        let cost = Cost { queries: rows.len() as u64, gradients: 0 };
+        let Step { model, chunk, .. } = self.step;
+        Ok(Clean { model, chunk, predictions, cost, seconds: start.elapsed().as_secs_f64() })
+    }
+
+    /// Attacks what the attacks before it left, and shows some of the correct samples that it broke.
+    fn attacked(
+        &self,
+        stage: &Stage<'_>,
+        report: &mut dyn FnMut(Inside),
+        cancel: &Cancel,
+    ) -> Result<Attacked, AuditError> {
+        let start = Instant::now();
+        let Step { model, chunk, .. } = self.step;
+        let (threat, attack) = (stage.threat, stage.number);
+        let mut event = Attacked {
+            model,
+            threat,
+            attack,
+            chunk,
+            outcomes: Vec::new(),
+            flags: Vec::new(),
+            examples: Vec::new(),
+            cost: Cost::default(),
+            checks: Cost::default(),
+            seconds: 0.0,
+        };
+        let room = self.tally.room(model, threat);
+        let (mut steps, mut lost) = (0, 0);
+        // Apart, because what is said of the correct ones must not depend on the others.
+        for (who, correct) in self.tally.standing(self.step, threat).iter().zip([true, false]) {
+            if who.is_empty() {
+                continue;
+            }
+            let images = self.samples(who);
+            let mut inside = |p: assay_attack::Progress| {
+                report(Inside { steps: steps + p.steps_done, lost: lost + if correct { p.broken } else { 0 } });
+            };
+            let attacked = self.job(stage, who, &images, cancel, &mut inside)?;
+            steps += who.len() as u64 * stage.attack.evaluations();
+            event.cost += attacked.cost;
+            event.checks += attacked.checks;
+            for flag in attacked.flags {
+                match event.flags.iter_mut().find(|known| known.kind == flag.kind) {
+                    Some(known) => known.samples += flag.samples,
+                    None => event.flags.push(flag),
+                }
+            }
+            let rows = images.rows().into_iter().zip(attacked.adversarial.rows());
+            for (outcome, (clean, adversarial)) in attacked.outcomes.iter().zip(rows) {
+                let result = self.settled(outcome);
+                lost += u64::from(correct && result.fate != Fate::Held);
+                if result.fate == Fate::Changed && correct && event.examples.len() < room {
+                    event.examples.push(self.example(stage, outcome, &clean, &adversarial));
+                }
+                event.outcomes.push(result);
+            }
+        }
+        event.outcomes.sort_unstable_by_key(|outcome| outcome.sample);
+        event.flags.sort_unstable_by_key(|flag| flag.kind);
+        event.seconds = start.elapsed().as_secs_f64();
+        let name = stage.attack.description().name;
+        tracing::debug!(model = self.subject.name, attack = name, chunk, "a chunk of samples was attacked");
+        Ok(event)
+    }
+
+    /// Attacks the samples `who` away from their predicted classes.
+    fn job(
+        &self,
+        stage: &Stage<'_>,
+        who: &[usize],
+        images: &Array2<f32>,
+        cancel: &Cancel,
+        report: &mut dyn FnMut(assay_attack::Progress),
+    ) -> Result<assay_attack::Attacked, AuditError> {
+        let labels: Vec<Class> =
+            who.iter().filter_map(|&i| self.tally.prediction(self.step.model, i)).map(Class).collect();
+        let ids: Vec<SampleId> = who.iter().map(|&i| SampleId(self.tally.position(i))).collect();
+        let job = Job {
+            classifier: self.subject.classifier,
+            attack: stage.attack,
+            threat: stage.spec,
+            goal: &Goal::Untargeted,
+            images: images.view(),
+            labels: &labels,
+            ids: &ids,
+            seed: self.audit.plan.seed,
+            batch: self.subject.batch,
+            budget: Budget::default(),
+            eight_bit: false,
+            checks: true,
+        };
+        let fail = |source| AuditError::Attack { model: self.subject.name.clone(), source };
+        let attacked = assay_attack::run(&job, report, cancel).map_err(fail)?;
+        if attacked.stopped.is_some() { Err(AuditError::Stopped) } else { Ok(attacked) }
+    }
+
+    /// What became of a sample's prediction.
+    fn settled(&self, outcome: &SampleOutcome) -> SampleResult {
+        let fate = match outcome.outcome {
+            Outcome::Robust => Fate::Held,
+            Outcome::Broken => Fate::Changed,
+            // Attacked away from its prediction, a sample is misclassified only if the prediction was another one this time.
+            // A plan has no attack that is made from samples.
+            Outcome::Unstable | Outcome::Misclassified | Outcome::Fitted => Fate::Unstable,
+            Outcome::Error => Fate::Error,
+        };
+        if fate == Fate::Error {
+            let (model, error) = (&self.subject.name, outcome.error.as_deref().unwrap_or_default());
+            tracing::warn!(model, sample = outcome.id.0, error, "a sample could not be measured");
+        }
+        let found = (fate == Fate::Changed).then(|| Found {
+            prediction: outcome.adversarial_prediction.map_or(outcome.label.0, |class| class.0),
+            by: outcome.broken_by.clone().unwrap_or_default(),
+            distance: outcome.distance,
+        });
+        SampleResult { sample: outcome.id.0, fate, found, error: outcome.error.clone() }
+    }
+
+    fn example(
+        &self,
+        stage: &Stage<'_>,
+        outcome: &SampleOutcome,
+        clean: &ArrayView1<'_, f32>,
+        adversarial: &ArrayView1<'_, f32>,
+    ) -> Example {
+        let class = |class: Option<Class>| class.map_or(outcome.label.0, |class| class.0);
+        Example {
+            model: self.step.model,
+            threat: stage.threat,
+            attack: stage.number,
+            sample: outcome.id.0,
+            label: outcome.label.0,
+            clean_prediction: class(outcome.clean_prediction),
+            adversarial_prediction: class(outcome.adversarial_prediction),
+            distance: outcome.distance,
+            pictures: self.pictures(clean, adversarial),
+        }
+    }
+
+    /// Drawn as the data has them, channels first.
+    fn pictures(&self, clean: &ArrayView1<'_, f32>, adversarial: &ArrayView1<'_, f32>) -> Option<Pictures> {
+        let (ours, theirs) = (self.audit.data.sample_shape(), &self.subject.classifier.spec().sample_shape);
+        let drawn = |row: &ArrayView1<'_, f32>| {
+            let row = row.insert_axis(Axis(0));
+            // A flat vector has the elements in the data's order.
+            laid_out(&row, theirs, ours).map_or_else(|| row.to_owned(), |row| row.into_owned())
+        };
+        let (clean, adversarial) = (drawn(clean), drawn(adversarial));
+        Pictures::draw(ours, self.subject.bounds, &clean.row(0), &adversarial.row(0))
+    }
+
+    /// Samples in the model's layout, moved from the data's range to the model's. They fit: it was checked before.
+    fn samples(&self, rows: &[usize]) -> Array2<f32> {
+        let (data, subject) = (self.audit.data, self.subject);
+        let chosen = data.samples().select(Axis(0), rows);
+        let samples = laid_out(&chosen.view(), data.sample_shape(), &subject.classifier.spec().sample_shape)
+            .map_or_else(|| chosen.clone(), |samples| samples.into_owned());
+        let (from, bounds) = (data.bounds(), subject.bounds);
+        if from == bounds {
+            return samples;
+        }
+        let [low, high, from_low, from_high] = [bounds.low(), bounds.high(), from.low(), from.high()].map(f64::from);
+        let scale = (high - low) / (from_high - from_low);
+        samples.mapv_into(|value| {
+            ((low + (f64::from(value) - from_low) * scale) as f32).clamp(bounds.low(), bounds.high())
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! How far an audit is, for whoever waits for it.
+
+use crate::event::{Fate, ModelId};
+use crate::plan::{Attacks, Order};
+use crate::schedule::{Step, Work};
+use crate::tally::{OfModel, Tally};
+
+/// How far an audit is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Model under test.
+    pub model: ModelId,
+    /// What is being done: `clean`, or an attack under a threat such as `pgd Linf 0.1`.
+    pub stage: String,
+    /// Number of the stage, from 1.
+    pub stage_number: u32,
+    /// How many stages there are over all models.
+    pub stages: u32,
+    /// Samples that are measured.
+    pub samples: u64,
+    /// Those still correct so far in this stage.
+    pub correct: u64,
+    /// Work of this stage done, in sample-steps.
+    pub steps_done: u64,
+    /// The most there can be.
+    pub steps_total: u64,
+}
+
+/// How far an audit is before or after a step.
+pub(super) fn at(tally: &Tally, attacks: &[Attacks], step: Step, ended: bool) -> Progress {
+    let setup = tally.setup();
+    let own = || setup.own_chunks();
+    let ahead = || own().filter(|&chunk| if ended { chunk > step.chunk } else { chunk >= step.chunk });
+    let members = || own().flat_map(|chunk| setup.samples_of(chunk));
+    let samples = members().count() as u64;
+    let per_model = u64::from(setup.stages()) / (setup.models.len() as u64).max(1);
+    let mut progress = Progress {
+        model: step.model,
+        stage: "clean".to_owned(),
+        stage_number: (u64::from(step.model.0) * per_model) as u32 + 1,
+        stages: setup.stages(),
+        samples,
+        correct: 0,
+        steps_done: 0,
+        steps_total: samples,
+    };
+    let Some(model) = tally.models.get(step.model.0 as usize) else { return progress };
+    let correct = |i: &usize| is_correct(tally, model, *i);
+    match step.work {
+        Work::Clean => {
+            progress.correct = members().filter(correct).count() as u64;
+            progress.steps_done = samples - ahead().map(|chunk| setup.samples_of(chunk).len() as u64).sum::<u64>();
+        }
+        Work::Attack { threat, attack } => {
+            let (Some(of), Some(plan)) = (model.threats.get(threat.0 as usize), attacks.get(threat.0 as usize)) else {
+                return progress;
+            };
+            let (Some(so_far), Some(attacker)) = (of.attacks.get(attack as usize), plan.attacks.get(attack as usize))
+            else {
+                return progress;
+            };
+            let before: usize = attacks.iter().take(threat.0 as usize).map(|of| of.attacks.len()).sum();
+            progress.stage = format!("{} {}", attacker.description().name, plan.title());
+            progress.stage_number += 1 + before as u32 + attack;
+            let held = |i: &usize| of.results.get(*i).is_some_and(|result| result.fate == Fate::Held);
+            progress.correct = match plan.order {
+                Order::Sequence => members().filter(|i| correct(i) && held(i)).count() as u64,
+                Order::Separate => (members().filter(correct).count() as u64).saturating_sub(so_far.lost),
+            };
+            let left: usize = ahead()
+                .map(|chunk| tally.standing(Step { chunk, ..step }, threat).iter().map(Vec::len).sum::<usize>())
+                .sum();
+            progress.steps_done = so_far.samples * attacker.evaluations();
+            progress.steps_total = progress.steps_done + left as u64 * attacker.evaluations();
+        }
+    }
+    progress
+}
+
+fn is_correct(tally: &Tally, model: &OfModel, sample: usize) -> bool {
+    let prediction = model.predictions.get(sample).copied().flatten().flatten();
+    prediction.is_some() && prediction.as_ref() == tally.started.labels.get(sample)
+}
