@@ -12,6 +12,7 @@ mod gate;
 mod merge;
 mod pictures;
 mod plan;
+mod plan_file;
 mod report;
 mod run;
 mod schedule;
@@ -24,7 +25,8 @@ pub use event::{
 };
 pub use gate::{Check, Gate, GateResult, Observed, Verdict};
 pub use merge::{MergeError, merge};
-pub use plan::{AttackSpec, Evaluation, ModelRef, Order, Plan, PlanError};
+pub use plan::{AttackSpec, Evaluation, ModelRef, Order, PLAN_SCHEMA, Plan, PlanData, PlanError, Quoted};
+pub use plan_file::{PLAN_TEMPLATE, PlanFileError, line_of};
 pub use report::{
     AttackResult, ClassResult, Comparison, Html, Json, Markdown, ModelResult, Raised, Render, Report, Run, SCHEMA,
     Samples, Seen, ThreatResult, Timed,

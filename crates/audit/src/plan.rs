@@ -1,6 +1,7 @@
 //! What to measure: a file.
 //!
 //! ```toml
+//! schema = 1
 //! seed = 7
 //! models = [{ name = "fashion-robust" }, { name = "fashion-layer-pruned" }]
 //! gates = [{ min_robust_accuracy = 0.5 }, { max_drop = 0.05 }]
@@ -12,18 +13,28 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use assay_attack::{Attack, Eps, Norm};
+use assay_attack::{Attack, Cost, Eps, Norm};
+use assay_data::Draw;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::gate::Gate;
+
+/// The version of the format of plans.
+pub const PLAN_SCHEMA: u32 = 1;
 
 /// Threats, models and gates of an audit, as written; [`Plan::check`] says whether they make sense.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// Version of the format: 1.
+    pub schema: u32,
     /// One model, or a baseline and its variant.
     pub models: Vec<ModelRef>,
+    /// The samples; absent where they are handed in beside the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<PlanData>,
     /// At least one.
     pub evaluations: Vec<Evaluation>,
     /// Conditions on the outcome; none: the verdict is a pass.
@@ -32,6 +43,24 @@ pub struct Plan {
     /// Seed of all randomness.
     #[serde(default)]
     pub seed: u64,
+}
+
+/// Which samples are measured. One of `dataset` and `path` is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanData {
+    /// A data set of the server, by the name in its configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// Files that the client reads; relative to the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// How many; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<u64>,
+    /// Which, where not all.
+    #[serde(default)]
+    pub draw: Draw,
 }
 
 /// A model of the repository.
@@ -102,6 +131,17 @@ pub struct AttackSpec {
     pub parameters: BTreeMap<String, String>,
 }
 
+/// The most that a stage may cost for one sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quoted {
+    /// Title of the threat.
+    pub threat: String,
+    /// Name of the attack.
+    pub attack: &'static str,
+    /// Evaluations, those of the flags apart.
+    pub cost: Cost,
+}
+
 /// A plan that cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -120,16 +160,6 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Reads a plan file and checks it.
-    ///
-    /// # Errors
-    /// It is not TOML, a field is unknown or missing, or as [`Plan::check`].
-    pub fn parse(toml: &str) -> Result<Self, PlanError> {
-        let plan: Self = toml::from_str(toml).map_err(|e| PlanError::Syntax(e.to_string()))?;
-        plan.check()?;
-        Ok(plan)
-    }
-
     /// Whether it can be carried out, as far as that can be known without the models and the data.
     ///
     /// # Errors
@@ -140,7 +170,11 @@ impl Plan {
 
     /// Checks the plan and makes its attacks, one list per threat.
     pub(crate) fn attacks(&self) -> Result<Vec<Attacks>, PlanError> {
+        if self.schema != PLAN_SCHEMA {
+            return Err(wrong("schema", format!("is {}; this assay reads {PLAN_SCHEMA}", self.schema)));
+        }
         self.check_models()?;
+        self.data.as_ref().map_or(Ok(()), check_data)?;
         for (i, gate) in self.gates.iter().enumerate() {
             self.check_gate(i, *gate)?;
         }
@@ -161,6 +195,22 @@ impl Plan {
             }
         }
         Ok(all)
+    }
+
+    /// What each stage of one model costs at most for one sample: threat, attack and evaluations.
+    ///
+    /// # Errors
+    /// As [`Plan::check`].
+    pub fn quote(&self) -> Result<Vec<Quoted>, PlanError> {
+        let stages = self.attacks()?.into_iter().flat_map(|of| {
+            let threat = of.title();
+            of.attacks.into_iter().map(move |attack| Quoted {
+                threat: threat.clone(),
+                attack: attack.description().name,
+                cost: attack.worst_case(),
+            })
+        });
+        Ok(stages.collect())
     }
 
     fn check_models(&self) -> Result<(), PlanError> {
@@ -190,6 +240,15 @@ impl Plan {
             return Err(wrong(field, "compares two models, but the plan names one; add the variant as the second"));
         }
         Ok(())
+    }
+}
+
+fn check_data(data: &PlanData) -> Result<(), PlanError> {
+    match (&data.dataset, &data.path) {
+        (None, None) => Err(wrong("data", "says not where the samples are; give `dataset`, a name of the server, or `path`")),
+        (Some(_), Some(_)) => Err(wrong("data.dataset", "is given together with `path`; leave one of them out")),
+        _ if data.samples == Some(0) => Err(wrong("data.samples", "is 0; leave it out to take all samples")),
+        _ => Ok(()),
     }
 }
 
@@ -304,13 +363,13 @@ mod tests {
     const EVALUATION: &str = "[[evaluations]]\nnorm = \"Linf\"\neps = \"8/255\"\nattacks = [{ name = \"pgd\" }]\n";
 
     fn refusal(toml: &str) -> String {
-        Plan::parse(toml).unwrap_err().to_string()
+        Plan::parse(&format!("schema = 1\n{toml}")).unwrap_err().to_string()
     }
 
     #[test]
     fn a_plan_file_is_read_and_written_back() {
         let text = format!(
-            "seed = 7\nmodels = [{{ name = \"a\" }}, {{ name = \"a\", version = \"2\" }}]\n\
+            "schema = 1\nseed = 7\nmodels = [{{ name = \"a\" }}, {{ name = \"a\", version = \"2\" }}]\n\
              gates = [{{ min_robust_accuracy = 0.5 }}, {{ max_drop = 0.05 }}, {{ min_clean_accuracy = 1 }}]\n{}",
             EVALUATION.replace(
                 "\"pgd\"",

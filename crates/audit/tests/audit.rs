@@ -118,7 +118,7 @@ fn audit_of<'a>(plan: &'a Plan, subjects: &'a [Subject<'a>], data: &'a Dataset) 
 fn plan(models: &[&str], gates: &str) -> Plan {
     let models: Vec<_> = models.iter().map(|name| format!("{{ name = \"{name}\" }}")).collect();
     Plan::parse(&format!(
-        "models = [{}]\ngates = [{gates}]\nseed = 7\n\
+        "schema = 1\nmodels = [{}]\ngates = [{gates}]\nseed = 7\n\
          [[evaluations]]\nnorm = \"Linf\"\neps = \"0.1\"\nattacks = [{{ name = \"fgsm\" }}, {{ name = \"pgd\", parameters = {{ steps = 5 }} }}]",
         models.join(", ")
     ))
@@ -245,7 +245,7 @@ fn two() -> [Hyperplane; 2] {
     [Hyperplane { finite_below: 0.9, ..Hyperplane::new(0.5) }, Hyperplane { flat: true, ..Hyperplane::new(0.6) }]
 }
 
-const TWO: &str = "models = [{ name = \"a\" }, { name = \"b\" }]\ngates = [{ max_drop = 0.1 }]\nseed = 3\n\
+const TWO: &str = "schema = 1\nmodels = [{ name = \"a\" }, { name = \"b\" }]\ngates = [{ max_drop = 0.1 }]\nseed = 3\n\
      [[evaluations]]\nnorm = \"Linf\"\neps = [\"0.05\", \"0.1\"]\nattacks = [{ name = \"fgsm\" }, { name = \"pgd\", parameters = { steps = 3 } }]\n\
      [[evaluations]]\nname = \"each\"\nnorm = \"L2\"\neps = \"0.1\"\norder = \"separate\"\n\
      attacks = [{ name = \"pgd\", parameters = { steps = 3 } }, { name = \"fgsm\" }]";

@@ -39,7 +39,7 @@ fn robust_and_pruned_models_are_measured_on_the_same_images() {
     };
     let subjects: Vec<Subject<'_>> = MODELS.into_iter().zip(&models).map(|(n, m)| subject((n, m as _))).collect();
     let plan = Plan::parse(
-        "models = [{ name = \"fashion-robust\" }, { name = \"fashion-layer-pruned\" }]\nseed = 1\n\
+        "schema = 1\nmodels = [{ name = \"fashion-robust\" }, { name = \"fashion-layer-pruned\" }]\nseed = 1\n\
          [[evaluations]]\nnorm = \"Linf\"\neps = \"0.1\"\n\
          attacks = [{ name = \"fgsm\" }, { name = \"pgd\", parameters = { steps = 5 } }]\n\
          [[evaluations]]\nnorm = \"L2\"\neps = \"1\"\nattacks = [{ name = \"pgd\", parameters = { steps = 5 } }]",

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 use assay_attack::Cancel;
 use assay_audit::{
     AttackSpec, Audit, AuditError, Circumstances, Environment, Gate, Html, Json, Markdown, ModelRef, Observer, Order,
-    Plan, PlanError, Render, Report, StoreError, Subject, Verdict,
+    PLAN_SCHEMA, Plan, PlanError, Render, Report, StoreError, Subject, Verdict,
 };
 use assay_data::{DataSource, Dataset, Parts};
 use assay_proto::v1::{
@@ -201,6 +201,8 @@ fn plan(core: &Core, request: &AuditRequest, models: &[Arc<Hosted>]) -> Result<P
     });
     let model = |hosted: &Arc<Hosted>| ModelRef { name: hosted.name.clone(), version: hosted.version.to_string() };
     let plan = Plan {
+        schema: PLAN_SCHEMA,
+        data: None,
         models: models.iter().map(model).collect(),
         evaluations,
         gates: gates.collect::<Result<_, _>>()?,

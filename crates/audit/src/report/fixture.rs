@@ -10,6 +10,7 @@ use crate::plan::{Order, Plan};
 use crate::report::Report;
 
 const PLAN: &str = r#"
+schema = 1
 models = [{ name = "sneaker-net" }, { name = "sneaker-net-pruned", version = "2" }]
 gates = [{ min_robust_accuracy = 0.3 }, { max_drop = 0.05 }]
 seed = 7
