@@ -75,6 +75,16 @@ pub(crate) enum Command {
     Harden(Harden),
     /// Measure clean and robust accuracy of one model, or of two on the same samples
     Audit(Audit),
+    /// Write the plan of an audit, or see whether one makes sense and what it may cost
+    Plan {
+        #[command(subcommand)]
+        command: PlanCommand,
+    },
+    /// Write the reports of an audit that was made before in other formats, or put those of its shards together
+    Report {
+        #[command(subcommand)]
+        command: ReportCommand,
+    },
     /// List the models, show one, or inspect what it is made of
     Models(Models),
     /// List the attacks, or show one with its parameters
@@ -445,6 +455,49 @@ pub(crate) struct Audit {
     /// Write the report; its ending says the format: .json, .md or .html; may be given several times
     #[arg(long = "report", value_name = "FILE")]
     pub(crate) reports: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// Write a plan with a comment on everything that may stand in it
+    Init {
+        /// The file, which must not be there
+        #[arg(default_value = "audit.toml")]
+        file: PathBuf,
+    },
+    /// Say what is wrong in a plan, and what it may cost
+    Check {
+        /// The plan
+        #[arg(default_value = "audit.toml")]
+        file: PathBuf,
+
+        /// Samples, where the plan does not say how many
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        samples: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReportCommand {
+    /// Write a report in other formats
+    Render {
+        /// A report (.json), or the record of an audit (.jsonl)
+        record: PathBuf,
+
+        /// Write the report; its ending says the format: .json, .md or .html; may be given several times
+        #[arg(long = "report", value_name = "FILE", required = true)]
+        reports: Vec<PathBuf>,
+    },
+    /// Put the records of all shards of one audit together: the report is the same as if one run had measured all samples
+    Merge {
+        /// Records of audits that were given --shard (.jsonl), all of them
+        #[arg(required = true, num_args = 1.., value_name = "RECORD")]
+        records: Vec<PathBuf>,
+
+        /// Write the report; its ending says the format: .json, .md or .html; may be given several times
+        #[arg(long = "report", value_name = "FILE", required = true)]
+        reports: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Group)]

@@ -42,6 +42,9 @@ async fn run(args: Args) -> ExitCode {
         Command::Attack(command) if let Some(option) = command.oip.given() => Err(ClientError::Usage(format!(
             "{option} is for models on other servers: MODEL must be oip://HOST:PORT/NAME"
         ))),
+        // They ask nobody.
+        Command::Plan { command } => commands::plan::run(command, args.output),
+        Command::Report { command } => commands::report::run(command),
         // What trains here ends with a step, and what trains on a server does not end.
         Command::Harden(command) => commands::harden::run(&args, command).await,
         // Dropping a command closes its stream, and the server stops working on it.
@@ -67,6 +70,8 @@ async fn dispatch(args: Args) -> Result<Verdict, ClientError> {
         Command::Models(command) => commands::models::run(&mut session, command).await,
         Command::Attacks(command) => commands::attacks::run(&mut session, command).await,
         Command::Harden(command) => commands::harden::run(&args, command).await,
+        Command::Plan { command } => commands::plan::run(command, args.output),
+        Command::Report { command } => commands::report::run(command),
     };
     drop(session);
     connection.close().await;

@@ -10,7 +10,9 @@ pub(crate) mod harden;
 pub(crate) mod inspect;
 pub(crate) mod lineage;
 pub(crate) mod models;
+pub(crate) mod plan;
 pub(crate) mod predict;
+pub(crate) mod report;
 pub(crate) mod transfer;
 pub(crate) mod weights;
 

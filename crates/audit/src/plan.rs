@@ -245,7 +245,9 @@ impl Plan {
 
 fn check_data(data: &PlanData) -> Result<(), PlanError> {
     match (&data.dataset, &data.path) {
-        (None, None) => Err(wrong("data", "says not where the samples are; give `dataset`, a name of the server, or `path`")),
+        (None, None) => {
+            Err(wrong("data", "says not where the samples are; give `dataset`, a name of the server, or `path`"))
+        }
         (Some(_), Some(_)) => Err(wrong("data.dataset", "is given together with `path`; leave one of them out")),
         _ if data.samples == Some(0) => Err(wrong("data.samples", "is 0; leave it out to take all samples")),
         _ => Ok(()),

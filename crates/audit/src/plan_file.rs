@@ -79,7 +79,9 @@ pub fn line_of(text: &str, field: &str) -> Option<usize> {
     let mut at = At::Table(table.get_ref());
     for name in field.split(['.', '[']) {
         let next = match (at, name.strip_suffix(']')) {
-            (At::Value(value), Some(index)) => value.as_array().and_then(|array| array.get(index.parse::<usize>().ok()?)),
+            (At::Value(value), Some(index)) => {
+                value.as_array().and_then(|array| array.get(index.parse::<usize>().ok()?))
+            }
             (At::Table(table), None) => in_table(table, name),
             (At::Value(value), None) => value.as_table().and_then(|table| in_table(table, name)),
             (At::Table(_), Some(_)) => None,
@@ -160,7 +162,11 @@ attacks = [
             ("seed", "sead", "line 2: not a plan: unknown field `sead`, expected one of"),
             ("seed", "sead", "did you mean `seed`?"),
             ("seed = 7", "seed = -7", "line 2: not a plan: "),
-            ("\"pgd\" }", "\"pdg\" }", "line 14: evaluations[0].attacks[0]: unknown attack \"pdg\": did you mean \"pgd\"?"),
+            (
+                "\"pgd\" }",
+                "\"pdg\" }",
+                "line 14: evaluations[0].attacks[0]: unknown attack \"pdg\": did you mean \"pgd\"?",
+            ),
             ("steps = 40", "stepz = 40", "line 21: evaluations[1].attacks[1]: "),
             ("steps = 40", "steps = 0", "line 21: evaluations[1].attacks[1]: "),
             ("\"Linf\"", "\"Lint\"", "line 12: not a plan: unknown variant `Lint`"),

@@ -1,0 +1,82 @@
+//! `assay plan`: plans of audits as files.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use assay_audit::{PLAN_TEMPLATE, Plan, PlanFileError};
+
+use crate::args::{Output, PlanCommand};
+use crate::error::ClientError;
+use crate::output::{Verdict, print, print_json, table};
+
+pub(crate) fn run(command: &PlanCommand, output: Output) -> Result<Verdict, ClientError> {
+    match command {
+        PlanCommand::Init { file } => init(file)?,
+        PlanCommand::Check { file, samples } => check(file, *samples, output)?,
+    }
+    Ok(Verdict::Pass)
+}
+
+/// Reads a plan that makes sense.
+pub(crate) fn read(file: &Path) -> Result<Plan, ClientError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| ClientError::Usage(format!("--plan {}: {error}", file.display())))?;
+    Plan::parse(&text).map_err(|error| wrong(file, &error))
+}
+
+/// `audit.toml:7: evaluations[0].eps: ...`, as compilers say it.
+fn wrong(file: &Path, PlanFileError { line, error }: &PlanFileError) -> ClientError {
+    let line = line.map_or_else(String::new, |line| format!(":{line}"));
+    ClientError::Usage(format!("{}{line}: {error}", file.display()))
+}
+
+/// Writes the template, and never over another file.
+fn init(file: &Path) -> Result<(), ClientError> {
+    let failed = |error: std::io::Error| {
+        let remedy = if file.exists() { "; name another file, or remove this one" } else { "" };
+        ClientError::Usage(format!("{}: {error}{remedy}", file.display()))
+    };
+    let mut made = File::create_new(file).map_err(failed)?;
+    made.write_all(PLAN_TEMPLATE.as_bytes()).map_err(failed)?;
+    print(&format!("wrote {}; change it, and see what it says with `assay plan check {0}`", file.display()))
+}
+
+fn check(file: &Path, samples: Option<u64>, output: Output) -> Result<(), ClientError> {
+    let plan = read(file)?;
+    let samples = samples.or(plan.data.as_ref().and_then(|data| data.samples));
+    let quoted = plan.quote().map_err(|error| ClientError::Usage(format!("{}: {error}", file.display())))?;
+    let models = plan.models.len() as u64;
+    let total = |of: fn(&assay_audit::Quoted) -> u64| {
+        let one: u64 = quoted.iter().map(of).fold(0, u64::saturating_add);
+        samples.map(|samples| one.saturating_mul(samples).saturating_mul(models))
+    };
+    let (queries, gradients) = (total(|stage| stage.cost.queries), total(|stage| stage.cost.gradients));
+    if output == Output::Json {
+        let stages: Vec<_> = quoted
+            .iter()
+            .map(|s| {
+                let (queries, gradients) = (s.cost.queries, s.cost.gradients);
+                serde_json::json!({"threat": s.threat, "attack": s.attack, "queries": queries, "gradients": gradients})
+            })
+            .collect();
+        let total = serde_json::json!({"queries": queries, "gradients": gradients});
+        return print_json(
+            &serde_json::json!({"samples": samples, "models": models, "stages": stages, "total": total}),
+        );
+    }
+    let mut rows = table(&["threat", "attack", "queries for each sample, at most", "gradients"], &[2, 3]);
+    for stage in &quoted {
+        let (queries, gradients) = (stage.cost.queries.to_string(), stage.cost.gradients.to_string());
+        rows.add_row([stage.threat.as_str(), stage.attack, &queries, &gradients]);
+    }
+    print(&rows)?;
+    match (samples, queries, gradients) {
+        (Some(samples), Some(queries), Some(gradients)) => print(&format!(
+            "{samples} samples, {models} {}: {queries} queries and {gradients} gradients at most; a sample that is broken costs less",
+            if models == 1 { "model" } else { "models" }
+        ))?,
+        _ => print("the number of samples is not in the plan: say it with --samples to see what all of it costs")?,
+    }
+    print(&format!("{} makes sense", file.display()))
+}

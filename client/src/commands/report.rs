@@ -1,0 +1,78 @@
+//! `assay report`: reports of audits that were made before, in any format, and those of shards as one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assay_audit::{Event, Html, Json, Markdown, Render, Report, merge};
+
+use crate::args::ReportCommand;
+use crate::error::ClientError;
+use crate::output::{Verdict, must_be_writable, print};
+
+pub(crate) fn run(command: &ReportCommand) -> Result<Verdict, ClientError> {
+    let (report, files) = match command {
+        ReportCommand::Render { record, reports } => (read(record)?, reports),
+        ReportCommand::Merge { records, reports } => (merged(records)?, reports),
+    };
+    let targets =
+        reports.iter().map(|file| renderer(file).map(|format| (file, format))).collect::<Result<Vec<_>, _>>()?;
+    for (file, format) in targets {
+        fs::write(file, format.to_text(&report))
+            .map_err(|error| ClientError::Environment(format!("--report {}: {error}", file.display())))?;
+    }
+    print(&report.summary())?;
+    Ok(match report.verdict {
+        assay_audit::Verdict::Pass => Verdict::Pass,
+        assay_audit::Verdict::Fail => Verdict::Fail,
+    })
+}
+
+/// A report, or the events that it is made of.
+fn read(file: &Path) -> Result<Report, ClientError> {
+    let text = text(file)?;
+    if file.extension().is_some_and(|ending| ending == "jsonl") {
+        return fold(file, &events(file, &text)?);
+    }
+    serde_json::from_str(&text).map_err(|error| {
+        let expected = "expected a report in JSON (.json), or the record of an audit (.jsonl)";
+        ClientError::Usage(format!("{}: {error}; {expected}", file.display()))
+    })
+}
+
+fn merged(files: &[PathBuf]) -> Result<Report, ClientError> {
+    let records = files.iter().map(|file| events(file, &text(file)?)).collect::<Result<Vec<_>, _>>()?;
+    let whole = merge(&records).map_err(|error| {
+        let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+        ClientError::Usage(format!("{}: {error}", names.join(", ")))
+    })?;
+    Report::fold(&whole).map_err(|error| ClientError::Usage(error.to_string()))
+}
+
+fn fold(file: &Path, events: &[Event]) -> Result<Report, ClientError> {
+    Report::fold(events).map_err(|error| ClientError::Usage(format!("{}: {error}", file.display())))
+}
+
+/// One event a line.
+fn events(file: &Path, text: &str) -> Result<Vec<Event>, ClientError> {
+    let event = |(line, text): (usize, &str)| {
+        serde_json::from_str(text).map_err(|error| ClientError::Usage(format!("{}:{line}: {error}", file.display())))
+    };
+    (1..).zip(text.lines()).map(event).collect()
+}
+
+fn text(file: &Path) -> Result<String, ClientError> {
+    fs::read_to_string(file).map_err(|error| ClientError::Usage(format!("{}: {error}", file.display())))
+}
+
+fn renderer(file: &Path) -> Result<&'static dyn Render, ClientError> {
+    must_be_writable("--report", file)?;
+    match file.extension().and_then(|ending| ending.to_str()) {
+        Some("json") => Ok(&Json),
+        Some("md") => Ok(&Markdown),
+        Some("html") => Ok(&Html),
+        _ => Err(ClientError::Usage(format!(
+            "--report {}: expected a name that ends in .json, .md or .html",
+            file.display()
+        ))),
+    }
+}
