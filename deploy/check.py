@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Renders every kustomize overlay and validates what comes out against the Kubernetes API.
+"""Renders every kustomize overlay and validates what comes out, and the jobs, against the Kubernetes API.
 
     check.py SCRATCH_FOLDER
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 OVERLAYS = pathlib.Path(__file__).parent / "kustomize" / "overlays"
+JOBS = pathlib.Path(__file__).parent / "jobs"
 VALIDATOR = "kubernetes-validate==1.37.0"
 KUBERNETES = "1.34"  # the version to validate against
 
@@ -24,6 +25,10 @@ def validator(scratch: pathlib.Path) -> pathlib.Path:
         pip = [environment / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", VALIDATOR]
         subprocess.run(pip, check=True)
     return program
+
+
+def valid(program: pathlib.Path, manifest: pathlib.Path) -> bool:
+    return subprocess.run([program, "--strict", "--quiet", "-k", KUBERNETES, manifest], check=False).returncode == 0
 
 
 def split(manifest: str) -> tuple:
@@ -49,9 +54,13 @@ def main() -> None:
             sys.exit(f"error: overlay {overlay.name} renders nothing")
         rendered = scratch / f"{overlay.name}.yaml"
         rendered.write_text("\n---\n".join(documents))
-        if subprocess.run([program, "--strict", "--quiet", "-k", KUBERNETES, rendered], check=False).returncode != 0:
+        if not valid(program, rendered):
             sys.exit(f"error: overlay {overlay.name} is not valid for Kubernetes {KUBERNETES}; rendered to {rendered}")
         print(f"overlay {overlay.name}: {len(documents)} resources valid, {len(custom)} custom resources rendered")
+    for job in sorted(JOBS.glob("*.yaml")):
+        if not valid(program, job):
+            sys.exit(f"error: {job} is not valid for Kubernetes {KUBERNETES}")
+        print(f"job {job.stem}: valid")
 
 
 main()

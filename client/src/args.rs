@@ -490,7 +490,7 @@ pub(crate) enum ReportCommand {
     },
     /// Put the records of all shards of one audit together: the report is the same as if one run had measured all samples
     Merge {
-        /// Records of audits that were given --shard (.jsonl), all of them
+        /// Records of audits that were given --shard (.jsonl), all of them, or their folder
         #[arg(required = true, num_args = 1.., value_name = "RECORD")]
         records: Vec<PathBuf>,
 

@@ -39,13 +39,31 @@ fn read(file: &Path) -> Result<Report, ClientError> {
     })
 }
 
-fn merged(files: &[PathBuf]) -> Result<Report, ClientError> {
+fn merged(named: &[PathBuf]) -> Result<Report, ClientError> {
+    let files = named.iter().map(|path| records_of(path)).collect::<Result<Vec<_>, _>>()?.concat();
     let records = files.iter().map(|file| events(file, &text(file)?)).collect::<Result<Vec<_>, _>>()?;
     let whole = merge(&records).map_err(|error| {
         let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
         ClientError::Usage(format!("{}: {error}", names.join(", ")))
     })?;
     Report::fold(&whole).map_err(|error| ClientError::Usage(error.to_string()))
+}
+
+/// A record, or those in a folder.
+fn records_of(path: &Path) -> Result<Vec<PathBuf>, ClientError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let failed = |error: std::io::Error| ClientError::Usage(format!("{}: {error}", path.display()));
+    let mut files = Vec::new();
+    for entry in path.read_dir().map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        if file.extension().is_some_and(|ending| ending == "jsonl") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    if files.is_empty() { Err(ClientError::Usage(format!("{}: holds no record (.jsonl)", path.display()))) } else { Ok(files) }
 }
 
 fn fold(file: &Path, events: &[Event]) -> Result<Report, ClientError> {
