@@ -1,5 +1,6 @@
 """A model that assay serves, as functions of NumPy arrays: logits, gradients of losses, vector-Jacobian products."""
 import importlib
+import os
 import pathlib
 import sys
 import tempfile
@@ -25,20 +26,23 @@ messages, services = generate()
 
 
 class Served:
-    """The newest version of `model` at `address`; counts the samples that it asked for."""
+    """The newest version of `model` at `address`; counts the samples that it asked for, and sends ASSAY_API_KEY."""
 
     def __init__(self, address: str, model: str):
         size = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self.stub = services.AssayStub(grpc.insecure_channel(address, options=size))
         self.model = model
-        self.info = self.stub.GetModel(messages.GetModelRequest(model=model))
+        key = os.environ.get("ASSAY_API_KEY")
+        self.metadata = [("authorization", f"Bearer {key}")] if key else []
+        self.info = self.stub.GetModel(messages.GetModelRequest(model=model), metadata=self.metadata)
         self.queries = self.gradients = 0
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """[n, classes] of a batch [n, ...]."""
         self.queries += len(x)
+        most = self.info.input.max_batch
         request = lambda part: messages.PredictRequest(model=self.model, input=self.pixels(x[part]))
-        answers = [self.stub.Predict(request(part)) for part in _parts(len(x), self.info.input.max_batch)]
+        answers = [self.stub.Predict(request(part), metadata=self.metadata) for part in _parts(len(x), most)]
         return np.concatenate([_array(answer.logits) for answer in answers])
 
     def gradient(self, x: np.ndarray, labels, loss: str = "CROSS_ENTROPY") -> np.ndarray:
@@ -55,7 +59,7 @@ class Served:
         self.gradients += len(x)
         most = self.info.input.max_gradient_batch
         request = lambda part: messages.GradientRequest(model=self.model, input=self.pixels(x[part]), **objective(part))
-        answers = [self.stub.Gradient(request(part)) for part in _parts(len(x), most)]
+        answers = [self.stub.Gradient(request(part), metadata=self.metadata) for part in _parts(len(x), most)]
         return np.concatenate([_array(answer.gradient) for answer in answers])
 
     def pixels(self, x):

@@ -45,6 +45,10 @@ pub(crate) struct Target {
     #[arg(long, global = true, help_heading = COMMON, env = "ASSAY_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8081")]
     pub(crate) server: String,
 
+    /// File with the API key that the server asks for, alone on its line; without it, the environment variable ASSAY_API_KEY
+    #[arg(long, global = true, help_heading = COMMON, value_name = "FILE", conflicts_with = "embed")]
+    pub(crate) api_key_file: Option<PathBuf>,
+
     /// Host the model repository DIR in this process instead of calling a server
     #[arg(long, global = true, help_heading = COMMON, value_name = "DIR")]
     pub(crate) embed: Option<PathBuf>,

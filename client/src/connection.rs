@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use assay_proto::v1::assay_client::AssayClient;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::args::Target;
+use crate::credentials::Credentials;
 use crate::error::{ClientError, root_cause};
 
 /// How long to wait for a connection.
@@ -16,9 +18,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer accepted: a report with pictures has a few MiB.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
+/// The stub of the server, whose calls carry the key.
+pub(crate) type Client = AssayClient<InterceptedService<Channel, Credentials>>;
+
 /// A connection that is closed in order.
 pub(crate) struct Connection {
     channel: Channel,
+    credentials: Credentials,
     #[cfg(feature = "embedded")]
     embedded: Option<assay_server::Embedded>,
 }
@@ -57,22 +63,28 @@ impl Connection {
                     )),
                     other => ClientError::Environment(other.to_string()),
                 })?;
-                Ok(Self { channel: embedded.channel(), embedded: Some(embedded) })
+                Ok(Self { channel: embedded.channel(), credentials: Credentials::none(), embedded: Some(embedded) })
             }
             #[cfg(not(feature = "embedded"))]
             Some(_) => Err(ClientError::Usage(
                 "--embed is not in this build; build assay with the feature \"embedded\", or name a server with --server".into(),
             )),
-            None => Ok(Self {
-                channel: dial(&target.server).await?,
-                #[cfg(feature = "embedded")]
-                embedded: None,
-            }),
+            None => {
+                let credentials = Credentials::of(target)?;
+                credentials.warn_where_read(&target.server);
+                Ok(Self {
+                    channel: dial(&target.server).await?,
+                    credentials,
+                    #[cfg(feature = "embedded")]
+                    embedded: None,
+                })
+            }
         }
     }
 
-    pub(crate) fn client(&self) -> AssayClient<Channel> {
-        AssayClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    pub(crate) fn client(&self) -> Client {
+        AssayClient::with_interceptor(self.channel.clone(), self.credentials.clone())
+            .max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     pub(crate) async fn close(self) {

@@ -2,6 +2,10 @@
 
 use tonic::{Code, Status, TimeoutExpired};
 
+const NO_KEY: &str =
+    "Set ASSAY_API_KEY to a key of this server, or name the file that holds one with --api-key-file FILE";
+const NO_ROLE: &str = "Set ASSAY_API_KEY, or --api-key-file FILE, to a key that has the role";
+
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
@@ -27,6 +31,14 @@ pub(crate) enum ClientError {
     /// The server's answer to this request.
     #[error("{} ({:?})", .0.message(), .0.code())]
     Rpc(Box<Status>),
+    /// The server does not know who calls, or does not let them.
+    #[error("{} ({:?}). {remedy}", status.message(), status.code())]
+    Refused {
+        /// The server's answer.
+        status: Box<Status>,
+        /// What to do on this side.
+        remedy: &'static str,
+    },
     /// The server broke the contract.
     #[error("the server's answer makes no sense: {0}; are the versions of assay and assay-server the same?")]
     Protocol(String),
@@ -50,7 +62,7 @@ impl ClientError {
     /// 2 for what the caller can mend in the command, 3 for what could not be reached or evaluated.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Refused { .. } => 2,
             Self::Rpc(status) if matches!(status.code(), Code::InvalidArgument | Code::NotFound) => 2,
             _ => 3,
         }
@@ -63,7 +75,11 @@ impl From<Status> for ClientError {
         match std::error::Error::source(&status).map(root_cause) {
             Some(cause) if cause.is::<TimeoutExpired>() => Self::Deadline,
             Some(cause) => Self::Lost(cause.to_string()),
-            None => Self::Rpc(Box::new(status)),
+            None => match status.code() {
+                Code::Unauthenticated => Self::Refused { status: Box::new(status), remedy: NO_KEY },
+                Code::PermissionDenied => Self::Refused { status: Box::new(status), remedy: NO_ROLE },
+                _ => Self::Rpc(Box::new(status)),
+            },
         }
     }
 }

@@ -9,6 +9,7 @@
 mod args;
 mod commands;
 mod connection;
+mod credentials;
 mod error;
 mod oip;
 mod output;

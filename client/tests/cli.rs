@@ -21,6 +21,7 @@ fn assay(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_assay"))
         .current_dir(repository())
         .env_remove("ASSAY_SERVER")
+        .env_remove("ASSAY_API_KEY")
         .args(arguments)
         .output()
         .unwrap()

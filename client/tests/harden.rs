@@ -17,7 +17,7 @@ use crate::server::Server;
 
 fn assay() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
-    command.env_remove("ASSAY_SERVER");
+    command.env_remove("ASSAY_SERVER").env_remove("ASSAY_API_KEY");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use crate::config::ConfigError;
+use crate::{auth::UnfitKey, config::ConfigError};
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +11,9 @@ pub enum ServerError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A text that was to be hashed is no key.
+    #[error(transparent)]
+    Key(#[from] UnfitKey),
     /// The model repository cannot be read.
     #[error("model repository {}: {reason}; set `models` to a folder with <name>/<version>/model.onnx", path.display())]
     Repository {

@@ -8,7 +8,7 @@ use tonic::transport::server::{Router, Server};
 use tonic_health::{ServingStatus, pb::FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS, server::HealthReporter};
 use tower::layer::util::{Identity, Stack};
 
-use crate::{call::CallLayer, core::Core, error::ServerError, harden, rpc::Handlers};
+use crate::{auth::Guard, call::CallLayer, core::Core, error::ServerError, harden, rpc::Handlers};
 
 /// Names in health checks: the whole server, and the service.
 const HEALTH_NAMES: [&str; 2] = ["", "assay.v1.Assay"];
@@ -66,8 +66,8 @@ impl Hosting {
         set_status(&self.health, ServingStatus::NotServing).await;
     }
 
-    /// The services behind their layer.
-    pub(crate) fn router(&self) -> Result<Router<Stack<CallLayer, Identity>>, ServerError> {
+    /// The services behind their layer, for whom `guard` lets in.
+    pub(crate) fn router(&self, guard: Guard) -> Result<Router<Stack<CallLayer, Identity>>, ServerError> {
         let core = &self.core;
         let limits = &core.config.limits;
         let assay = AssayServer::new(Handlers::new(Arc::clone(core)))
@@ -79,7 +79,8 @@ impl Hosting {
                 .register_encoded_file_descriptor_set(HEALTH_DESCRIPTORS)
         };
         let failed = |e: tonic_reflection::server::Error| ServerError::Serve(e.to_string());
-        let layer = CallLayer::new(Arc::new(limits.clone()), Arc::clone(&core.lifecycle), core.metrics.clone());
+        let (guard, limits) = (Arc::new(guard), Arc::new(limits.clone()));
+        let layer = CallLayer::new(guard, limits, Arc::clone(&core.lifecycle), core.metrics.clone());
         Ok(Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

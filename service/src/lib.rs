@@ -4,6 +4,7 @@
 
 mod admin;
 mod admission;
+mod auth;
 mod call;
 mod config;
 mod core;
@@ -22,9 +23,10 @@ mod server;
 mod status;
 mod tensor;
 
+pub use auth::{UnfitKey, hash_key};
 pub use config::{
-    Admin, Concurrency, Config, ConfigError, Grpc, Harden, Limits, Log, LogFormat, Readiness, Runtime, Setting,
-    Shutdown,
+    Admin, ApiKey, Auth, Concurrency, Config, ConfigError, Grpc, Harden, Limits, Log, LogFormat, Readiness, Role,
+    Runtime, Setting, Shutdown,
 };
 pub use embed::{Embedded, embed};
 pub use error::ServerError;

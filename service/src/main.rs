@@ -2,13 +2,13 @@
 
 use std::{
     fs,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
-use assay_server::{Addresses, Config, ConfigError, LogFormat, Server, ServerError, Setting};
+use assay_server::{Addresses, Config, ConfigError, LogFormat, Server, ServerError, Setting, hash_key};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -18,14 +18,14 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Hosts ONNX classifiers and offers predict, attack and audit over gRPC.
 ///
-/// Settings come, weakest first, from the defaults, the file of --config, the environment (ASSAY__LIMITS__MAX_BATCH=64) and
+/// Settings come, weakest first, from the defaults, the files of --config, the environment (ASSAY__LIMITS__MAX_BATCH=64) and
 /// --set. The first SIGTERM or SIGINT drains, the second one exits at once.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Flags {
-    /// TOML file with settings.
+    /// TOML file with settings; may be repeated, and a later file wins.
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    config: Vec<PathBuf>,
     /// One setting, for example limits.max_batch=64; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Setting>,
@@ -41,6 +41,9 @@ struct Flags {
     /// Checks the configuration and exits.
     #[arg(long, conflicts_with = "print_config")]
     check: bool,
+    /// Reads a key from standard input, prints its digest for auth.keys and exits. `openssl rand -base64 32` makes a good key.
+    #[arg(long, conflicts_with_all = ["print_config", "check"])]
+    hash_key: bool,
 }
 
 fn main() -> ExitCode {
@@ -55,9 +58,16 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: Flags) -> Result<(), ServerError> {
+    if flags.hash_key {
+        let mut key = String::new();
+        io::stdin().read_to_string(&mut key).map_err(|e| ServerError::Serve(format!("standard input: {e}")))?;
+        // What ends the line is no part of the key.
+        let key = key.strip_suffix('\n').unwrap_or(&key);
+        return print(&format!("sha256 = \"{}\"\n", hash_key(key.strip_suffix('\r').unwrap_or(key))?));
+    }
     let models = flags.models.as_deref().map(|folder| Setting::new("models", folder));
     let settings: Vec<Setting> = flags.set.into_iter().chain(models).collect();
-    let config = Config::load(flags.config.as_deref(), &settings)?;
+    let config = Config::load(&flags.config, &settings)?;
     if flags.check {
         return print("the configuration is valid\n");
     }

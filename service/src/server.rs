@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::{self, server::TcpIncoming};
 
-use crate::{admin, config::Config, core::Core, error::ServerError, hosting::Hosting};
+use crate::{admin, auth::Guard, config::Config, core::Core, error::ServerError, hosting::Hosting};
 
 /// Time that cancelled requests have to say so to their clients.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -40,6 +40,13 @@ impl Server {
         let addresses = Addresses { grpc: grpc_address, admin: admin_address };
         let core = Core::open_in_background(config).await?;
         tracing::info!(grpc = %addresses.grpc, admin = %addresses.admin, "listening");
+        if core.config.auth.keys.is_empty() && !addresses.grpc.ip().to_canonical().is_loopback() {
+            tracing::warn!(
+                grpc = %addresses.grpc,
+                "authentication is off: whoever reaches this address may call everything, the gradient oracle too; set auth.keys, or let \
+                 grpc.listen be a loopback address"
+            );
+        }
         Ok(Self { core, grpc, admin, addresses })
     }
 
@@ -65,7 +72,7 @@ impl Server {
         let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
         let mut serving = tokio::spawn(
             hosting
-                .router()?
+                .router(Guard::new(&core.config.auth))?
                 .serve_with_incoming_shutdown(incoming, core.lifecycle.draining().clone().cancelled_owned()),
         );
         tokio::select! {

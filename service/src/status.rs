@@ -52,6 +52,21 @@ pub(crate) enum CallError {
         /// What the client can do.
         remedy: &'static str,
     },
+    /// Nobody that the server knows calls.
+    #[error("{0}; send one of this server's keys in the metadata `authorization: Bearer KEY`")]
+    Unauthenticated(&'static str),
+    /// The caller is known, and may not do this.
+    #[error(
+        "{rpc} needs the role `{role}`, which the key `{key}` does not have; send a key that has it, or add it in auth.keys"
+    )]
+    Denied {
+        /// The RPC.
+        rpc: &'static str,
+        /// The role that it needs.
+        role: &'static str,
+        /// Name of the caller's key.
+        key: String,
+    },
     /// The configuration switches it off.
     #[error("{what} is switched off on this server; set {remedy} to offer it")]
     Disabled {
@@ -128,6 +143,8 @@ impl CallError {
         match self {
             Self::Field { .. } => Code::InvalidArgument,
             Self::Unknown { .. } => Code::NotFound,
+            Self::Unauthenticated(_) => Code::Unauthenticated,
+            Self::Denied { .. } => Code::PermissionDenied,
             Self::Precondition(_) => Code::FailedPrecondition,
             Self::Limit { .. } | Self::Busy { .. } | Self::QueueFull(_) | Self::MessageTooLarge { .. } => {
                 Code::ResourceExhausted
@@ -142,9 +159,11 @@ impl CallError {
 }
 
 /// The codes that calls end with, and their names in metrics and logs.
-pub(crate) const CODES: [(Code, &str); 10] = [
+pub(crate) const CODES: [(Code, &str); 12] = [
     (Code::Ok, "OK"),
     (Code::InvalidArgument, "INVALID_ARGUMENT"),
+    (Code::Unauthenticated, "UNAUTHENTICATED"),
+    (Code::PermissionDenied, "PERMISSION_DENIED"),
     (Code::NotFound, "NOT_FOUND"),
     (Code::FailedPrecondition, "FAILED_PRECONDITION"),
     (Code::ResourceExhausted, "RESOURCE_EXHAUSTED"),
@@ -217,6 +236,8 @@ mod tests {
             CallError::Internal(String::new()),
             CallError::Precondition(String::new()),
             CallError::QueueFull(String::new()),
+            CallError::Unauthenticated(""),
+            CallError::Denied { rpc: "Gradient", role: "gradient", key: String::new() },
             CallError::Disabled { what: "Gradient", remedy: "gradient.enabled = true" },
             CallError::Unfollowed { job: "1".to_owned(), after: Duration::from_secs(1) },
         ] {

@@ -32,6 +32,11 @@ pub(crate) async fn run(args: &Args, command: &Attack) -> Result<Verdict, Client
             "--embed hosts models in this process, and {address} is on another server"
         )));
     }
+    if args.target.api_key_file.is_some() {
+        return Err(ClientError::Usage(format!(
+            "--api-key-file is for the server of --server: {address} is another one, and is not sent the key"
+        )));
+    }
     if let Some(file) = &command.save {
         must_be_writable("--save", file)?;
     }

@@ -18,12 +18,11 @@ pub(crate) mod weights;
 
 use std::time::Duration;
 
-use assay_proto::v1::assay_client::AssayClient;
 use assay_proto::v1::{GetModelRequest, GetModelResponse, InputSpec, ModelRef};
 use tonic::Request;
-use tonic::transport::Channel;
 
 use crate::args::Output;
+use crate::connection::Client;
 use crate::error::ClientError;
 
 /// Rows a table of samples shows before it only counts: a terminal is no place for a thousand lines.
@@ -39,7 +38,7 @@ pub(crate) async fn interruptible<T>(work: impl Future<Output = Result<T, Client
 
 /// What every command works with.
 pub(crate) struct Session {
-    pub(crate) client: AssayClient<Channel>,
+    pub(crate) client: Client,
     pub(crate) output: Output,
     pub(crate) timeout: Option<Duration>,
 }

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -17,6 +17,7 @@ use super::{
     record::{Record, Recorded},
 };
 use crate::{
+    auth::Guard,
     config::Limits,
     deadline,
     lifecycle::Lifecycle,
@@ -26,19 +27,23 @@ use crate::{
 
 /// Path of the service's methods.
 const SERVICE: &str = "/assay.v1.Assay/";
+/// Path of the methods that whoever watches over the server calls, without a key.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 
-/// Wraps a service; see [`Call`]. Requests to other services (health, reflection) pass untouched.
+/// Wraps a service; see [`Call`]. Requests to other services pass untouched: those to health always, those to reflection, and to what does not
+/// exist, from whoever the guard knows.
 #[derive(Clone, Debug)]
 pub(crate) struct CallLayer {
+    guard: Arc<Guard>,
     limits: Arc<Limits>,
     lifecycle: Arc<Lifecycle>,
     metrics: Metrics,
 }
 
 impl CallLayer {
-    /// A layer that enforces `limits`.
-    pub(crate) fn new(limits: Arc<Limits>, lifecycle: Arc<Lifecycle>, metrics: Metrics) -> Self {
-        Self { limits, lifecycle, metrics }
+    /// A layer that lets in whom `guard` does, and enforces `limits`.
+    pub(crate) fn new(guard: Arc<Guard>, limits: Arc<Limits>, lifecycle: Arc<Lifecycle>, metrics: Metrics) -> Self {
+        Self { guard, limits, lifecycle, metrics }
     }
 }
 
@@ -71,21 +76,33 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let Some(method) = request.uri().path().strip_prefix(SERVICE) else {
-            return Box::pin(self.inner.call(request));
+        let CallLayer { guard, limits, lifecycle, metrics } = self.layer.clone();
+        let caller = guard.caller(request.headers());
+        let path = request.uri().path();
+        let Some(method) = path.strip_prefix(SERVICE) else {
+            return match caller {
+                Err(error) if !path.starts_with(HEALTH) => Box::pin(ready(Ok(Status::from(error).into_http()))),
+                _ => Box::pin(self.inner.call(request)),
+            };
         };
         let rpc = RPCS.iter().find(|(name, _)| *name == method).map_or(UNKNOWN, |(name, _)| name);
-        let CallLayer { limits, lifecycle, metrics } = self.layer.clone();
         let budget = deadline::budget(request.headers(), &limits);
         let granted = budget.clone().unwrap_or_else(|_| limits.default_deadline());
         let call = Arc::new(Call::new(rpc, granted, &lifecycle));
         let mut record = Record::begin(Arc::clone(&call), metrics);
+        let admitted = caller.and_then(|principal| {
+            principal.map_or(Ok(()), |principal| {
+                call.made_by(principal.name());
+                principal.may(rpc)
+            })
+        });
         request.extensions_mut().insert(Arc::clone(&call));
         // The service that is ready is the one to call; its clone waits for the next request.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
             let answer = async {
+                admitted?;
                 budget?;
                 if lifecycle.draining().is_cancelled() {
                     return Err(CallError::Draining);

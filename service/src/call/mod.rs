@@ -1,7 +1,7 @@
 //! One call: its deadline, why it is to stop, and what is recorded of it.
 //!
 //! [`CallLayer`] wraps the service: it makes a [`Call`] for each request, hands it to the handler in the request's extensions,
-//! enforces the deadline, and writes one log line and one set of metrics when the call ends, however it ends.
+//! lets in who may call, enforces the deadline, and writes one log line and one set of metrics when the call ends, however it ends.
 
 mod layer;
 mod record;
@@ -30,9 +30,10 @@ pub(crate) struct Call {
     facts: Mutex<Facts>,
 }
 
-/// What a handler tells about its call.
+/// What is found out about a call.
 #[derive(Clone, Debug)]
 struct Facts {
+    principal: Option<String>,
     model: String,
     samples: Option<usize>,
 }
@@ -47,7 +48,7 @@ impl Call {
             budget,
             stop: lifecycle.cut().child_token(),
             lifecycle: Arc::clone(lifecycle),
-            facts: Mutex::new(Facts { model: model.to_owned(), samples: None }),
+            facts: Mutex::new(Facts { principal: None, model: model.to_owned(), samples: None }),
         }
     }
 
@@ -58,6 +59,11 @@ impl Call {
             .get::<Arc<Self>>()
             .cloned()
             .ok_or_else(|| CallError::Internal("a request reached its handler without a call".to_owned()))
+    }
+
+    /// The call carries the key of this name.
+    fn made_by(&self, principal: &str) {
+        self.facts().principal = Some(principal.to_owned());
     }
 
     /// The call is about this model of the repository.

@@ -45,12 +45,13 @@ impl Record {
         let facts = self.call.facts().clone();
         let duration = self.call.started.elapsed();
         let (rpc, model, samples) = (self.call.rpc, facts.model.as_str(), facts.samples);
+        let principal = facts.principal.as_deref();
         self.metrics.finished(Finished { rpc, model, code, duration, samples });
         let (code, seconds) = (code_name(code), duration.as_secs_f64());
         if code == "INTERNAL" {
-            tracing::error!(rpc, model, code, seconds, batch = samples, message, "call");
+            tracing::error!(rpc, principal, model, code, seconds, batch = samples, message, "call");
         } else {
-            tracing::info!(rpc, model, code, seconds, batch = samples, message, "call");
+            tracing::info!(rpc, principal, model, code, seconds, batch = samples, message, "call");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Layers of the configuration: defaults, file, environment, command line.
 
-use std::{path::Path, str::FromStr};
+use std::{path::PathBuf, str::FromStr};
 
 use figment::{
     Figment, Provider,
@@ -41,13 +41,14 @@ impl FromStr for Setting {
 }
 
 impl Config {
-    /// The defaults, overridden by `file`, overridden by the environment (`ASSAY__A__B`), overridden by `settings`.
+    /// The defaults, overridden by each of `files` in turn, overridden by the environment (`ASSAY__A__B`), overridden by `settings`. Tables are
+    /// merged; a list replaces the one before.
     ///
     /// # Errors
-    /// The file cannot be read or is not TOML, a key does not exist, or a value is not one that its key takes.
-    pub fn load(file: Option<&Path>, settings: &[Setting]) -> Result<Self, ConfigError> {
+    /// A file cannot be read or is not TOML, a key does not exist, or a value is not one that its key takes.
+    pub fn load(files: &[PathBuf], settings: &[Setting]) -> Result<Self, ConfigError> {
         let mut layers = Figment::from(Defaults);
-        if let Some(path) = file {
+        for path in files {
             // Read here, because figment takes a missing file for an empty one.
             let text = std::fs::read_to_string(path)
                 .map_err(|e| ConfigError::Unreadable { path: path.to_owned(), reason: e.to_string() })?;
@@ -63,9 +64,9 @@ impl Config {
         match config.problem() {
             None => Ok(config),
             Some(problem) => Err(ConfigError::Value {
-                key: problem.key.to_owned(),
+                origin: origin(&layers, &problem.key),
+                key: problem.key,
                 value: problem.value,
-                origin: origin(&layers, problem.key),
                 expected: problem.expected,
             }),
         }
@@ -99,7 +100,7 @@ impl<T: serde::Serialize> Provider for CommandLine<T> {
 }
 
 fn explain(layers: &Figment, error: &figment::Error) -> ConfigError {
-    let key = error.path.join(".");
+    let key = error.path.iter().fold(String::new(), |table, name| join(&table, name));
     let (value, expected) = match &error.kind {
         Kind::UnknownField(name, known) => {
             let key = if error.path.last() == Some(name) { key } else { join(&key, name) };
@@ -113,14 +114,28 @@ fn explain(layers: &Figment, error: &figment::Error) -> ConfigError {
         Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
             (actual.to_string(), expected.clone())
         }
-        Kind::UnknownVariant(name, known) => (format!("\"{name}\""), format!("one of {}", known.join(", "))),
+        Kind::UnknownVariant(name, known) => {
+            let hint = hint(name, known.iter().copied());
+            (format!("\"{name}\""), format!("one of {}{hint}", known.join(", ")))
+        }
+        Kind::MissingField(name) => {
+            let (origin, key) = (origin(layers, &key), join(&key, name));
+            return ConfigError::Value { key, value: "missing".to_owned(), origin, expected: "a value".to_owned() };
+        }
         other => (shown(layers, &key), other.to_string()),
     };
     ConfigError::Value { origin: origin(layers, &key), key, value, expected }
 }
 
+/// The path of a name in a table, or of a number in a list.
 fn join(table: &str, name: &str) -> String {
-    if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") }
+    if table.is_empty() {
+        name.to_owned()
+    } else if name.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("{table}[{name}]")
+    } else {
+        format!("{table}.{name}")
+    }
 }
 
 fn shown(layers: &Figment, key: &str) -> String {
@@ -132,8 +147,9 @@ fn shown(layers: &Figment, key: &str) -> String {
     }
 }
 
-/// Where a key was set last, in words.
+/// Where a key was set last, in words. What stands in a list was set with it.
 fn origin(layers: &Figment, key: &str) -> String {
+    let key = key.split('[').next().unwrap_or(key);
     let Some(metadata) = layers.find_metadata(key) else { return "the configuration".to_owned() };
     if metadata.name.contains("environment") {
         return format!("the environment variable ASSAY__{}", key.replace('.', "__").to_uppercase());
@@ -147,7 +163,9 @@ fn origin(layers: &Figment, key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LogFormat;
+    use std::path::Path;
+
+    use crate::config::{LogFormat, Role};
 
     fn file(text: &str) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -158,19 +176,19 @@ mod tests {
     #[track_caller]
     fn refused(text: &str, settings: &[Setting]) -> String {
         let file = file(text);
-        Config::load(Some(file.path()), settings).unwrap_err().to_string()
+        Config::load(&[file.path().to_owned()], settings).unwrap_err().to_string()
     }
 
     #[test]
     fn without_sources_it_is_the_defaults() {
-        assert_eq!(Config::load(None, &[]), Ok(Config::default()));
+        assert_eq!(Config::load(&[], &[]), Ok(Config::default()));
     }
 
     #[test]
     fn the_command_line_wins_over_the_file() {
         let file =
             file("[limits]\nmax_batch = 7\nmax_steps = 9\n[log]\nformat = \"json\"\n[datasets]\nsmall = \"d/s\"\n");
-        let config = Config::load(Some(file.path()), &["limits.max_batch=8".parse().unwrap()]).unwrap();
+        let config = Config::load(&[file.path().to_owned()], &["limits.max_batch=8".parse().unwrap()]).unwrap();
         assert_eq!((config.limits.max_batch, config.limits.max_steps), (8, 9));
         assert_eq!(config.log.format, LogFormat::Json);
         assert_eq!(config.datasets["small"], Path::new("d/s"));
@@ -212,7 +230,55 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let message = Config::load(Some(Path::new("no/such.toml")), &[]).unwrap_err().to_string();
+        let message = Config::load(&["no/such.toml".into()], &[]).unwrap_err().to_string();
         assert!(message.contains("no/such.toml") && message.contains("--config"), "{message}");
+    }
+
+    #[test]
+    fn a_later_file_wins() {
+        let digest = "ab".repeat(32);
+        let first = file("[limits]\nmax_batch = 7\nmax_steps = 9\n[auth]\nkeys = []\n");
+        let keys = format!(
+            "[limits]\nmax_batch = 8\n[[auth.keys]]\nname = \"ci\"\nsha256 = \"{digest}\"\nroles = [\"predict\"]\n"
+        );
+        let second = file(&keys);
+        let config = Config::load(&[first.path().to_owned(), second.path().to_owned()], &[]).unwrap();
+        assert_eq!((config.limits.max_batch, config.limits.max_steps), (8, 9));
+        assert_eq!(config.auth.keys[0].roles, [Role::Predict]);
+    }
+
+    #[test]
+    fn keys_are_a_list_in_a_setting_too() {
+        let digest = "ab".repeat(32);
+        let setting = format!("auth.keys=[{{name = \"ci\", sha256 = \"{digest}\", roles = [\"predict\", \"audit\"]}}]");
+        let config = Config::load(&[], &[setting.parse().unwrap()]).unwrap();
+        assert_eq!(config.auth.keys[0].name, "ci");
+        assert_eq!(config.auth.keys[0].roles, [Role::Predict, Role::Audit]);
+    }
+
+    #[test]
+    fn a_role_that_is_none_is_named_with_its_nearest() {
+        let digest = "ab".repeat(32);
+        let keys = format!("[[auth.keys]]\nname = \"ci\"\nsha256 = \"{digest}\"\nroles = [\"audit\", \"predcit\"]\n");
+        let message = refused(&keys, &[]);
+        assert!(message.contains("`auth.keys[0].roles[1]` is \"predcit\" from "), "{message}");
+        assert!(message.contains("expected one of predict, gradient, attack, audit, harden, admin"), "{message}");
+        assert!(message.ends_with("; did you mean `predict`?"), "{message}");
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_in_a_key_is_named() {
+        let message = refused("[[auth.keys]]\nname = \"ci\"\nroles = [\"audit\"]\n", &[]);
+        assert!(message.contains("`auth.keys[0].sha256` is missing from ") && message.contains(".tmp"), "{message}");
+        let message = refused("[[auth.keys]]\nname = \"ci\"\nrole = [\"audit\"]\n", &[]);
+        assert!(message.contains("unknown key `auth.keys[0].role` from "), "{message}");
+        assert!(message.contains("did you mean `roles`"), "{message}");
+    }
+
+    #[test]
+    fn a_digest_that_is_none_is_named_with_its_source() {
+        let setting = "auth.keys=[{name = ci, sha256 = abc, roles = [admin]}]".parse().unwrap();
+        let message = refused("", &[setting]);
+        assert!(message.contains("`auth.keys[0].sha256` is a text of 3 characters from the command line"), "{message}");
     }
 }

@@ -1,9 +1,10 @@
 //! The configuration: every key with its unit, range and default.
 //!
-//! [`Config::load`] layers, weakest first: the defaults below, a TOML file, the environment (`ASSAY__LIMITS__MAX_BATCH=64`)
+//! [`Config::load`] layers, weakest first: the defaults below, TOML files, the environment (`ASSAY__LIMITS__MAX_BATCH=64`)
 //! and settings from the command line (`limits.max_batch=64`). Keys are those of the structures below, tables joined by a
 //! dot. An unknown key and a value out of range are errors that name key, value, source and what was expected.
 
+mod auth;
 mod layers;
 mod validate;
 
@@ -11,6 +12,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Serialize};
 
+pub use auth::{ApiKey, Auth, Role};
 pub use layers::Setting;
 pub use validate::ConfigError;
 
@@ -24,6 +26,8 @@ pub struct Config {
     pub grpc: Grpc,
     /// The admin port.
     pub admin: Admin,
+    /// Who may call the gRPC port.
+    pub auth: Auth,
     /// How models are run.
     pub runtime: Runtime,
     /// What one request may ask for.
@@ -192,6 +196,7 @@ impl Default for Config {
             models: PathBuf::from("models"),
             grpc: Grpc { listen: local(8081) },
             admin: Admin { listen: local(8082) },
+            auth: Auth::default(),
             runtime: Runtime {
                 library: None,
                 provider: "cpu".to_owned(),

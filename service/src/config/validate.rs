@@ -49,7 +49,7 @@ pub enum ConfigError {
 
 /// A value out of its range.
 pub(super) struct Problem {
-    pub(super) key: &'static str,
+    pub(super) key: String,
     pub(super) value: String,
     pub(super) expected: String,
 }
@@ -61,7 +61,7 @@ impl Config {
     /// The first value out of its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.problem().map_or(Ok(()), |Problem { key, value, expected }| {
-            Err(ConfigError::Value { key: key.to_owned(), value, origin: "the program".to_owned(), expected })
+            Err(ConfigError::Value { key, value, origin: "the program".to_owned(), expected })
         })
     }
 
@@ -70,6 +70,7 @@ impl Config {
         let limits = &self.limits;
         let longest = limits.max_deadline_seconds;
         [
+            self.auth.problem(),
             provider(&self.runtime.provider),
             self.runtime.threads.and_then(|threads| within("runtime.threads", threads, 1, 1024)),
             within("runtime.sessions", self.runtime.sessions, 1, 256),
@@ -99,7 +100,7 @@ impl Config {
 
 fn provider(name: &str) -> Option<Problem> {
     name.parse::<Provider>().err().map(|_| Problem {
-        key: "runtime.provider",
+        key: "runtime.provider".to_owned(),
         value: format!("{name:?}"),
         expected: "cpu, cuda or cuda:<device>".to_owned(),
     })
@@ -107,7 +108,7 @@ fn provider(name: &str) -> Option<Problem> {
 
 fn no_data(harden: &Harden) -> Option<Problem> {
     (harden.state.is_some() && harden.data.is_none()).then(|| Problem {
-        key: "harden.data",
+        key: "harden.data".to_owned(),
         value: "unset".to_owned(),
         expected: "the folder of the training data, because harden.state is set".to_owned(),
     })
@@ -115,13 +116,13 @@ fn no_data(harden: &Harden) -> Option<Problem> {
 
 fn within<T: PartialOrd + Display + Copy>(key: &'static str, value: T, low: T, high: T) -> Option<Problem> {
     let fits = low <= value && value <= high;
-    (!fits).then(|| Problem { key, value: value.to_string(), expected: format!("{low} to {high}") })
+    (!fits).then(|| Problem { key: key.to_owned(), value: value.to_string(), expected: format!("{low} to {high}") })
 }
 
 fn duration(key: &'static str, value: f64, longest: f64) -> Option<Problem> {
     let fits = value > 0.0 && value <= longest;
     (!fits).then(|| Problem {
-        key,
+        key: key.to_owned(),
         value: value.to_string(),
         expected: format!("seconds, more than 0 and at most {longest}"),
     })
@@ -129,7 +130,7 @@ fn duration(key: &'static str, value: f64, longest: f64) -> Option<Problem> {
 
 fn log_level(level: &str) -> Option<Problem> {
     tracing_subscriber::EnvFilter::try_new(level).err().map(|e| Problem {
-        key: "log.level",
+        key: "log.level".to_owned(),
         value: format!("\"{level}\""),
         expected: format!("error, warn, info, debug, trace or directives such as info,assay_server=debug ({e})"),
     })

@@ -4,6 +4,7 @@
 
 mod attack;
 mod audit;
+mod auth;
 mod catalogue;
 mod deadline;
 mod disconnect;

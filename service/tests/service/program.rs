@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write},
     net::TcpListener,
     path::Path,
     process::{Child, Command, Output, Stdio},
@@ -21,8 +21,12 @@ fn program(arguments: &[&str]) -> Command {
 }
 
 pub(crate) fn start(folder: &Path, arguments: &[&str]) -> (Child, Addresses) {
+    started(folder, &mut program(arguments))
+}
+
+fn started(folder: &Path, program: &mut Command) -> (Child, Addresses) {
     let file = folder.join("addresses.json");
-    let child = program(arguments).arg("--addresses-file").arg(&file).spawn().unwrap();
+    let child = program.arg("--addresses-file").arg(&file).spawn().unwrap();
     let began = Instant::now();
     while !file.exists() {
         assert!(began.elapsed() < Duration::from_secs(60), "no addresses");
@@ -55,7 +59,9 @@ fn ended(mut child: Child) -> (Option<i32>, String) {
         std::thread::sleep(Duration::from_millis(20));
     };
     let mut log = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    if let Some(mut stderr) = child.stderr.take() {
+        stderr.read_to_string(&mut log).unwrap();
+    }
     (status.code(), log)
 }
 
@@ -144,6 +150,78 @@ fn the_configuration_in_force_is_printed_as_a_file_that_can_be_read() {
     assert!(output.status.success());
     let file = folder.path().join("assay.toml");
     fs::write(&file, &output.stdout).unwrap();
-    let again = assay_server::Config::load(Some(&file), &[]).unwrap();
+    let again = assay_server::Config::load(&[file], &[]).unwrap();
     assert_eq!((again.limits.max_batch, again.runtime.threads), (7, Some(1)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_names_the_key_and_never_shows_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = "a-key-that-only-this-test-has";
+    let file = folder.path().join("keys.toml");
+    let sha256 = assay_server::hash_key(key).unwrap();
+    fs::write(&file, format!("[[auth.keys]]\nname = \"ci\"\nsha256 = \"{sha256}\"\nroles = [\"predict\"]\n")).unwrap();
+    let arguments = ["--set", "log.format=json", "--set", "log.level=trace", "--config", file.to_str().unwrap()];
+    // So long a log would fill a pipe that nobody reads.
+    let log = folder.path().join("log");
+    let (child, addresses) = started(folder.path(), program(&arguments).stderr(fs::File::create(&log).unwrap()));
+    let mut client = connect(addresses.grpc).await;
+    for sent in [key, "a-key-that-is-wrong-0123456789"] {
+        let mut predict = tonic::Request::new(predict_request(1));
+        predict.metadata_mut().insert("authorization", format!("Bearer {sent}").parse().unwrap());
+        let mut gradient = tonic::Request::new(assay_proto::v1::GradientRequest::default());
+        *gradient.metadata_mut() = predict.metadata().clone();
+        assert_eq!(client.predict(predict).await.is_ok(), sent == key);
+        client.gradient(gradient).await.unwrap_err();
+    }
+    signal(&child, "TERM");
+    assert_eq!(ended(child).0, Some(0));
+    let log = fs::read_to_string(log).unwrap();
+    let calls: Vec<[serde_json::Value; 3]> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect(line))
+        .filter(|line| line["rpc"].is_string())
+        .map(|line| ["rpc", "principal", "code"].map(|field| line[field].clone()))
+        .collect();
+    let expected = [
+        ["Predict".into(), "ci".into(), "OK".into()],
+        ["Gradient".into(), "ci".into(), "PERMISSION_DENIED".into()],
+        ["Predict".into(), serde_json::Value::Null, "UNAUTHENTICATED".into()],
+        ["Gradient".into(), serde_json::Value::Null, "UNAUTHENTICATED".into()],
+    ];
+    assert_eq!(calls, expected);
+    assert!(!log.contains(key) && !log.contains("a-key-that-is-wrong"), "a key is in the log");
+    assert!(!log.contains("authentication is off"));
+}
+
+#[test]
+fn without_keys_it_warns_where_others_can_reach_it() {
+    for (listen, warns) in [("0.0.0.0:0", true), ("[::]:0", true), ("127.0.0.1:0", false), ("[::1]:0", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (child, _) = start(folder.path(), &["--set", &format!("grpc.listen={listen}")]);
+        signal(&child, "TERM");
+        let (_, log) = ended(child);
+        assert_eq!(log.contains("authentication is off"), warns, "{listen}: {log}");
+        assert_eq!(log.contains("auth.keys"), warns, "{listen}: {log}");
+    }
+}
+
+#[test]
+fn a_key_is_hashed_from_standard_input() {
+    let hashed = |input: &str| {
+        let mut child = program(&["--hash-key"]).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()))
+    };
+    let key = "WmFhQ3Jlc3NpZGEtMTIzNDU2Nzg5MA==";
+    let line = format!("sha256 = \"{}\"\n", assay_server::hash_key(key).unwrap());
+    for end in ["", "\n", "\r\n"] {
+        assert_eq!(hashed(&format!("{key}{end}")), (Some(0), [line.clone(), String::new()]));
+    }
+    for wrong in ["", "\n", "too-short", &format!("{key}\n{key}\n")] {
+        let (code, [stdout, stderr]) = hashed(wrong);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{wrong:?}: {stderr}");
+        assert!(stderr.contains("openssl rand -base64 32") && !stderr.contains(key), "{stderr}");
+    }
 }
