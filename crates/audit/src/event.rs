@@ -259,6 +259,17 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
+    /// Name in plan files and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ZeroGradients => "zero-gradients",
+            Self::StraightThrough => "straight-through",
+            Self::Errors => "errors",
+            Self::Unstable => "unstable",
+        }
+    }
+
     /// What it means for the reader, and what to do.
     #[must_use]
     pub fn advice(self) -> &'static str {

@@ -6,23 +6,30 @@
 
 #![forbid(unsafe_code)]
 
+mod decidable;
 mod event;
 mod gate;
+mod judge;
 mod pictures;
 mod plan;
 mod report;
 mod run;
 mod stats;
 
+pub use decidable::Undecidable;
 pub use event::{
     AttackFacts, Attacked, Clean, Cost, DataFacts, Environment, Event, Example, Fate, Finding, FindingKind,
     GradientFacts, ModelFacts, ModelId, Pictures, Setup, ThreatFacts, ThreatId,
 };
-pub use gate::{Check, Gate, GateResult, Observed, Verdict};
+pub use gate::{Condition, Gate};
+pub use judge::{Check, GateResult, Grounds, Observed, Verdict};
 pub use plan::{AttackSpec, Evaluation, ModelRef, Plan, PlanError};
 pub use report::{
     AttackResult, ClassResult, Comparison, Html, Inconsistent, Json, Markdown, ModelResult, Render, Report, SCHEMA,
     ThreatResult,
 };
 pub use run::{AuditError, Observer, Progress, Subject, run};
-pub use stats::{Difference, Estimate, LEVEL, Paired};
+pub use stats::{
+    ALPHA, Counts, Decidable, Decision, Demand, Difference, Discordant, Estimate, Evidence, LEVEL, POWER, Paired,
+    decide,
+};

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use assay_attack::{Attack, Eps, Norm};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::gate::Gate;
+use crate::gate::{Condition, Gate};
 
 /// Threats, models and gates of an audit, as written; [`Plan::check`] says whether they make sense.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,14 @@ pub struct Evaluation {
     pub eps: Eps,
     /// At least one; each attacks what the ones before it left.
     pub attacks: Vec<AttackSpec>,
+}
+
+impl Evaluation {
+    /// Norm and radius, as gates name the threat and reports title it: `Linf 8/255`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        format!("{} {}", self.norm, self.eps)
+    }
 }
 
 /// An attack with its parameters.
@@ -107,11 +115,11 @@ impl Plan {
     /// Checks the plan and makes its attacks, one list per evaluation.
     pub(crate) fn attacks(&self) -> Result<Vec<Vec<Box<dyn Attack>>>, PlanError> {
         self.check_models()?;
-        for (i, gate) in self.gates.iter().enumerate() {
-            self.check_gate(i, *gate)?;
-        }
         if self.evaluations.is_empty() {
             return Err(wrong("evaluations", "is empty; name at least one threat with its attacks"));
+        }
+        for (i, gate) in self.gates.iter().enumerate() {
+            self.check_gate(i, gate)?;
         }
         self.evaluations.iter().enumerate().map(|(i, evaluation)| self.check_evaluation(i, evaluation)).collect()
     }
@@ -133,16 +141,49 @@ impl Plan {
         }
     }
 
-    fn check_gate(&self, i: usize, gate: Gate) -> Result<(), PlanError> {
-        let field = format!("gates[{i}].{}", gate.name());
-        let threshold = gate.threshold();
-        if !(0.0..=1.0).contains(&threshold) {
+    fn check_gate(&self, i: usize, gate: &Gate) -> Result<(), PlanError> {
+        let Gate { condition, threat } = gate;
+        let field = format!("gates[{i}].{}", condition.name());
+        if let Some(threshold) = condition.threshold().filter(|threshold| !(0.0..=1.0).contains(threshold)) {
             return Err(wrong(field, format!("is {threshold}; expected a proportion in [0, 1], such as 0.5 for 50 %")));
         }
-        if matches!(gate, Gate::MaxDrop(_)) && self.models.len() < 2 {
+        if condition.compares() && self.models.len() < 2 {
             return Err(wrong(field, "compares two models, but the plan names one; add the variant as the second"));
         }
+        if matches!(condition, Condition::ForbidFlags(kinds) if kinds.is_empty()) {
+            return Err(wrong(field, "is empty; name at least one kind of finding, such as \"zero-gradients\""));
+        }
+        if let Some(threat) = threat {
+            let field = format!("gates[{i}].threat");
+            if !condition.has_threats() {
+                return Err(wrong(
+                    field,
+                    format!("is for gates on attacks; what {} looks at has no threat", condition.name()),
+                ));
+            }
+            if self.evaluations.iter().all(|evaluation| evaluation.title() != *threat) {
+                let titles: Vec<_> = self.evaluations.iter().map(|e| format!("\"{}\"", e.title())).collect();
+                return Err(wrong(
+                    field,
+                    format!("no evaluation has the threat \"{threat}\"; there is {}", titles.join(", ")),
+                ));
+            }
+        }
+        if matches!(condition, Condition::MaxCorruptionError(_)) && self.corruptions(gate).is_empty() {
+            let reason =
+                "needs an evaluation whose only attack is corruption, so that its own error is measured; add one";
+            return Err(wrong(field, reason));
+        }
         Ok(())
+    }
+
+    /// Positions of the evaluations that a gate on corruptions looks at.
+    pub(crate) fn corruptions(&self, gate: &Gate) -> Vec<usize> {
+        let wanted = |evaluation: &Evaluation| {
+            let alone = matches!(evaluation.attacks.as_slice(), [attack] if attack.name == "corruption");
+            alone && gate.threat.as_ref().is_none_or(|threat| *threat == evaluation.title())
+        };
+        (0..).zip(&self.evaluations).filter(|(_, evaluation)| wanted(evaluation)).map(|(i, _)| i).collect()
     }
 
     fn check_evaluation(&self, i: usize, evaluation: &Evaluation) -> Result<Vec<Box<dyn Attack>>, PlanError> {
@@ -210,14 +251,16 @@ mod tests {
     fn a_plan_file_is_read_and_written_back() {
         let text = format!(
             "seed = 7\nmodels = [{{ name = \"a\" }}, {{ name = \"a\", version = \"2\" }}]\n\
-             gates = [{{ min_robust_accuracy = 0.5 }}, {{ max_drop = 0.05 }}, {{ min_clean_accuracy = 1 }}]\n{}",
+             gates = [{{ min_robust_accuracy = 0.5, threat = \"Linf 8/255\" }}, {{ max_drop = 0.05 }}, {{ min_clean_accuracy = 1 }}]\n{}",
             EVALUATION.replace(
                 "\"pgd\"",
                 "\"pgd\", parameters = { steps = 40, random_start = true, step = 0.01, loss = \"margin\" }"
             )
         );
         let plan = Plan::parse(&text).unwrap();
-        assert_eq!(plan.gates, [Gate::MinRobustAccuracy(0.5), Gate::MaxDrop(0.05), Gate::MinCleanAccuracy(1.0)]);
+        let restricted = Gate { condition: Condition::MinRobustAccuracy(0.5), threat: Some("Linf 8/255".to_owned()) };
+        let all = [Condition::MaxDrop(0.05), Condition::MinCleanAccuracy(1.0)].map(Gate::from);
+        assert_eq!((&plan.gates[0], &plan.gates[1..]), (&restricted, &all[..]));
         let parameters: Vec<_> =
             plan.evaluations[0].attacks[0].parameters.iter().map(|(n, v)| format!("{n}={v}")).collect();
         assert_eq!(parameters, ["loss=margin", "random_start=true", "step=0.01", "steps=40"]);
@@ -262,6 +305,19 @@ mod tests {
             (with("{ min_robust_accuracy = nan }"), "gates[0].min_robust_accuracy: is NaN; expected a proportion"),
             (with("{ min_clean_accuracy = 50 }"), "gates[0].min_clean_accuracy: is 50; expected a proportion"),
             (with("{ max_drop = 0.1 }"), "gates[0].max_drop: compares two models"),
+            (with("{ max_clean_drop = 0.1 }"), "gates[0].max_clean_drop: compares two models"),
+            (
+                with("{ min_robust_accuracy = 0.1, threat = \"L2 1\" }"),
+                "gates[0].threat: no evaluation has the threat \"L2 1\"; there is \"Linf 8/255\"",
+            ),
+            (with("{ min_clean_accuracy = 0.1, threat = \"L2 1\" }"), "gates[0].threat: is for gates on attacks"),
+            (with("{ forbid_flags = [] }"), "gates[0].forbid_flags: is empty"),
+            (with("{ forbid_flags = [\"masked\"] }"), "unknown variant `masked`"),
+            (
+                with("{ max_corruption_error = 0.1 }"),
+                "gates[0].max_corruption_error: needs an evaluation whose only attack",
+            ),
+            (with("{ min_robust = 0.1 }"), "did you mean `min_robust_accuracy`?"),
         ] {
             assert!(error.contains(words), "{words} not in {error}");
         }

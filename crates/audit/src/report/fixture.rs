@@ -11,7 +11,7 @@ use crate::report::Report;
 
 const PLAN: &str = r#"
 models = [{ name = "sneaker-net" }, { name = "sneaker-net-pruned", version = "2" }]
-gates = [{ min_robust_accuracy = 0.3 }, { max_drop = 0.05 }]
+gates = [{ min_robust_accuracy = 0.05, threat = "Linf 8/255" }, { max_drop = 0.05 }, { forbid_flags = ["errors"] }]
 seed = 7
 [[evaluations]]
 norm = "Linf"

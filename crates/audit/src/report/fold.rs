@@ -2,7 +2,7 @@
 
 use super::{AttackResult, ClassResult, Comparison, ModelResult, Report, SCHEMA, ThreatResult};
 use crate::event::{Attacked, Clean, Cost, Event, Example, Fate, Finding, Setup};
-use crate::gate::judge;
+use crate::judge::judge;
 use crate::stats::{Estimate, Paired};
 
 /// Events that do not make a report.
@@ -172,7 +172,7 @@ impl State {
             [first, second] => Some(compare(first, second).ok_or("the models were not measured on the same samples")?),
             _ => None,
         };
-        let (verdict, gates) = judge(&self.setup.plan.gates, &models, comparison.as_ref());
+        let (verdict, gates) = judge(&self.setup.plan, &models, comparison.as_ref(), &self.findings)?;
         let mut cost = Cost::default();
         models.iter().for_each(|m| cost += m.cost);
         let Self { setup, findings, examples, .. } = self;
@@ -233,9 +233,16 @@ impl State {
 }
 
 fn compare(first: &Model, second: &Model) -> Option<Comparison> {
-    let correct = |m: &Model| m.clean.as_ref().map(|c| c.iter().map(|s| s.correct).collect::<Vec<_>>());
-    let robust = |m: &Model, t: &Threat| -> Option<Vec<bool>> {
-        Some(correct(m)?.iter().zip(&t.fates).map(|(correct, fate)| *correct && *fate == Fate::Held).collect())
+    let correct = |m: &Model| {
+        let known = |s: &Sample| s.predicted.then_some(s.correct);
+        m.clean.as_ref().map(|samples| samples.iter().map(known).collect::<Vec<_>>())
+    };
+    let robust = |m: &Model, t: &Threat| -> Option<Vec<Option<bool>>> {
+        let known = |(correct, fate): (Option<bool>, &Fate)| match (correct, fate) {
+            (Some(true), Fate::Unstable | Fate::Error) => None,
+            (correct, fate) => correct.map(|correct| correct && *fate == Fate::Held),
+        };
+        Some(correct(m)?.into_iter().zip(&t.fates).map(known).collect())
     };
     let pairs = first.threats.iter().zip(&second.threats);
     let threats = pairs.map(|(a, b)| Paired::new(&robust(first, a)?, &robust(second, b)?)).collect::<Option<_>>()?;

@@ -15,7 +15,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Cost, Example, Finding, Setup};
-use crate::gate::{GateResult, Verdict};
+use crate::judge::{GateResult, Verdict};
 use crate::stats::{Estimate, Paired};
 
 pub use fold::Inconsistent;
@@ -24,7 +24,7 @@ pub use json::Json;
 pub use markdown::Markdown;
 
 /// Version of the report's JSON format; it changes when a field changes its meaning or goes.
-pub const SCHEMA: &str = "assay.report/1";
+pub const SCHEMA: &str = "assay.report/2";
 
 /// What an audit found. `docs/report.md` documents its JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub const SCHEMA: &str = "assay.report/1";
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
-    /// Whether all gates passed.
+    /// Outcome of the gates.
     pub verdict: Verdict,
     /// One per gate of the plan, in order.
     pub gates: Vec<GateResult>,
