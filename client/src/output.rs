@@ -13,6 +13,8 @@ use crate::error::ClientError;
 pub(crate) enum Verdict {
     Pass,
     Fail,
+    /// Neither was proven.
+    Open,
 }
 
 /// Fails where the file that `flag` names cannot be written. Asked before the evaluation: afterwards its work would be lost.

@@ -24,6 +24,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Pass, Self::Inconclusive, Self::Unreliable, Self::Fail];
+
     /// The verdict on several: a failure before all, then what cannot be relied on, then what is open.
     fn of(parts: impl Iterator<Item = Self>) -> Self {
         let rank = |verdict: &Self| match verdict {
@@ -278,7 +281,10 @@ fn forbidden(kinds: &[FindingKind], models: &[ModelResult], findings: &[Finding]
 /// Decides all claims of an audit together, because p-values are adjusted for all of them.
 fn decided(claims: &[&Claim]) -> Vec<(Verdict, Grounds)> {
     let worst: Vec<Evidence> = claims.iter().map(|claim| claim.demand.evidence(claim.worst, claim.of)).collect();
-    let best: Vec<Evidence> = claims.iter().map(|claim| claim.demand.evidence(claim.best, claim.of)).collect();
+    let best = |(claim, &worst): (&&Claim, &Evidence)| {
+        if claim.best == claim.worst { worst } else { claim.demand.evidence(claim.best, claim.of) }
+    };
+    let best: Vec<Evidence> = claims.iter().zip(&worst).map(best).collect();
     // What could not be measured counts against every claim, that the demand is met and that it is missed; and once for every claim.
     let between = |met: &[Evidence], missed: &[Evidence]| -> Vec<Evidence> {
         met.iter().zip(missed).map(|(met, missed)| Evidence { p_met: met.p_met, p_missed: missed.p_missed }).collect()
@@ -501,7 +507,8 @@ attacks = [{ name = "corruption", parameters = { severity = 5 } }]
     #[test]
     fn the_worst_part_is_the_verdict() {
         use Verdict::{Fail, Inconclusive, Pass, Unreliable};
-        let order = [Pass, Inconclusive, Unreliable, Fail];
+        let order = Verdict::ALL;
+        assert_eq!(order, [Pass, Inconclusive, Unreliable, Fail]);
         for (i, &a) in order.iter().enumerate() {
             for (j, &b) in order.iter().enumerate() {
                 assert_eq!(Verdict::of([a, b].into_iter()), order[i.max(j)]);

@@ -190,7 +190,9 @@ impl fmt::Display for Check {
                     Count(of)
                 )?;
             }
-            Observed::Finding { hits, .. } if self.verdict == Verdict::Fail => write!(f, "{} samples", Count(hits))?,
+            Observed::Finding { hits, .. } if self.verdict == Verdict::Fail => {
+                write!(f, "found, samples that show it: {}", Count(hits))?
+            }
             Observed::Finding { .. } => write!(f, "not found")?,
         }
         self.grounds.as_ref().map_or(Ok(()), |grounds| Why { check: self, grounds }.fmt(f))
