@@ -10,8 +10,8 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
 use crate::spec::{AttackArg, TargetArg, ThreatArg};
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 done, 1 a gate of the audit failed, 2 usage error, 3 could not reach or evaluate.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a gate of the audit failed, 2 usage error, 3 could not reach or evaluate, \
+                          4 a gate of the audit is inconclusive or unreliable.";
 
 /// Heading of the options that every command has, so that they do not hide its own.
 const COMMON: &str = "Options of every command";
@@ -455,6 +455,18 @@ pub(crate) struct Audit {
     /// Gate: the second model's robust accuracy is at most this much below the first's (0 to 1)
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) max_drop: Option<f64>,
+
+    /// Gate: the second model's clean accuracy is at most this much below the first's (0 to 1)
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) max_clean_drop: Option<f64>,
+
+    /// Gate: every model's mean error over the threats is at most this (0 to 1), where the attack is `corruption`
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) max_corruption_error: Option<f64>,
+
+    /// Gate: no model raises a flag of these kinds, such as zero-gradient
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
+    pub(crate) forbid_flags: Vec<String>,
 
     /// Write the report; its ending says the format: .json, .md or .html; may be given several times
     #[arg(long = "report", value_name = "FILE")]

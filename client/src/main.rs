@@ -1,8 +1,8 @@
 //! `assay`: predict with, differentiate, attack and audit ONNX classifiers, from a terminal or a CI job.
 //!
 //! Results go to standard output, progress and errors to standard error. The exit code is 0 when the command did what it
-//! was asked, 1 when a gate of an audit failed, 2 for a usage error (flags, files, names, parameters), and 3 when the server
-//! could not be reached or could not evaluate. Start with [`args::Args`] and the folder `commands`.
+//! was asked, 1 when a gate of an audit failed, 2 for a usage error (flags, files, names, parameters), 3 when the server
+//! could not be reached or could not evaluate, and 4 when an audit's gates are inconclusive or unreliable. Start with [`args::Args`] and the folder `commands`.
 
 #![deny(unsafe_code)]
 
@@ -54,6 +54,7 @@ async fn run(args: Args) -> ExitCode {
     match outcome {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(Verdict::Fail) => ExitCode::from(1),
+        Ok(Verdict::Open) => ExitCode::from(4),
         Err(error) => fail(&error),
     }
 }

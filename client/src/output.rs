@@ -13,6 +13,18 @@ use crate::error::ClientError;
 pub(crate) enum Verdict {
     Pass,
     Fail,
+    /// Neither was proven.
+    Open,
+}
+
+impl From<assay_audit::Verdict> for Verdict {
+    fn from(verdict: assay_audit::Verdict) -> Self {
+        match verdict {
+            assay_audit::Verdict::Pass => Self::Pass,
+            assay_audit::Verdict::Fail => Self::Fail,
+            assay_audit::Verdict::Inconclusive | assay_audit::Verdict::Unreliable => Self::Open,
+        }
+    }
 }
 
 /// Fails where the file that `flag` names cannot be written. Asked before the evaluation: afterwards its work would be lost.

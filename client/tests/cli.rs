@@ -366,6 +366,14 @@ fn an_audit_writes_its_reports_and_its_exit_code_is_the_verdict() {
     let output = assay(&embedded(&[&arguments[..], &["--min-robust-accuracy", "1"]].concat()));
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert!(Path::new(&html).exists(), "the report is there when a gate fails");
+
+    // Fifty samples cannot show that two models are within 1 point.
+    std::fs::remove_file(&html).unwrap();
+    let output = assay(&embedded(&[&arguments[..], &["--max-drop", "0.01"]].concat()));
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("verdict: inconclusive"), "{}", text(&output.stdout));
+    assert!(Path::new(&html).exists(), "the report is there when a gate is open");
+    fails(2, "unknown variant", &embedded(&[&arguments[..], &["--forbid-flags", "masked"]].concat()));
 }
 
 #[test]

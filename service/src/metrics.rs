@@ -105,8 +105,8 @@ impl Metrics {
             }
             counter!("assay_harden_epochs_total").absolute(0);
             counter!("assay_harden_samples_total").absolute(0);
-            for verdict in ["pass", "fail"] {
-                counter!("assay_audits_total", "verdict" => verdict).absolute(0);
+            for verdict in assay_audit::Verdict::ALL {
+                counter!("assay_audits_total", "verdict" => verdict.name()).absolute(0);
             }
             gauge!("assay_models_loaded").set(0.0);
             gauge!("assay_models_failed").set(0.0);
@@ -203,9 +203,9 @@ impl Metrics {
         });
     }
 
-    /// An audit reached its verdict, "pass" or "fail".
-    pub(crate) fn audited(&self, verdict: &'static str) {
-        self.record(|| counter!("assay_audits_total", "verdict" => verdict).increment(1));
+    /// An audit reached its verdict.
+    pub(crate) fn audited(&self, verdict: assay_audit::Verdict) {
+        self.record(|| counter!("assay_audits_total", "verdict" => verdict.name()).increment(1));
     }
 
     /// How many jobs of `Harden` are in each state.

@@ -7,7 +7,8 @@ use assay_proto::v1::audit_request::Data;
 use assay_proto::v1::audit_response::Event;
 use assay_proto::v1::gate::Condition;
 use assay_proto::v1::{
-    AuditProgress, AuditReport, AuditRequest, Evaluation, Gate, InlineData, ModelRef, RegisteredData, ReportFormat,
+    AuditProgress, AuditReport, AuditRequest, Evaluation, ForbiddenFlags, Gate, InlineData, ModelRef, RegisteredData,
+    ReportFormat,
 };
 
 use super::Session;
@@ -53,10 +54,7 @@ pub(crate) async fn run(session: &mut Session, command: &Audit) -> Result<Verdic
         Output::Human => show(&report, if written.is_ok() { &command.reports } else { &[] })?,
     }
     written?;
-    Ok(match report.verdict {
-        assay_audit::Verdict::Pass => Verdict::Pass,
-        assay_audit::Verdict::Fail => Verdict::Fail,
-    })
+    Ok(report.verdict.into())
 }
 
 async fn data(session: &mut Session, command: &Audit, models: &[ModelRef]) -> Result<Data, ClientError> {
@@ -85,14 +83,18 @@ async fn data(session: &mut Session, command: &Audit, models: &[ModelRef]) -> Re
 }
 
 fn gates(command: &Audit) -> Vec<Gate> {
+    let flags = &command.forbid_flags;
     [
         command.min_clean_accuracy.map(Condition::MinCleanAccuracy),
         command.min_robust_accuracy.map(Condition::MinRobustAccuracy),
         command.max_drop.map(Condition::MaxDrop),
+        command.max_clean_drop.map(Condition::MaxCleanDrop),
+        command.max_corruption_error.map(Condition::MaxCorruptionError),
+        (!flags.is_empty()).then(|| Condition::ForbidFlags(ForbiddenFlags { kinds: flags.clone() })),
     ]
     .into_iter()
     .flatten()
-    .map(|condition| Gate { condition: Some(condition) })
+    .map(|condition| Gate { condition: Some(condition), threat: String::new() })
     .collect()
 }
 
@@ -178,9 +180,9 @@ fn show(report: &Report, files: &[PathBuf]) -> Result<(), ClientError> {
         print(&format!("     {} {}", raised.kind.meaning(), raised.kind.remedy()))?;
     }
     for result in &report.gates {
-        print(&format!("{} {}", mark(result.passed), result.gate))?;
+        print(&format!("{} {}", mark(result.verdict), result.gate))?;
         for check in &result.checks {
-            print(&format!("     {} {check}", mark(check.passed)))?;
+            print(&format!("     {} {check}", mark(check.verdict)))?;
         }
     }
     print(&report.spent())?;
@@ -188,15 +190,15 @@ fn show(report: &Report, files: &[PathBuf]) -> Result<(), ClientError> {
         let files: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
         print(&format!("report: {}", files.join(", ")))?;
     }
-    let verdict = match report.verdict {
-        assay_audit::Verdict::Pass => "pass",
-        assay_audit::Verdict::Fail => "fail",
-    };
-    print(&format!("verdict: {verdict}. {}.", report.summary()))
+    print(&format!("verdict: {}. {}.", report.verdict.name(), report.summary()))
 }
 
-fn mark(passed: bool) -> &'static str {
-    if passed { "pass" } else { "FAIL" }
+fn mark(verdict: assay_audit::Verdict) -> &'static str {
+    match verdict {
+        assay_audit::Verdict::Pass => "pass",
+        assay_audit::Verdict::Fail => "FAIL",
+        assay_audit::Verdict::Inconclusive | assay_audit::Verdict::Unreliable => "open",
+    }
 }
 
 /// A rate on two lines: the number, and below it what stands behind it.

@@ -21,10 +21,7 @@ pub(crate) fn run(command: &ReportCommand) -> Result<Verdict, ClientError> {
             .map_err(|error| ClientError::Environment(format!("--report {}: {error}", file.display())))?;
     }
     print(&report.summary())?;
-    Ok(match report.verdict {
-        assay_audit::Verdict::Pass => Verdict::Pass,
-        assay_audit::Verdict::Fail => Verdict::Fail,
-    })
+    Ok(report.verdict.into())
 }
 
 /// A report, or the events that it is made of.
@@ -63,7 +60,11 @@ fn records_of(path: &Path) -> Result<Vec<PathBuf>, ClientError> {
         }
     }
     files.sort();
-    if files.is_empty() { Err(ClientError::Usage(format!("{}: holds no record (.jsonl)", path.display()))) } else { Ok(files) }
+    if files.is_empty() {
+        Err(ClientError::Usage(format!("{}: holds no record (.jsonl)", path.display())))
+    } else {
+        Ok(files)
+    }
 }
 
 fn fold(file: &Path, events: &[Event]) -> Result<Report, ClientError> {

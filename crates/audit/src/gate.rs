@@ -1,160 +1,216 @@
-//! Conditions on the outcome, and the one function that decides.
+//! Conditions on the outcome, as plans write them.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-use crate::report::{Comparison, ModelResult};
-use crate::stats::{Difference, Estimate};
+use serde::de::{self, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// One condition. It is decided by the point estimate; reports show the interval beside it.
+use assay_attack::FlagKind;
+
+/// One condition, under every threat or under one.
 ///
-/// In plan files: `gates = [{ min_robust_accuracy = 0.5 }, { max_drop = 0.02 }]`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Gate {
-    /// Every model's robust accuracy under every threat is at least this, in `[0, 1]`.
-    MinRobustAccuracy(f64),
-    /// The second model's robust accuracy is at most this much below the first's under every threat, in `[0, 1]`.
-    MaxDrop(f64),
-    /// Every model's clean accuracy is at least this, in `[0, 1]`.
-    MinCleanAccuracy(f64),
+/// In plan files it is one inline table: `gates = [{ min_robust_accuracy = 0.5, threat = "Linf 8/255" }, { max_drop = 0.02 },
+/// { forbid_flags = ["zero-gradient"] }]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gate {
+    /// What is demanded.
+    pub condition: Condition,
+    /// Title of the only threat that it is demanded under, such as `Linf 8/255`; absent: all.
+    pub threat: Option<String>,
 }
 
-impl Gate {
+/// What a gate demands. Thresholds are proportions in `[0, 1]`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// Every model's robust accuracy under every threat is at least this.
+    MinRobustAccuracy(f64),
+    /// Every model's clean accuracy is at least this.
+    MinCleanAccuracy(f64),
+    /// The second model's robust accuracy is at most this much below the first's under every threat.
+    MaxDrop(f64),
+    /// The second model's clean accuracy is at most this much below the first's.
+    MaxCleanDrop(f64),
+    /// Every model's mean error under the plan's corruptions is at most this: one less the robust accuracy, in the mean over all
+    /// evaluations whose only attack is `corruption`.
+    MaxCorruptionError(f64),
+    /// No model raises a flag of these kinds.
+    ForbidFlags(Vec<FlagKind>),
+}
+
+/// Keys of a gate in plan files.
+const KEYS: [&str; 7] = [
+    "min_robust_accuracy",
+    "min_clean_accuracy",
+    "max_drop",
+    "max_clean_drop",
+    "max_corruption_error",
+    "forbid_flags",
+    "threat",
+];
+
+impl Condition {
     /// Name in plan files.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::MinRobustAccuracy(_) => "min_robust_accuracy",
-            Self::MaxDrop(_) => "max_drop",
             Self::MinCleanAccuracy(_) => "min_clean_accuracy",
+            Self::MaxDrop(_) => "max_drop",
+            Self::MaxCleanDrop(_) => "max_clean_drop",
+            Self::MaxCorruptionError(_) => "max_corruption_error",
+            Self::ForbidFlags(_) => "forbid_flags",
         }
     }
 
-    /// Its threshold.
+    /// Its threshold, where it has one.
     #[must_use]
-    pub fn threshold(&self) -> f64 {
+    pub fn threshold(&self) -> Option<f64> {
         match *self {
-            Self::MinRobustAccuracy(value) | Self::MaxDrop(value) | Self::MinCleanAccuracy(value) => value,
+            Self::MinRobustAccuracy(value)
+            | Self::MinCleanAccuracy(value)
+            | Self::MaxDrop(value)
+            | Self::MaxCleanDrop(value)
+            | Self::MaxCorruptionError(value) => Some(value),
+            Self::ForbidFlags(_) => None,
         }
+    }
+
+    /// Whether it compares two models.
+    #[must_use]
+    pub fn compares(&self) -> bool {
+        matches!(self, Self::MaxDrop(_) | Self::MaxCleanDrop(_))
+    }
+
+    /// Whether it looks at what attacks did under each threat, so that it may be restricted to one.
+    #[must_use]
+    pub fn has_threats(&self) -> bool {
+        matches!(self, Self::MinRobustAccuracy(_) | Self::MaxDrop(_) | Self::MaxCorruptionError(_))
     }
 }
 
-/// Outcome of all gates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[must_use]
-pub enum Verdict {
-    /// All gates passed, or there are none.
-    Pass,
-    /// A gate failed.
-    Fail,
+/// Under every threat.
+impl From<Condition> for Gate {
+    fn from(condition: Condition) -> Self {
+        Self { condition, threat: None }
+    }
 }
 
-/// Outcome of one gate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GateResult {
-    /// The gate.
-    pub gate: Gate,
-    /// Whether there was something to check and all of it held.
-    pub passed: bool,
-    /// What was checked.
-    pub checks: Vec<Check>,
+impl Serialize for Gate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1 + usize::from(self.threat.is_some())))?;
+        match (&self.condition, self.condition.threshold()) {
+            (Condition::ForbidFlags(kinds), _) => map.serialize_entry(self.condition.name(), kinds)?,
+            (condition, threshold) => map.serialize_entry(condition.name(), &threshold)?,
+        }
+        if let Some(threat) = &self.threat {
+            map.serialize_entry("threat", threat)?;
+        }
+        map.end()
+    }
 }
 
-/// One number that a gate looked at.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Check {
-    /// Title of the model; of the second for a difference.
-    pub model: String,
-    /// Title of the threat; absent for clean accuracy.
-    pub threat: Option<String>,
-    /// The number.
-    pub observed: Observed,
-    /// Whether it satisfies the gate.
-    pub passed: bool,
+impl<'de> Deserialize<'de> for Gate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Table)
+    }
 }
 
-/// A number with its uncertainty.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Observed {
-    /// A rate.
-    Rate(Estimate),
-    /// A difference of two rates, second less first.
-    Difference(Difference),
-}
+struct Table;
 
-/// Decides every gate. A gate that finds nothing to compare fails, and so does one whose threshold is not a number.
-pub(crate) fn judge(
-    gates: &[Gate],
-    models: &[ModelResult],
-    comparison: Option<&Comparison>,
-) -> (Verdict, Vec<GateResult>) {
-    let results: Vec<_> = gates.iter().map(|&gate| decide(gate, models, comparison)).collect();
-    let verdict = if results.iter().all(|r| r.passed) { Verdict::Pass } else { Verdict::Fail };
-    (verdict, results)
-}
+impl<'de> Visitor<'de> for Table {
+    type Value = Gate;
 
-fn decide(gate: Gate, models: &[ModelResult], comparison: Option<&Comparison>) -> GateResult {
-    let at_least = |model: &ModelResult, threat: Option<&str>, observed: Estimate, least: f64| Check {
-        model: model.title.clone(),
-        threat: threat.map(str::to_owned),
-        observed: Observed::Rate(observed),
-        passed: observed.rate() >= least,
-    };
-    let checks: Vec<Check> = match gate {
-        Gate::MinCleanAccuracy(least) => models.iter().map(|m| at_least(m, None, m.clean, least)).collect(),
-        Gate::MinRobustAccuracy(least) => models
-            .iter()
-            .flat_map(|m| m.threats.iter().map(move |t| at_least(m, Some(&t.title), t.robust, least)))
-            .collect(),
-        Gate::MaxDrop(most) => match (models, comparison) {
-            ([_, second], Some(comparison)) => {
-                let pairs = second.threats.iter().zip(&comparison.threats);
-                pairs
-                    .map(|(threat, paired)| Check {
-                        model: second.title.clone(),
-                        threat: Some(threat.title.clone()),
-                        observed: Observed::Difference(paired.difference),
-                        passed: -paired.difference.value <= most,
-                    })
-                    .collect()
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a gate, such as { min_robust_accuracy = 0.5 }")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Gate, A::Error> {
+        let (mut condition, mut threat) = (None, None);
+        while let Some(key) = map.next_key::<String>()? {
+            let found = match key.as_str() {
+                "threat" => {
+                    threat = Some(map.next_value()?);
+                    continue;
+                }
+                "min_robust_accuracy" => Condition::MinRobustAccuracy(map.next_value()?),
+                "min_clean_accuracy" => Condition::MinCleanAccuracy(map.next_value()?),
+                "max_drop" => Condition::MaxDrop(map.next_value()?),
+                "max_clean_drop" => Condition::MaxCleanDrop(map.next_value()?),
+                "max_corruption_error" => Condition::MaxCorruptionError(map.next_value()?),
+                "forbid_flags" => Condition::ForbidFlags(map.next_value()?),
+                unknown => return Err(de::Error::custom(unknown_key(unknown))),
+            };
+            if let Some(earlier) = condition.replace(found.clone()) {
+                let names = format!("{} and {}", earlier.name(), found.name());
+                return Err(de::Error::custom(format!("a gate has one condition, not {names}; make a gate of each")));
             }
-            _ => Vec::new(),
-        },
-    };
-    GateResult { gate, passed: !checks.is_empty() && checks.iter().all(|c| c.passed), checks }
+        }
+        let condition = condition.ok_or_else(|| {
+            de::Error::custom(format!(
+                "the gate has no condition; expected one of {}",
+                KEYS[..KEYS.len() - 1].join(", ")
+            ))
+        })?;
+        Ok(Gate { condition, threat })
+    }
+}
+
+fn unknown_key(key: &str) -> String {
+    let nearest =
+        KEYS.into_iter().map(|known| (strsim::jaro_winkler(key, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((likeness, known)) if likeness > 0.8 => format!("unknown key `{key}` of a gate; did you mean `{known}`?"),
+        _ => format!("unknown key `{key}` of a gate; expected one of {}", KEYS.join(", ")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
 
-    fn passes(gate: Gate) -> bool {
-        let report = fixture::report();
-        let (verdict, results) = judge(&[gate], &report.models, report.comparison.as_ref());
-        assert_eq!(verdict == Verdict::Pass, results.iter().all(|r| r.passed));
-        verdict == Verdict::Pass
-    }
-
-    /// The fixture: clean 0.9 and 0.7, robust 0.6 and 0.3.
-    #[test]
-    fn thresholds_are_inclusive_and_hold_for_every_model() {
-        assert!(passes(Gate::MinRobustAccuracy(0.3)) && !passes(Gate::MinRobustAccuracy(0.31)));
-        assert!(passes(Gate::MinCleanAccuracy(0.7)) && !passes(Gate::MinCleanAccuracy(0.71)));
-        assert!(passes(Gate::MaxDrop(0.3)) && !passes(Gate::MaxDrop(0.29)));
+    fn read(json: &str) -> Result<Gate, String> {
+        serde_json::from_str(json).map_err(|e| e.to_string())
     }
 
     #[test]
-    fn nothing_and_nan_never_pass() {
-        for gate in [Gate::MinRobustAccuracy as fn(f64) -> Gate, Gate::MaxDrop, Gate::MinCleanAccuracy] {
-            assert!(!passes(gate(f64::NAN)));
-            let (verdict, results) = judge(&[gate(0.0)], &[], None);
-            assert_eq!((verdict, results[0].passed, results[0].checks.len()), (Verdict::Fail, false, 0));
+    fn every_kind_is_read_and_written_back() {
+        for (json, condition) in [
+            (r#"{"min_robust_accuracy":0.5}"#, Condition::MinRobustAccuracy(0.5)),
+            (r#"{"min_clean_accuracy":0.5}"#, Condition::MinCleanAccuracy(0.5)),
+            (r#"{"max_drop":0.25}"#, Condition::MaxDrop(0.25)),
+            (r#"{"max_clean_drop":0.25}"#, Condition::MaxCleanDrop(0.25)),
+            (r#"{"max_corruption_error":0.25}"#, Condition::MaxCorruptionError(0.25)),
+            (
+                r#"{"forbid_flags":["zero-gradient","unstable-predictions"]}"#,
+                Condition::ForbidFlags(vec![FlagKind::ZeroGradient, FlagKind::UnstablePredictions]),
+            ),
+        ] {
+            let gate = Gate::from(condition);
+            assert_eq!(read(json), Ok(gate.clone()));
+            assert_eq!(serde_json::to_string(&gate).unwrap(), json);
+            let restricted = Gate { threat: Some("Linf 8/255".into()), ..gate };
+            assert_eq!(read(&serde_json::to_string(&restricted).unwrap()), Ok(restricted));
         }
-        let report = fixture::report();
-        assert_eq!(judge(&[Gate::MaxDrop(1.0)], &report.models[..1], None).0, Verdict::Fail);
-        assert_eq!(judge(&[], &[], None).0, Verdict::Pass);
+        assert_eq!(KEYS.len(), 7);
+    }
+
+    #[test]
+    fn what_is_no_gate_is_refused_with_a_suggestion() {
+        for (json, words) in [
+            (
+                r#"{"min_robust_acuracy":0.5}"#,
+                "unknown key `min_robust_acuracy` of a gate; did you mean `min_robust_accuracy`?",
+            ),
+            (r#"{"latency":0.5}"#, "expected one of min_robust_accuracy, min_clean_accuracy"),
+            (r#"{"max_drop":0.1,"max_clean_drop":0.1}"#, "one condition, not max_drop and max_clean_drop"),
+            (r#"{"threat":"Linf 0.1"}"#, "no condition"),
+            (r#"{"forbid_flags":["zero"]}"#, "unknown variant `zero`, expected one of `randomized-output`"),
+            (r#"{"max_drop":"much"}"#, "invalid type"),
+            ("0.5", "expected a gate, such as"),
+        ] {
+            let error = read(json).unwrap_err();
+            assert!(error.contains(words), "{words} not in {error}");
+        }
     }
 }

@@ -7,8 +7,10 @@
 
 #![forbid(unsafe_code)]
 
+mod decidable;
 mod event;
 mod gate;
+mod judge;
 mod merge;
 mod pictures;
 mod plan;
@@ -19,11 +21,13 @@ mod schedule;
 mod stats;
 mod tally;
 
+pub use decidable::Undecidable;
 pub use event::{
     AttackFacts, Attacked, Circumstances, Clean, DataFacts, Environment, Event, Example, Fate, Found, GradientFacts,
     ModelFacts, ModelId, Pictures, SampleResult, Setup, Started, ThreatFacts, ThreatId,
 };
-pub use gate::{Check, Gate, GateResult, Observed, Verdict};
+pub use gate::{Condition, Gate};
+pub use judge::{Check, GateResult, Grounds, Observed, Verdict};
 pub use merge::{MergeError, merge};
 pub use plan::{AttackSpec, Evaluation, ModelRef, Order, PLAN_SCHEMA, Plan, PlanData, PlanError, Quoted};
 pub use plan_file::{PLAN_TEMPLATE, PlanFileError, line_of};
@@ -33,5 +37,8 @@ pub use report::{
 };
 pub use run::{Audit, AuditError, Observer, Progress, StoreError, Subject, run};
 pub use schedule::{Shard, Step, Work};
-pub use stats::{Difference, Estimate, LEVEL, Paired};
+pub use stats::{
+    ALPHA, Counts, Decidable, Decision, Demand, Difference, Discordant, Estimate, Evidence, LEVEL, POWER, Paired,
+    decide,
+};
 pub use tally::{Inconsistent, Tally};

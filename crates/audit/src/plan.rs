@@ -19,7 +19,7 @@ use assay_attack::{Attack, Cost, Eps, Norm};
 use assay_data::Draw;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::gate::Gate;
+use crate::gate::{Condition, Gate};
 
 /// The version of the format of plans.
 pub const PLAN_SCHEMA: u32 = 1;
@@ -120,6 +120,15 @@ impl Attacks {
     }
 }
 
+impl Evaluation {
+    /// What gates and reports call its threats: its name, or norm and radius as in `Linf 8/255`.
+    #[must_use]
+    pub fn titles(&self) -> Vec<String> {
+        let title = |eps| self.name.clone().unwrap_or_else(|| format!("{} {eps}", self.norm));
+        self.eps.iter().map(title).collect()
+    }
+}
+
 /// An attack with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -175,11 +184,11 @@ impl Plan {
         }
         self.check_models()?;
         self.data.as_ref().map_or(Ok(()), check_data)?;
-        for (i, gate) in self.gates.iter().enumerate() {
-            self.check_gate(i, *gate)?;
-        }
         if self.evaluations.is_empty() {
             return Err(wrong("evaluations", "is empty; name at least one threat with its attacks"));
+        }
+        for (i, gate) in self.gates.iter().enumerate() {
+            self.check_gate(i, gate)?;
         }
         let mut all: Vec<Attacks> = Vec::new();
         for (i, evaluation) in self.evaluations.iter().enumerate() {
@@ -195,6 +204,29 @@ impl Plan {
             }
         }
         Ok(all)
+    }
+
+    /// Titles of all threats, as gates name them.
+    pub(crate) fn threats(&self) -> impl Iterator<Item = String> {
+        self.evaluations.iter().flat_map(Evaluation::titles)
+    }
+
+    /// Positions of the threats that a gate on corruptions looks at: those under whose attacks, all of them `corruption`, the accuracy alone is known.
+    pub(crate) fn corruptions(&self, gate: &Gate) -> Vec<usize> {
+        let alone = |evaluation: &Evaluation| {
+            evaluation.attacks.iter().all(|attack| attack.name == "corruption")
+                && (evaluation.attacks.len() == 1 || evaluation.order == Order::Separate)
+        };
+        let threats = self.evaluations.iter().flat_map(|e| e.titles().into_iter().map(move |title| (alone(e), title)));
+        let wanted = |title: &String| gate.threat.as_ref().is_none_or(|threat| threat == title);
+        (0..).zip(threats).filter(|(_, (alone, title))| *alone && wanted(title)).map(|(i, _)| i).collect()
+    }
+
+    /// Accuracies that a gate on corruptions takes the mean of.
+    pub(crate) fn corruption_rates(&self, gate: &Gate) -> u64 {
+        let attacks: Vec<usize> =
+            self.evaluations.iter().flat_map(|e| e.titles().into_iter().map(|_| e.attacks.len())).collect();
+        self.corruptions(gate).into_iter().filter_map(|i| attacks.get(i)).sum::<usize>() as u64
     }
 
     /// What each stage of one model costs at most for one sample: threat, attack and evaluations.
@@ -230,14 +262,37 @@ impl Plan {
         }
     }
 
-    fn check_gate(&self, i: usize, gate: Gate) -> Result<(), PlanError> {
-        let field = format!("gates[{i}].{}", gate.name());
-        let threshold = gate.threshold();
-        if !(0.0..=1.0).contains(&threshold) {
+    fn check_gate(&self, i: usize, gate: &Gate) -> Result<(), PlanError> {
+        let Gate { condition, threat } = gate;
+        let field = format!("gates[{i}].{}", condition.name());
+        if let Some(threshold) = condition.threshold().filter(|threshold| !(0.0..=1.0).contains(threshold)) {
             return Err(wrong(field, format!("is {threshold}; expected a proportion in [0, 1], such as 0.5 for 50 %")));
         }
-        if matches!(gate, Gate::MaxDrop(_)) && self.models.len() < 2 {
+        if condition.compares() && self.models.len() < 2 {
             return Err(wrong(field, "compares two models, but the plan names one; add the variant as the second"));
+        }
+        if matches!(condition, Condition::ForbidFlags(kinds) if kinds.is_empty()) {
+            return Err(wrong(field, "is empty; name at least one kind of flag, such as \"zero-gradient\""));
+        }
+        if let Some(threat) = threat {
+            let field = format!("gates[{i}].threat");
+            if !condition.has_threats() {
+                return Err(wrong(
+                    field,
+                    format!("is for gates on attacks; what {} looks at has no threat", condition.name()),
+                ));
+            }
+            if self.threats().all(|title| title != *threat) {
+                let titles: Vec<_> = self.threats().map(|title| format!("\"{title}\"")).collect();
+                return Err(wrong(
+                    field,
+                    format!("no evaluation has the threat \"{threat}\"; there is {}", titles.join(", ")),
+                ));
+            }
+        }
+        if matches!(condition, Condition::MaxCorruptionError(_)) && self.corruptions(gate).is_empty() {
+            let reason = "needs an evaluation with nothing but the attack corruption, one or in the order separate, so that its own error is measured; add one";
+            return Err(wrong(field, reason));
         }
         Ok(())
     }
@@ -372,14 +427,16 @@ mod tests {
     fn a_plan_file_is_read_and_written_back() {
         let text = format!(
             "schema = 1\nseed = 7\nmodels = [{{ name = \"a\" }}, {{ name = \"a\", version = \"2\" }}]\n\
-             gates = [{{ min_robust_accuracy = 0.5 }}, {{ max_drop = 0.05 }}, {{ min_clean_accuracy = 1 }}]\n{}",
+             gates = [{{ min_robust_accuracy = 0.5, threat = \"Linf 8/255\" }}, {{ max_drop = 0.05 }}, {{ min_clean_accuracy = 1 }}]\n{}",
             EVALUATION.replace(
                 "\"pgd\"",
                 "\"pgd\", parameters = { steps = 40, random_start = true, step = 0.01, loss = \"margin\" }"
             )
         );
         let plan = Plan::parse(&text).unwrap();
-        assert_eq!(plan.gates, [Gate::MinRobustAccuracy(0.5), Gate::MaxDrop(0.05), Gate::MinCleanAccuracy(1.0)]);
+        let restricted = Gate { condition: Condition::MinRobustAccuracy(0.5), threat: Some("Linf 8/255".to_owned()) };
+        let all = [Condition::MaxDrop(0.05), Condition::MinCleanAccuracy(1.0)].map(Gate::from);
+        assert_eq!((&plan.gates[0], &plan.gates[1..]), (&restricted, &all[..]));
         let parameters: Vec<_> =
             plan.evaluations[0].attacks[0].parameters.iter().map(|(n, v)| format!("{n}={v}")).collect();
         assert_eq!(parameters, ["loss=margin", "random_start=true", "step=0.01", "steps=40"]);
@@ -424,6 +481,19 @@ mod tests {
             (with("{ min_robust_accuracy = nan }"), "gates[0].min_robust_accuracy: is NaN; expected a proportion"),
             (with("{ min_clean_accuracy = 50 }"), "gates[0].min_clean_accuracy: is 50; expected a proportion"),
             (with("{ max_drop = 0.1 }"), "gates[0].max_drop: compares two models"),
+            (with("{ max_clean_drop = 0.1 }"), "gates[0].max_clean_drop: compares two models"),
+            (
+                with("{ min_robust_accuracy = 0.1, threat = \"L2 1\" }"),
+                "gates[0].threat: no evaluation has the threat \"L2 1\"; there is \"Linf 8/255\"",
+            ),
+            (with("{ min_clean_accuracy = 0.1, threat = \"L2 1\" }"), "gates[0].threat: is for gates on attacks"),
+            (with("{ forbid_flags = [] }"), "gates[0].forbid_flags: is empty"),
+            (with("{ forbid_flags = [\"masked\"] }"), "unknown variant `masked`"),
+            (
+                with("{ max_corruption_error = 0.1 }"),
+                "gates[0].max_corruption_error: needs an evaluation with nothing but the attack corruption",
+            ),
+            (with("{ min_robust = 0.1 }"), "did you mean `min_robust_accuracy`?"),
         ] {
             assert!(error.contains(words), "{words} not in {error}");
         }

@@ -4,15 +4,16 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use assay_attack::Cancel;
 use assay_audit::{
-    AttackSpec, Audit, AuditError, Circumstances, Environment, Gate, Html, Json, Markdown, ModelRef, Observer, Order,
-    PLAN_SCHEMA, Plan, PlanError, Render, Report, StoreError, Subject, Verdict,
+    AttackSpec, Audit, AuditError, Circumstances, Condition, Environment, Gate, Html, Json, Markdown, ModelRef,
+    Observer, Order, PLAN_SCHEMA, Plan, PlanError, Render, Report, StoreError, Subject, Verdict,
 };
 use assay_data::{DataSource, Dataset, Parts};
 use assay_proto::v1::{
     self, AuditProgress, AuditReport, AuditRequest, AuditResponse, RenderedReport, ReportFormat,
-    audit_request::Data as WireData, audit_response::Event, gate::Condition,
+    audit_request::Data as WireData, audit_response::Event, gate::Condition as WireCondition,
 };
 use assay_runtime::OPTIMIZATION;
+use serde::{Deserialize, de::IntoDeserializer};
 use tonic::Request;
 
 use super::{
@@ -88,10 +89,7 @@ impl Work {
         let mut follower = Follower { models: &self.models, progress, measured: false };
         let report =
             assay_audit::run(&audit, &[], &mut follower, cancel).map_err(|error| refused(error, &self.call))?;
-        metrics.audited(match report.verdict {
-            Verdict::Pass => "pass",
-            Verdict::Fail => "fail",
-        });
+        metrics.audited(report.verdict);
         Ok(AuditResponse { event: Some(Event::Report(wire_report(&report, &self.formats))) })
     }
 
@@ -193,12 +191,7 @@ fn plan(core: &Core, request: &AuditRequest, models: &[Arc<Hosted>]) -> Result<P
         });
     }
     check_steps("evaluations", steps, &core.config.limits)?;
-    let gates = request.gates.iter().enumerate().map(|(i, gate)| match gate.condition {
-        Some(Condition::MinRobustAccuracy(least)) => Ok(Gate::MinRobustAccuracy(least)),
-        Some(Condition::MaxDrop(most)) => Ok(Gate::MaxDrop(most)),
-        Some(Condition::MinCleanAccuracy(least)) => Ok(Gate::MinCleanAccuracy(least)),
-        None => Err(CallError::field(format!("gates[{i}]"), "missing; give a condition")),
-    });
+    let gates = request.gates.iter().enumerate().map(|(i, wanted)| gate(i, wanted));
     let model = |hosted: &Arc<Hosted>| ModelRef { name: hosted.name.clone(), version: hosted.version.to_string() };
     let plan = Plan {
         schema: PLAN_SCHEMA,
@@ -210,6 +203,28 @@ fn plan(core: &Core, request: &AuditRequest, models: &[Arc<Hosted>]) -> Result<P
     };
     plan.check().map_err(wrong_plan)?;
     Ok(plan)
+}
+
+fn gate(i: usize, wanted: &v1::Gate) -> Result<Gate, CallError> {
+    let condition = match &wanted.condition {
+        None => return Err(CallError::field(format!("gates[{i}]"), "missing; give a condition")),
+        Some(WireCondition::MinRobustAccuracy(least)) => Condition::MinRobustAccuracy(*least),
+        Some(WireCondition::MinCleanAccuracy(least)) => Condition::MinCleanAccuracy(*least),
+        Some(WireCondition::MaxDrop(most)) => Condition::MaxDrop(*most),
+        Some(WireCondition::MaxCleanDrop(most)) => Condition::MaxCleanDrop(*most),
+        Some(WireCondition::MaxCorruptionError(most)) => Condition::MaxCorruptionError(*most),
+        Some(WireCondition::ForbidFlags(flags)) => {
+            let kind = |name: &String| {
+                let unknown = |error: serde::de::value::Error| {
+                    CallError::field(format!("gates[{i}].forbid_flags"), error.to_string())
+                };
+                FlagKind::deserialize(name.as_str().into_deserializer()).map_err(unknown)
+            };
+            Condition::ForbidFlags(flags.kinds.iter().map(kind).collect::<Result<_, _>>()?)
+        }
+    };
+    let threat = (!wanted.threat.is_empty()).then(|| wanted.threat.clone());
+    Ok(Gate { condition, threat })
 }
 
 fn formats(wanted: &[i32]) -> Result<Vec<ReportFormat>, CallError> {
@@ -294,6 +309,8 @@ fn wire_report(report: &Report, formats: &[ReportFormat]) -> AuditReport {
     let verdict = match report.verdict {
         Verdict::Pass => v1::Verdict::Pass,
         Verdict::Fail => v1::Verdict::Fail,
+        Verdict::Inconclusive => v1::Verdict::Inconclusive,
+        Verdict::Unreliable => v1::Verdict::Unreliable,
     };
     let render = |&format: &ReportFormat| RenderedReport {
         format: format.into(),

@@ -2,8 +2,8 @@
 
 use crate::harness::{MODEL, PRUNED, Running, images, linf, pgd, violated};
 use assay_proto::v1::{
-    AuditProgress, AuditReport, AuditRequest, Evaluation, Gate, InlineData, ModelRef, RegisteredData, ReportFormat,
-    Verdict, audit_request::Data, audit_response::Event, gate::Condition,
+    AuditProgress, AuditReport, AuditRequest, Evaluation, ForbiddenFlags, Gate, InlineData, ModelRef, RegisteredData,
+    ReportFormat, Verdict, audit_request::Data, audit_response::Event, gate::Condition,
 };
 use tonic::{Code, Status};
 
@@ -33,7 +33,7 @@ async fn two_models_are_compared_on_registered_data() {
     let server = Running::start().await;
     let mut wanted = request(&[MODEL, PRUNED], 40);
     wanted.formats = vec![ReportFormat::Markdown.into(), ReportFormat::Html.into()];
-    wanted.gates = vec![Gate { condition: Some(Condition::MinCleanAccuracy(0.1)) }];
+    wanted.gates = vec![Gate { condition: Some(Condition::MinCleanAccuracy(0.1)), ..Default::default() }];
     let (progress, report) = run(&server, wanted).await.unwrap();
     assert!(progress.is_sorted_by_key(|event| event.stage_number), "{progress:?}");
     assert!(progress.iter().all(|event| event.samples == 40 && event.stages == 4), "{progress:?}");
@@ -60,10 +60,27 @@ async fn two_models_are_compared_on_registered_data() {
 async fn a_gate_that_fails_makes_the_verdict_a_fail() {
     let server = Running::start().await;
     let mut wanted = request(&[MODEL], 20);
-    wanted.gates = vec![Gate { condition: Some(Condition::MinRobustAccuracy(1.0)) }];
+    wanted.gates = vec![Gate { condition: Some(Condition::MinRobustAccuracy(1.0)), ..Default::default() }];
     let (_, report) = run(&server, wanted).await.unwrap();
     assert_eq!(report.verdict(), Verdict::Fail);
     assert_eq!(server.metric("assay_audits_total{verdict=\"fail\"}"), Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gates_that_few_samples_leave_open_are_inconclusive() {
+    let server = Running::start().await;
+    let mut wanted = request(&[MODEL, PRUNED], 20);
+    let flags = ForbiddenFlags { kinds: vec!["zero-gradients".to_owned()] };
+    wanted.gates = vec![
+        Gate { condition: Some(Condition::ForbidFlags(flags)), ..Default::default() },
+        Gate { condition: Some(Condition::MaxDrop(0.02)), threat: "Linf 0.1".to_owned() },
+    ];
+    let (_, report) = run(&server, wanted).await.unwrap();
+    assert_eq!(report.verdict(), Verdict::Inconclusive);
+    let json: serde_json::Value = serde_json::from_str(&report.json).unwrap();
+    assert_eq!((&json["gates"][0]["verdict"], &json["gates"][1]["verdict"]), (&"pass".into(), &"inconclusive".into()));
+    assert_eq!(json["gates"][1]["gate"]["threat"], "Linf 0.1");
+    assert_eq!(server.metric("assay_audits_total{verdict=\"inconclusive\"}"), Some(1.0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,10 +129,33 @@ async fn a_bad_request_is_refused_by_its_field() {
         (
             "gates[0].max_drop",
             Code::InvalidArgument,
-            with(|r| r.gates = vec![Gate { condition: Some(Condition::MaxDrop(0.1)) }]),
+            with(|r| r.gates = vec![Gate { condition: Some(Condition::MaxDrop(0.1)), ..Default::default() }]),
             "two models",
         ),
-        ("gates[0]", Code::InvalidArgument, with(|r| r.gates = vec![Gate { condition: None }]), "missing"),
+        (
+            "gates[0].threat",
+            Code::InvalidArgument,
+            with(|r| {
+                let condition = Some(Condition::MinRobustAccuracy(0.1));
+                r.gates = vec![Gate { condition, threat: "L2 1".to_owned() }];
+            }),
+            "there is \"Linf 0.1\"",
+        ),
+        (
+            "gates[0].forbid_flags",
+            Code::InvalidArgument,
+            with(|r| {
+                let flags = ForbiddenFlags { kinds: vec!["masked".to_owned()] };
+                r.gates = vec![Gate { condition: Some(Condition::ForbidFlags(flags)), ..Default::default() }];
+            }),
+            "unknown variant `masked`",
+        ),
+        (
+            "gates[0]",
+            Code::InvalidArgument,
+            with(|r| r.gates = vec![Gate { condition: None, ..Default::default() }]),
+            "missing",
+        ),
         ("formats[0]", Code::InvalidArgument, with(|r| r.formats = vec![0]), "REPORT_FORMAT_MARKDOWN"),
         (
             "",

@@ -25,6 +25,8 @@ async fn every_model_and_code_is_there_at_zero_from_the_start() {
         "assay_attack_gradients_total{rpc=\"Attack\",model=\"fashion-robust\"}",
         "assay_attack_queries_total{rpc=\"Audit\",model=\"fashion-robust\"}",
         "assay_audits_total{verdict=\"fail\"}",
+        "assay_audits_total{verdict=\"inconclusive\"}",
+        "assay_audits_total{verdict=\"unreliable\"}",
         "assay_requests_in_flight{rpc=\"Attack\"}",
         "assay_models_failed",
     ] {

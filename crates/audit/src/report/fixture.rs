@@ -12,7 +12,7 @@ use crate::report::Report;
 const PLAN: &str = r#"
 schema = 1
 models = [{ name = "sneaker-net" }, { name = "sneaker-net-pruned", version = "2" }]
-gates = [{ min_robust_accuracy = 0.3 }, { max_drop = 0.05 }]
+gates = [{ min_robust_accuracy = 0.05, threat = "Linf 8/255" }, { max_drop = 0.05 }, { forbid_flags = ["not-finite"] }]
 seed = 7
 [[evaluations]]
 norm = "Linf"

@@ -6,7 +6,7 @@ use super::{
     AttackResult, ClassResult, Comparison, ModelResult, Raised, Report, Run, SCHEMA, Samples, Seen, ThreatResult, Timed,
 };
 use crate::event::{Event, Fate, ModelId, SampleResult, Setup, ThreatFacts};
-use crate::gate::judge;
+use crate::judge::judge;
 use crate::plan::Order;
 use crate::stats::{Estimate, Paired};
 use crate::tally::{Inconsistent, OfModel, OfThreat, Tally};
@@ -42,7 +42,8 @@ impl Report {
             [first, second] => of.compare(first, second),
             _ => None,
         };
-        let (verdict, gates) = judge(&setup.plan.gates, &models, comparison.as_ref());
+        let flags = of.flags();
+        let (verdict, gates) = judge(&setup.plan, &models, comparison.as_ref(), &flags).map_err(fail)?;
         let mut cost = Cost::default();
         models.iter().for_each(|model| cost += model.cost);
         Ok(Self {
@@ -50,7 +51,7 @@ impl Report {
             verdict,
             gates,
             comparison,
-            flags: of.flags(),
+            flags,
             examples: tally.models.iter().flat_map(|m| &m.threats).flat_map(|t| &t.examples).cloned().collect(),
             cost,
             setup: setup.clone(),
@@ -161,12 +162,16 @@ impl Measured<'_> {
     }
 
     fn compare(&self, first: &OfModel, second: &OfModel) -> Option<Comparison> {
-        let correct = |m: &OfModel| self.members.iter().map(|&i| self.is_correct(m, i)).collect::<Vec<_>>();
-        let robust =
-            |m: &OfModel, t: &OfThreat| self.members.iter().map(|&i| self.is_robust(m, t, i)).collect::<Vec<_>>();
-        let pairs = first.threats.iter().zip(&second.threats);
-        let threats = pairs.map(|(a, b)| Paired::new(&robust(first, a), &robust(second, b))).collect::<Option<_>>()?;
-        Some(Comparison { clean: Paired::new(&correct(first), &correct(second))?, threats })
+        // What could not be measured is neither a success nor a failure.
+        let correct = |m: &OfModel, i| prediction(m, i).map(|_| self.is_correct(m, i));
+        let robust = |m: &OfModel, t: &OfThreat, i| match (correct(m, i), fate(t, i)) {
+            (Some(true), Some(Fate::Unstable | Fate::Error)) => None,
+            (correct, fate) => correct.map(|correct| correct && fate == Some(Fate::Held)),
+        };
+        let all = |known: &dyn Fn(usize) -> Option<bool>| self.members.iter().map(|&i| known(i)).collect::<Vec<_>>();
+        let pair = |(a, b)| Paired::new(&all(&|i| robust(first, a, i)), &all(&|i| robust(second, b, i)));
+        let threats = first.threats.iter().zip(&second.threats).map(pair).collect::<Option<_>>()?;
+        Some(Comparison { clean: Paired::new(&all(&|i| correct(first, i)), &all(&|i| correct(second, i)))?, threats })
     }
 
     fn flags(&self) -> Vec<Raised> {

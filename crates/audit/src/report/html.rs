@@ -7,7 +7,7 @@ use assay_attack::Distance;
 use super::text::{Attack, Count, Fraction, Interval, Percent, Spent, Time, outcome};
 use super::{ModelResult, Render, Report};
 use crate::event::{Example, Pictures};
-use crate::gate::Verdict;
+use crate::judge::Verdict;
 use crate::stats::{Estimate, Paired};
 
 /// One self-contained HTML page, light and dark, for screens of any width.
@@ -77,11 +77,8 @@ impl fmt::Display for Cell<'_> {
 
 fn head(report: &Report, out: &mut dyn Write) -> fmt::Result {
     let setup = &report.setup;
-    let (class, word) = match report.verdict {
-        Verdict::Pass if report.gates.is_empty() => ("quiet", "PASS"),
-        Verdict::Pass => ("pass", "PASS"),
-        Verdict::Fail => ("fail", "FAIL"),
-    };
+    let class = if report.gates.is_empty() { "quiet" } else { tone(report.verdict) };
+    let word = report.verdict.name().to_uppercase();
     let samples = Count(setup.data.samples);
     writeln!(
         out,
@@ -188,28 +185,39 @@ fn gates(report: &Report, out: &mut dyn Write) -> fmt::Result {
     if report.gates.is_empty() {
         return Ok(());
     }
-    open(out, "gates", "Gates", "Decided by the point estimate; the interval says how sure it is.", "")?;
+    let about = "Passed or failed is what one-sided tests prove at a level of 5 % for all numbers below together (Holm); else it is open.";
+    open(out, "gates", "Gates", about, "")?;
     writeln!(
         out,
         "<thead><tr><th scope=\"col\">Gate</th><th scope=\"col\">Outcome</th><th scope=\"col\">Observed</th></tr></thead>\n<tbody>"
     )?;
     for result in &report.gates {
-        let tone = if result.passed { "pass" } else { "fail" };
-        let (demand, word) = (&result.gate, outcome(result.passed));
+        let (tone, word) = (tone(result.verdict), outcome(result.verdict));
+        let demand = result.gate.to_string();
+        let demand = Text(&demand);
         write!(
             out,
             "<tr><th scope=\"row\">{demand}</th><td><span class=\"pill {tone}\">{word}</span></td><td><ul class=\"checks\">"
         )?;
         for check in &result.checks {
-            let failed = if check.passed { "" } else { " <strong>(failed)</strong>" };
-            write!(out, "<li>{}{failed}</li>", Text(&check.to_string()))?;
-        }
-        if result.checks.is_empty() {
-            write!(out, "<li>nothing to compare</li>")?;
+            let word = match check.verdict {
+                Verdict::Pass => String::new(),
+                other => format!(" <strong>({})</strong>", outcome(other)),
+            };
+            write!(out, "<li>{}{word}</li>", Text(&check.to_string()))?;
         }
         writeln!(out, "</ul></td></tr>")?;
     }
     close(out)
+}
+
+/// Class of the colours of a verdict.
+fn tone(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Inconclusive | Verdict::Unreliable => "warn",
+    }
 }
 
 fn gallery(report: &Report, out: &mut dyn Write) -> fmt::Result {

@@ -4,7 +4,6 @@ use std::fmt::{self, Write};
 
 use super::text::{Attack, Count, Fraction, Interval, Percent, Spent, Time, outcome};
 use super::{Render, Report};
-use crate::gate::Verdict;
 use crate::stats::{Estimate, Paired};
 
 /// Markdown with tables; no HTML and no pictures.
@@ -12,10 +11,7 @@ pub struct Markdown;
 
 impl Render for Markdown {
     fn render(&self, report: &Report, out: &mut dyn Write) -> fmt::Result {
-        let mark = match report.verdict {
-            Verdict::Pass => "PASS",
-            Verdict::Fail => "FAIL",
-        };
+        let mark = report.verdict.name().to_uppercase();
         writeln!(out, "# Robustness audit: {}\n", escaped(&report.subjects()))?;
         write!(out, "**{mark}** · {}", report.summary())?;
         if let Some(run) = &report.run {
@@ -84,9 +80,9 @@ fn gates(report: &Report, out: &mut dyn Write) -> fmt::Result {
     }
     writeln!(out, "## Gates\n")?;
     for result in &report.gates {
-        writeln!(out, "- **{}**: {}", outcome(result.passed), &result.gate)?;
+        writeln!(out, "- **{}**: {}", outcome(result.verdict), escaped(&result.gate.to_string()))?;
         for check in &result.checks {
-            writeln!(out, "  - {}: {}", outcome(check.passed), escaped(&check.to_string()))?;
+            writeln!(out, "  - {}: {}", outcome(check.verdict), escaped(&check.to_string()))?;
         }
     }
     writeln!(out)

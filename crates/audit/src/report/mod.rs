@@ -16,7 +16,7 @@ use assay_attack::{Cost, FlagKind};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Circumstances, Example, ModelId, SampleResult, Setup};
-use crate::gate::{GateResult, Verdict};
+use crate::judge::{GateResult, Verdict};
 use crate::stats::{Estimate, Paired};
 
 pub use html::Html;
@@ -32,7 +32,7 @@ pub const SCHEMA: &str = "assay.report/2";
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
-    /// Whether all gates passed.
+    /// Outcome of the gates.
     pub verdict: Verdict,
     /// One per gate of the plan, in order.
     pub gates: Vec<GateResult>,

@@ -3,12 +3,13 @@
 
 use std::fmt;
 
-use super::{Report, Seen};
 use assay_attack::Cost;
 
+use super::{Report, Seen};
 use crate::event::{AttackFacts, ModelId, ThreatId};
-use crate::gate::{Check, Gate, Observed, Verdict};
-use crate::stats::{Difference, Estimate, Paired};
+use crate::gate::{Condition, Gate};
+use crate::judge::{Check, Grounds, Observed, Verdict};
+use crate::stats::{Difference, Estimate, POWER, Paired};
 
 /// A rate: `87.3 % (873 of 1,000; 95 % CI 85.1 to 89.3 %)`.
 impl fmt::Display for Estimate {
@@ -75,6 +76,7 @@ impl fmt::Display for PValue {
         match self.0 {
             p if p < 0.0001 => f.write_str("p < 0.0001"),
             p if p < 0.01 => write!(f, "p = {p:.4}"),
+            p if p < 0.1 => write!(f, "p = {p:.3}"),
             p => write!(f, "p = {p:.2}"),
         }
     }
@@ -160,43 +162,153 @@ impl fmt::Display for Attack<'_> {
 /// What a gate demands.
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Gate::MinRobustAccuracy(least) => write!(f, "robust accuracy of at least {}", Percent(*least)),
-            Gate::MaxDrop(most) => write!(f, "robust accuracy at most {:.1} points below the baseline", most * 100.0),
-            Gate::MinCleanAccuracy(least) => write!(f, "clean accuracy of at least {}", Percent(*least)),
+        match &self.condition {
+            Condition::MinRobustAccuracy(least) => write!(f, "robust accuracy of at least {}", Percent(*least))?,
+            Condition::MinCleanAccuracy(least) => write!(f, "clean accuracy of at least {}", Percent(*least))?,
+            Condition::MaxDrop(most) => {
+                write!(f, "robust accuracy at most {} points below the baseline", Points(*most))?
+            }
+            Condition::MaxCleanDrop(most) => {
+                write!(f, "clean accuracy at most {} points below the baseline", Points(*most))?
+            }
+            Condition::MaxCorruptionError(most) => {
+                write!(f, "mean error under corruptions of at most {}", Percent(*most))?
+            }
+            Condition::ForbidFlags(kinds) => {
+                let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+                write!(f, "no flag {}", names.join(", "))?;
+            }
         }
+        self.threat.as_ref().map_or(Ok(()), |threat| write!(f, ", under {threat}"))
     }
 }
 
-/// What a gate saw: `fashion-robust, Linf 0.1: 53.2 % (…)`.
+/// Hundredths without a sign: `5.0`.
+struct Points(f64);
+
+impl fmt::Display for Points {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1}", self.0 * 100.0)
+    }
+}
+
+/// What a gate saw, and why that decides it or does not: `fashion-robust, Linf 0.1: 53.2 % (…): at least 50.1 % is
+/// proven, 50.0 % demanded, p = 0.045 at level 0.05`.
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { model, threat, observed, .. } = self;
-        write!(f, "{model}, {}: ", threat.as_deref().unwrap_or("clean"))?;
-        match observed {
-            Observed::Rate(estimate) => estimate.fmt(f),
-            Observed::Difference(difference) => difference.fmt(f),
+        write!(f, "{}, ", self.model)?;
+        match (&self.threat, &self.observed) {
+            (Some(threat), _) => write!(f, "{threat}: ")?,
+            (None, Observed::MeanError { .. }) => write!(f, "corruptions: ")?,
+            (None, Observed::Flag { kind, .. }) => write!(f, "{}: ", kind.name())?,
+            (None, _) => write!(f, "clean: ")?,
+        }
+        match self.observed {
+            Observed::Rate(estimate) => estimate.fmt(f)?,
+            Observed::Difference(difference) => difference.fmt(f)?,
+            Observed::MeanError { errors, evaluations, of } => {
+                let mean = errors as f64 / (evaluations as f64 * of as f64);
+                write!(
+                    f,
+                    "{} mean error in {} evaluations of {} samples",
+                    Percent(mean),
+                    Count(evaluations),
+                    Count(of)
+                )?;
+            }
+            Observed::Flag { stages, .. } if self.verdict == Verdict::Fail => {
+                write!(f, "raised in {} {}", Count(stages), if stages == 1 { "stage" } else { "stages" })?
+            }
+            Observed::Flag { .. } => write!(f, "not raised")?,
+        }
+        self.grounds.as_ref().map_or(Ok(()), |grounds| Why { check: self, grounds }.fmt(f))
+    }
+}
+
+/// Why a check was decided as it was.
+struct Why<'a> {
+    check: &'a Check,
+    grounds: &'a Grounds,
+}
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Grounds { threshold, unmeasured, evidence, level, low, high, samples_needed } = *self.grounds;
+        let drop = matches!(self.check.observed, Observed::Difference(_));
+        let shown = |value: f64| if drop { format!("{} points", Points(value)) } else { Percent(value).to_string() };
+        let subject = if drop { "a drop of " } else { "" };
+        let confidence = (1.0 - level) * 100.0;
+        match (low, high) {
+            (Some(low), Some(high)) if self.undecided() => {
+                write!(f, "; {subject}{} to {} fits, {confidence:.1} % sure of either end", shown(low), shown(high))?;
+            }
+            (Some(low), _) => write!(f, "; {subject}at least {}, {confidence:.1} % sure", shown(low))?,
+            (_, Some(high)) => write!(f, "; {subject}at most {}, {confidence:.1} % sure", shown(high))?,
+            (None, None) => {}
+        }
+        write!(f, "; demanded {}", shown(threshold))?;
+        match self.check.verdict {
+            Verdict::Pass => write!(f, "; met, {}", PValue(evidence.p_met))?,
+            Verdict::Fail => write!(f, "; missed, {}", PValue(evidence.p_missed))?,
+            Verdict::Inconclusive | Verdict::Unreliable => {
+                write!(f, "; neither met, {}, nor missed, {}", PValue(evidence.p_met), PValue(evidence.p_missed))?;
+            }
+        }
+        match (self.check.verdict, samples_needed) {
+            (Verdict::Unreliable, _) => {
+                write!(
+                    f,
+                    "; {} samples could not be measured, and how they would have gone decides it",
+                    Count(unmeasured)
+                )
+            }
+            (Verdict::Inconclusive, Some(samples)) => {
+                let probably = POWER * 100.0;
+                write!(
+                    f,
+                    "; if this is the truth, {} samples decide it with {probably:.0} % probability",
+                    Count(samples)
+                )
+            }
+            (Verdict::Inconclusive, None) => write!(f, "; too near the threshold for any number of samples to tell"),
+            _ => Ok(()),
         }
     }
 }
 
-/// `passed` or `failed`.
-pub(super) fn outcome(passed: bool) -> &'static str {
-    if passed { "passed" } else { "failed" }
+impl Why<'_> {
+    fn undecided(&self) -> bool {
+        matches!(self.check.verdict, Verdict::Inconclusive | Verdict::Unreliable)
+    }
+}
+
+/// `passed`, `failed`, `inconclusive` or `unreliable`.
+pub(super) fn outcome(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "passed",
+        Verdict::Fail => "failed",
+        Verdict::Inconclusive => "inconclusive",
+        Verdict::Unreliable => "unreliable",
+    }
 }
 
 impl Report {
     /// The verdict in one sentence, without a full stop.
     #[must_use]
     pub fn summary(&self) -> String {
-        let failed = self.gates.iter().filter(|gate| !gate.passed).count();
+        let such = self.gates.iter().filter(|gate| gate.verdict == self.verdict).count();
         match (self.verdict, self.gates.len()) {
             (Verdict::Pass, 0) => "No gates were set".to_owned(),
-            (Verdict::Pass, 1) => "The gate passed".to_owned(),
             (Verdict::Pass, 2) => "Both gates passed".to_owned(),
-            (Verdict::Pass, all) => format!("All {all} gates passed"),
-            (Verdict::Fail, 1) => "The gate failed".to_owned(),
-            (Verdict::Fail, all) => format!("{failed} of {all} gates failed"),
+            (Verdict::Pass, all) if all > 2 => format!("All {all} gates passed"),
+            (Verdict::Inconclusive, 1) => "The gate is inconclusive: the samples are too few".to_owned(),
+            (Verdict::Inconclusive, all) => format!("{such} of {all} gates are inconclusive: the samples are too few"),
+            (Verdict::Unreliable, 1) => "The gate is unreliable: too much could not be measured".to_owned(),
+            (Verdict::Unreliable, all) => {
+                format!("{such} of {all} gates are unreliable: too much could not be measured")
+            }
+            (verdict, 1) => format!("The gate {}", outcome(verdict)),
+            (verdict, all) => format!("{such} of {all} gates {}", outcome(verdict)),
         }
     }
 

@@ -71,7 +71,7 @@ impl Estimate {
 }
 
 /// One-sided lower bound of Clopper and Pearson: at this proportion, `hits` or more of `of` have probability `tail`.
-fn lower(hits: u64, of: u64, tail: f64) -> f64 {
+pub(super) fn lower(hits: u64, of: u64, tail: f64) -> f64 {
     let (k, n) = (hits as f64, of as f64);
     if hits == 0 { 0.0 } else { inv_beta_reg(k, n - k + 1.0, tail) }
 }

@@ -19,11 +19,24 @@ pub struct Paired {
     pub only_second: u64,
     /// Neither did.
     pub neither: u64,
+    /// Discordant samples if whatever could not be measured had gone in favour of the first.
+    pub worst: Discordant,
+    /// Discordant samples if whatever could not be measured had gone in favour of the second.
+    pub best: Discordant,
     /// Rate of the second less that of the first.
     pub difference: Difference,
     /// McNemar's exact two-sided p: `only_first` is binomial with probability ½ among the discordant pairs if the models
     /// are equally good; twice the smaller tail, at most 1 (McNemar, Psychometrika 12, 1947; exact form: Cochran 1950).
     pub p_value: f64,
+}
+
+/// Samples in which only one of two models succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discordant {
+    /// Only the first.
+    pub only_first: u64,
+    /// Only the second.
+    pub only_second: u64,
 }
 
 /// A difference of two paired proportions with Tango's score interval at 95 % (Statistics in Medicine 17, 1998): all
@@ -40,18 +53,22 @@ pub struct Difference {
 }
 
 impl Paired {
-    /// Compares success flags of the same samples in the same order; `None` if there are none or their numbers differ.
-    pub fn new(first: &[bool], second: &[bool]) -> Option<Self> {
+    /// Compares the successes of two models on the same samples in the same order; `None` if there are none or their numbers differ.
+    /// What could not be measured (`None`) is no success, but for the two extremes.
+    pub fn new(first: &[Option<bool>], second: &[Option<bool>]) -> Option<Self> {
         if first.is_empty() || first.len() != second.len() {
             return None;
         }
-        let mut table = [0_u64; 4];
-        for (&a, &b) in first.iter().zip(second) {
-            table[usize::from(a) * 2 + usize::from(b)] += 1;
-        }
+        let (table, worst, best) = (
+            table(first, second, [false, false]),
+            table(first, second, [true, false]),
+            table(first, second, [false, true]),
+        );
         let [neither, only_second, only_first, both] = table;
         let difference = Difference::tango(only_second, only_first, first.len() as u64);
-        Some(Self { both, only_first, only_second, neither, difference, p_value: mcnemar(only_first, only_second) })
+        let [worst, best] = [worst, best].map(|[_, only_second, only_first, _]| Discordant { only_first, only_second });
+        let p_value = mcnemar(only_first, only_second);
+        Some(Self { both, only_first, only_second, neither, worst, best, difference, p_value })
     }
 
     /// Number of samples.
@@ -63,7 +80,7 @@ impl Paired {
 
 impl Difference {
     /// Interval of `(gained - lost) / n` for `gained` and `lost` discordant pairs among `n >= 1`.
-    fn tango(gained: u64, lost: u64, n: u64) -> Self {
+    pub(super) fn tango(gained: u64, lost: u64, n: u64) -> Self {
         let value = (gained as f64 - lost as f64) / n as f64;
         let [b, c, n] = [gained, lost, n].map(|count| count as f64);
         // The score falls as the supposed difference grows.
@@ -73,18 +90,32 @@ impl Difference {
     }
 }
 
-/// Tango's score of `b` against `c` discordant pairs among `n` for a supposed difference `d` (his equations 6 and 7).
-fn score(b: f64, c: f64, n: f64, d: f64) -> f64 {
+/// Counts of neither, only the second, only the first and both, where what could not be measured is `unknown` for each model.
+fn table(first: &[Option<bool>], second: &[Option<bool>], unknown: [bool; 2]) -> [u64; 4] {
+    let mut table = [0_u64; 4];
+    for (a, b) in first.iter().zip(second) {
+        table[usize::from(a.unwrap_or(unknown[0])) * 2 + usize::from(b.unwrap_or(unknown[1]))] += 1;
+    }
+    table
+}
+
+/// Tango's score of `b` against `c` discordant pairs among `n` for a supposed difference `d` (his equations 6 and 7); 0 where there
+/// is neither an excess nor a variance.
+pub(super) fn score(b: f64, c: f64, n: f64, d: f64) -> f64 {
     let linear = -b - c + (2.0 * n - b + c) * d;
     let constant = -c * d * (1.0 - d);
     let q = ((linear * linear - 8.0 * n * constant).max(0.0).sqrt() - linear) / (4.0 * n);
     let variance = n * (2.0 * q + d * (1.0 - d));
     let excess = b - c - n * d;
-    if variance > 0.0 { excess / variance.sqrt() } else { excess.signum() * f64::INFINITY }
+    match excess {
+        0.0 => 0.0,
+        _ if variance > 0.0 => excess / variance.sqrt(),
+        _ => excess.signum() * f64::INFINITY,
+    }
 }
 
 /// Where `before` turns from true to false between `low` and `high`, to the last bit.
-fn bisect(mut low: f64, mut high: f64, before: impl Fn(f64) -> bool) -> f64 {
+pub(super) fn bisect(mut low: f64, mut high: f64, before: impl Fn(f64) -> bool) -> f64 {
     loop {
         let middle = f64::midpoint(low, high);
         if middle <= low || middle >= high {
@@ -114,10 +145,10 @@ mod tests {
 
     fn paired(both: usize, only_first: usize, only_second: usize, neither: usize) -> Paired {
         let rows = [
-            ((true, true), both),
-            ((true, false), only_first),
-            ((false, true), only_second),
-            ((false, false), neither),
+            ((Some(true), Some(true)), both),
+            ((Some(true), Some(false)), only_first),
+            ((Some(false), Some(true)), only_second),
+            ((Some(false), Some(false)), neither),
         ];
         let flags = rows.into_iter().flat_map(|(flags, times)| std::iter::repeat_n(flags, times));
         let (first, second): (Vec<_>, Vec<_>) = flags.unzip();
@@ -206,6 +237,16 @@ mod tests {
         assert_eq!((found.both, found.only_first, found.only_second, found.neither, found.of()), (5, 3, 2, 1, 11));
         assert_eq!(found.difference.value, -1.0 / 11.0);
         assert_eq!(Paired::new(&[], &[]), None);
-        assert_eq!(Paired::new(&[true], &[]), None);
+        assert_eq!(Paired::new(&[Some(true)], &[]), None);
+        assert_eq!((found.worst, found.best), (Discordant { only_first: 3, only_second: 2 }, found.worst));
+    }
+
+    #[test]
+    fn what_could_not_be_measured_goes_either_way() {
+        let (yes, no) = (Some(true), Some(false));
+        let found = Paired::new(&[yes, yes, None, None, None, no], &[yes, None, yes, no, None, None]).unwrap();
+        assert_eq!((found.both, found.only_first, found.only_second, found.neither), (1, 1, 1, 3));
+        assert_eq!(found.worst, Discordant { only_first: 3, only_second: 0 });
+        assert_eq!(found.best, Discordant { only_first: 0, only_second: 3 });
     }
 }
