@@ -16,6 +16,9 @@ const EXIT_CODES: &str =
 /// Heading of the options that every command has, so that they do not hide its own.
 const COMMON: &str = "Options of every command";
 
+/// Heading of the options about the job that an audit is.
+const JOBS: &str = "The audit as a job";
+
 /// Heading of the options that the model of another server asks for.
 const OIP: &str = "Options where a MODEL is oip://HOST:PORT/NAME, on a server that speaks the Open Inference Protocol";
 
@@ -74,7 +77,7 @@ pub(crate) enum Command {
     /// Train or prune a model by a recipe, and put it into the repository or into a file
     Harden(Harden),
     /// Measure clean and robust accuracy of one model, or of two on the same samples
-    Audit(Audit),
+    Audit(Box<Audit>),
     /// List the models, show one, or inspect what it is made of
     Models(Models),
     /// List the attacks, or show one with its parameters
@@ -407,8 +410,10 @@ impl Oip {
 
 #[derive(Debug, Group)]
 pub(crate) struct Audit {
-    /// The model, or the baseline and its variant, as NAME or NAME/VERSION
-    #[arg(required = true, num_args = 1..=2, value_name = "MODEL")]
+    /// The model, or the baseline and its variant, as NAME or NAME/VERSION. A server measures in a job that goes on without this command, and where it has a
+    /// job of the same that has not ended, or that failed, that one goes on; with --embed DIR this process measures, and the same command goes on with
+    /// what was cut off
+    #[arg(required_unless_present_any = ["follow", "cancel", "delete", "list"], num_args = 1..=2, value_name = "MODEL")]
     pub(crate) models: Vec<String>,
 
     #[command(flatten)]
@@ -419,7 +424,7 @@ pub(crate) struct Audit {
     pub(crate) dataset: Option<String>,
 
     /// What the adversary may do: NORM:EPS; may be given several times
-    #[arg(long = "threat", value_name = "NORM:EPS", required = true)]
+    #[arg(long = "threat", value_name = "NORM:EPS", required_unless_present_any = ["follow", "cancel", "delete", "list"])]
     pub(crate) threats: Vec<ThreatArg>,
 
     /// Attack and parameters, each attacking what the ones before left; may be given several times
@@ -445,6 +450,38 @@ pub(crate) struct Audit {
     /// Write the report; its ending says the format: .json, .md or .html; may be given several times
     #[arg(long = "report", value_name = "FILE")]
     pub(crate) reports: Vec<PathBuf>,
+
+    /// With --embed DIR, folder of what was measured until now; it is there until the audit is done [default: DIR/.audits]
+    #[arg(long, help_heading = JOBS, value_name = "DIR", requires = "models")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Name of the job: with the same one, the same audit is made once, whenever and from wherever it is asked for
+    #[arg(long, help_heading = JOBS, value_name = "KEY", requires = "models")]
+    pub(crate) key: Option<String>,
+
+    /// Start the job, print its id, and do not wait for it
+    #[arg(long, help_heading = JOBS, requires = "models", conflicts_with = "reports")]
+    pub(crate) detach: bool,
+
+    /// Follow this job of the server to its report; one that failed goes on
+    #[arg(long, help_heading = JOBS, value_name = "JOB", conflicts_with = "models")]
+    pub(crate) follow: Option<String>,
+
+    /// Stop this job of the server for good
+    #[arg(long, help_heading = JOBS, value_name = "JOB", conflicts_with_all = ["models", "follow"])]
+    pub(crate) cancel: Option<String>,
+
+    /// Delete this job of the server, which has ended, and its report
+    #[arg(long, help_heading = JOBS, value_name = "JOB", conflicts_with_all = ["models", "follow", "cancel"])]
+    pub(crate) delete: Option<String>,
+
+    /// List the jobs of the server
+    #[arg(long, help_heading = JOBS, conflicts_with_all = ["models", "follow", "cancel", "delete"])]
+    pub(crate) list: bool,
+
+    /// Try for so many seconds to reach a server again that went away; 0: do not try
+    #[arg(long, help_heading = JOBS, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) reconnect: u64,
 }
 
 #[derive(Debug, Group)]

@@ -4,6 +4,7 @@
 
 mod admin;
 mod admission;
+mod audit;
 mod call;
 mod config;
 mod core;
@@ -14,6 +15,7 @@ mod harden;
 mod hosting;
 mod job;
 mod lifecycle;
+mod metered;
 mod metrics;
 mod nearest;
 mod repository;
@@ -23,7 +25,7 @@ mod status;
 mod tensor;
 
 pub use config::{
-    Admin, Concurrency, Config, ConfigError, Grpc, Harden, Limits, Log, LogFormat, Readiness, Runtime, Setting,
+    Admin, Audits, Concurrency, Config, ConfigError, Grpc, Harden, Limits, Log, LogFormat, Readiness, Runtime, Setting,
     Shutdown,
 };
 pub use embed::{Embedded, embed};

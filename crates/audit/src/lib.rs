@@ -2,12 +2,13 @@
 //!
 //! [`run()`] carries out a [`Plan`] on [`Subject`]s and a [`Dataset`](assay_data::Dataset). It emits [`Event`]s; a [`Report`] is a fold over them,
 //! and every format is one [`Render`]er over the report. Every number in it is an [`Estimate`], with its denominator and
-//! its interval, or a [`Paired`] comparison.
+//! its interval, or a [`Paired`] comparison. [`job`] makes an audit a job that survives whoever carries it out.
 
 #![forbid(unsafe_code)]
 
 mod event;
 mod gate;
+pub mod job;
 mod pictures;
 mod plan;
 mod report;

@@ -1,26 +1,26 @@
-//! Audit streams progress and ends with one report.
+//! An audit from its start to its report.
 
-use crate::harness::{MODEL, PRUNED, Running, images, linf, pgd, violated};
+use crate::harness::{MODEL, PRUNED, Running, audit_request as request, images, linf, pgd, violated};
 use assay_proto::v1::{
-    AuditProgress, AuditReport, AuditRequest, Evaluation, Gate, InlineData, ModelRef, RegisteredData, ReportFormat,
-    Verdict, audit_request::Data, audit_response::Event, gate::Condition,
+    AuditProgress, AuditReport, AuditRequest, Gate, RegisteredData, ReportFormat, SampleData, StartAuditRequest,
+    UploadedData, Verdict, WatchAuditRequest, audit_request::Data, gate::Condition, start_audit_request::What,
+    watch_audit_response::Event,
 };
 use tonic::{Code, Status};
 
-fn request(models: &[&str], samples: u64) -> AuditRequest {
-    AuditRequest {
-        models: models.iter().map(|model| ModelRef { model: (*model).to_owned(), version: String::new() }).collect(),
-        data: Some(Data::Registered(RegisteredData { name: "fashion-mnist".to_owned(), samples })),
-        evaluations: vec![Evaluation { threat: Some(linf("0.1")), attacks: vec![pgd(&[("steps", "3")])] }],
-        ..Default::default()
-    }
-}
-
-async fn run(server: &Running, request: AuditRequest) -> Result<(Vec<AuditProgress>, AuditReport), Status> {
-    let mut events = server.client().await.audit(request).await?.into_inner();
+async fn run(
+    server: &Running,
+    request: AuditRequest,
+    formats: Vec<i32>,
+) -> Result<(Vec<AuditProgress>, AuditReport), Status> {
+    let mut client = server.client().await;
+    let start = StartAuditRequest { what: Some(What::Audit(request)), ..Default::default() };
+    let job = client.start_audit(start).await?.into_inner();
+    let mut events = client.watch_audit(WatchAuditRequest { job: job.id, from_event: 0, formats }).await?.into_inner();
     let (mut progress, mut report) = (Vec::new(), None);
     while let Some(response) = events.message().await? {
         match response.event.unwrap() {
+            Event::Job(_) => assert!(report.is_none()),
             Event::Progress(event) => progress.push(event),
             Event::Report(event) => report = Some(event),
         }
@@ -32,9 +32,9 @@ async fn run(server: &Running, request: AuditRequest) -> Result<(Vec<AuditProgre
 async fn two_models_are_compared_on_registered_data() {
     let server = Running::start().await;
     let mut wanted = request(&[MODEL, PRUNED], 40);
-    wanted.formats = vec![ReportFormat::Markdown.into(), ReportFormat::Html.into()];
     wanted.gates = vec![Gate { condition: Some(Condition::MinCleanAccuracy(0.1)) }];
-    let (progress, report) = run(&server, wanted).await.unwrap();
+    let formats = vec![ReportFormat::Markdown.into(), ReportFormat::Html.into()];
+    let (progress, report) = run(&server, wanted, formats).await.unwrap();
     assert!(progress.is_sorted_by_key(|event| event.stage_number), "{progress:?}");
     assert!(progress.iter().all(|event| event.samples == 40 && event.stages == 4), "{progress:?}");
     assert_eq!(report.verdict(), Verdict::Pass);
@@ -61,20 +61,22 @@ async fn a_gate_that_fails_makes_the_verdict_a_fail() {
     let server = Running::start().await;
     let mut wanted = request(&[MODEL], 20);
     wanted.gates = vec![Gate { condition: Some(Condition::MinRobustAccuracy(1.0)) }];
-    let (_, report) = run(&server, wanted).await.unwrap();
+    let (_, report) = run(&server, wanted, Vec::new()).await.unwrap();
     assert_eq!(report.verdict(), Verdict::Fail);
     assert_eq!(server.metric("assay_audits_total{verdict=\"fail\"}"), Some(1.0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn samples_may_come_with_the_request() {
+async fn samples_may_be_uploaded() {
     let server = Running::start().await;
     let (input, labels) = images(10);
-    let inline = InlineData { name: "mine".to_owned(), input: Some(input), labels, digest: String::new() };
+    let content = server.upload(&SampleData { input: Some(input), labels }).await.unwrap();
+    let data = Data::Uploaded(UploadedData { content, name: "mine".to_owned(), digest: String::new() });
     let (_, report) =
-        run(&server, AuditRequest { data: Some(Data::Inline(inline)), ..request(&[MODEL], 0) }).await.unwrap();
+        run(&server, AuditRequest { data: Some(data), ..request(&[MODEL], 0) }, Vec::new()).await.unwrap();
     let json: serde_json::Value = serde_json::from_str(&report.json).unwrap();
     assert_eq!(json["setup"]["data"]["name"], "mine");
+    assert_eq!(json["setup"]["data"]["samples"], 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,24 +118,32 @@ async fn a_bad_request_is_refused_by_its_field() {
             "two models",
         ),
         ("gates[0]", Code::InvalidArgument, with(|r| r.gates = vec![Gate { condition: None }]), "missing"),
-        ("formats[0]", Code::InvalidArgument, with(|r| r.formats = vec![0]), "REPORT_FORMAT_MARKDOWN"),
+        (
+            "",
+            Code::NotFound,
+            with(|r| r.data = Some(Data::Uploaded(UploadedData { content: "ab".repeat(32), ..Default::default() }))),
+            "upload them with UploadData",
+        ),
         (
             "",
             Code::ResourceExhausted,
             with(|r| r.data = Some(Data::Registered(RegisteredData { name: "fashion-mnist".to_owned(), samples: 51 }))),
             "limit of 50",
         ),
+        // How many there are is known when they are read.
         (
             "",
-            Code::ResourceExhausted,
+            Code::FailedPrecondition,
             with(|r| r.data = Some(Data::Registered(RegisteredData { name: "fashion-mnist".to_owned(), samples: 0 }))),
             "limit of 50",
         ),
     ];
     for (field, code, wanted, says) in cases {
-        let status = run(&server, wanted).await.unwrap_err();
+        let status = run(&server, wanted, Vec::new()).await.unwrap_err();
         assert_eq!(status.code(), code, "{status}");
         assert_eq!(violated(&status), field, "{status}");
         assert!(status.message().contains(says), "{status}");
     }
+    let status = run(&server, request(&[MODEL], 1), vec![0]).await.unwrap_err();
+    assert_eq!((status.code(), violated(&status).as_str()), (Code::InvalidArgument, "formats[0]"), "{status}");
 }

@@ -6,7 +6,8 @@ use crate::harness::{Running, attack_request, deploy, images, linf, pgd, predict
 use assay_graph::{Limits, Model};
 use assay_proto::v1::{
     AttackRequest, AttackSpec, AuditRequest, Evaluation, GetModelRequest, GradientKind, GradientRequest, Loss, LossAt,
-    ModelRef, PredictRequest, RegisteredData, audit_request::Data, gradient_request::Objective,
+    ModelRef, PredictRequest, RegisteredData, StartAuditRequest, WatchAuditRequest, audit_request::Data,
+    gradient_request::Objective, start_audit_request::What,
 };
 use tonic::{Code, Status};
 
@@ -63,6 +64,14 @@ async fn it_predicts_and_its_attack_is_refused_with_operator_and_node() {
         evaluations: vec![Evaluation { threat: Some(linf("0.1")), attacks: vec![pgd(&[])] }],
         ..Default::default()
     };
-    let mut events = client.audit(audit).await.unwrap().into_inner();
-    refused(events.message().await.unwrap_err());
+    let start = StartAuditRequest { what: Some(What::Audit(audit)), ..Default::default() };
+    let job = client.start_audit(start).await.unwrap().into_inner().id;
+    let mut events = client.watch_audit(WatchAuditRequest { job, ..Default::default() }).await.unwrap().into_inner();
+    let status = loop {
+        match events.message().await {
+            Ok(message) => assert!(message.is_some(), "an audit without gradients ended"),
+            Err(status) => break status,
+        }
+    };
+    refused(status);
 }

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use assay_attack::{Attack, AttackError, Bounds, Cancel, Threat};
 use assay_data::{DataError, Dataset};
 use assay_runtime::{Classifier, Gradients, RunError};
+use serde::{Deserialize, Serialize};
 
 use crate::event::{AttackFacts, DataFacts, Environment, Event, ModelFacts, ModelId, Setup, ThreatFacts, ThreatId};
 use crate::plan::{Plan, PlanError};
@@ -96,7 +97,7 @@ pub trait Observer {
 impl Observer for () {}
 
 /// How far an audit is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Model under test.
     pub model: ModelId,

@@ -1,56 +1,40 @@
-//! `assay audit`.
+//! The report of an audit: on the terminal, and in files.
 
 use std::path::{Path, PathBuf};
 
 use assay_audit::{Estimate, Paired, Report};
-use assay_proto::v1::audit_request::Data;
-use assay_proto::v1::audit_response::Event;
-use assay_proto::v1::gate::Condition;
-use assay_proto::v1::{
-    AuditProgress, AuditReport, AuditRequest, Evaluation, Gate, InlineData, ModelRef, RegisteredData, ReportFormat,
-};
+use assay_proto::v1::{AuditReport, ReportFormat};
 
-use super::Session;
-use crate::args::{Audit, Output};
+use crate::args::Output;
 use crate::error::ClientError;
 use crate::output::{Verdict, must_be_writable, print, table};
-use crate::progress::Progress;
-use crate::samples::Samples;
-use crate::spec;
 
 /// A report to write, with the format that its ending says.
-struct Target<'a> {
+pub(super) struct Target<'a> {
     path: &'a Path,
     format: Option<ReportFormat>,
 }
 
-pub(crate) async fn run(session: &mut Session, command: &Audit) -> Result<Verdict, ClientError> {
-    let targets = command.reports.iter().map(|path| Target::new(path)).collect::<Result<Vec<_>, _>>()?;
-    let models: Vec<ModelRef> = command.models.iter().map(|name| spec::model(name)).collect();
-    let request = AuditRequest {
-        data: Some(data(session, command, &models).await?),
-        evaluations: command
-            .threats
-            .iter()
-            .map(|threat| Evaluation {
-                threat: Some(threat.message()),
-                attacks: command.attacks.iter().map(spec::AttackArg::message).collect(),
-            })
-            .collect(),
-        models,
-        gates: gates(command),
-        seed: command.seed,
-        formats: targets.iter().filter_map(|t| t.format.map(Into::into)).collect(),
-    };
-    let answer = evaluate(session, request).await?;
+/// The formats to ask for.
+pub(super) fn formats(targets: &[Target<'_>]) -> Vec<i32> {
+    targets.iter().filter_map(|target| target.format.map(Into::into)).collect()
+}
+
+/// Writes and prints a report; the verdict is what it says.
+pub(super) fn deliver(
+    answer: &AuditReport,
+    targets: &[Target<'_>],
+    files: &[PathBuf],
+    output: Output,
+) -> Result<Verdict, ClientError> {
     let report: Report = serde_json::from_str(&answer.json)
         .map_err(|error| ClientError::Protocol(format!("the report's JSON: {error}")))?;
 
     // Files first: they must be there even when the gates fail. One that cannot be written does not hide the result.
-    let written = targets.iter().try_for_each(|target| target.write(&answer));
-    match session.output {
+    let written = targets.iter().try_for_each(|target| target.write(answer));
+    match output {
         Output::Json => print(&answer.json)?,
-        Output::Human => show(&report, if written.is_ok() { &command.reports } else { &[] })?,
+        Output::Human => show(&report, if written.is_ok() { files } else { &[] })?,
     }
     written?;
     Ok(match report.verdict {
@@ -59,68 +43,8 @@ pub(crate) async fn run(session: &mut Session, command: &Audit) -> Result<Verdic
     })
 }
 
-async fn data(session: &mut Session, command: &Audit, models: &[ModelRef]) -> Result<Data, ClientError> {
-    match (&command.dataset, &command.data.data) {
-        (Some(name), _) => {
-            Ok(Data::Registered(RegisteredData { name: name.clone(), samples: command.data.samples.unwrap_or(0) }))
-        }
-        (None, Some(path)) => {
-            let Some(model) = models.first() else {
-                return Err(ClientError::Usage("name at least one model".into()));
-            };
-            let (info, input) = session.model(model).await?;
-            let mut samples = Samples::open(path, &command.data)?;
-            samples.fit(&info.name, &input)?;
-            Ok(Data::Inline(InlineData {
-                input: Some(samples.tensor(0..samples.len(), &input)),
-                labels: samples.labels,
-                name: samples.name,
-                digest: samples.digest,
-            }))
-        }
-        (None, None) => {
-            Err(ClientError::Usage("name the samples: --data PATH, or --dataset NAME on the server".into()))
-        }
-    }
-}
-
-fn gates(command: &Audit) -> Vec<Gate> {
-    [
-        command.min_clean_accuracy.map(Condition::MinCleanAccuracy),
-        command.min_robust_accuracy.map(Condition::MinRobustAccuracy),
-        command.max_drop.map(Condition::MaxDrop),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|condition| Gate { condition: Some(condition) })
-    .collect()
-}
-
-/// Runs the audit and shows its progress.
-async fn evaluate(session: &mut Session, request: AuditRequest) -> Result<AuditReport, ClientError> {
-    let request = session.request(request);
-    let mut stream = session.client.audit(request).await?.into_inner();
-    let mut progress = Progress::new();
-    while let Some(answer) = stream.message().await? {
-        match answer.event {
-            Some(Event::Progress(p)) => advance(&mut progress, &p),
-            Some(Event::Report(report)) => {
-                progress.finish();
-                return Ok(report);
-            }
-            None => {}
-        }
-    }
-    Err(ClientError::Protocol("the audit ended without a report".into()))
-}
-
-fn advance(progress: &mut Progress, p: &AuditProgress) {
-    let stage = format!("[{}/{}] {} {}", p.stage_number, p.stages, p.model, p.stage);
-    progress.update(&stage, p.steps_done, p.steps_total, &format!("{}/{} correct", p.correct, p.samples));
-}
-
 impl<'a> Target<'a> {
-    fn new(path: &'a Path) -> Result<Self, ClientError> {
+    pub(super) fn new(path: &'a Path) -> Result<Self, ClientError> {
         let format = match path.extension().and_then(|ending| ending.to_str()) {
             Some("json") => None,
             Some("md") => Some(ReportFormat::Markdown),
