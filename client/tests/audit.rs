@@ -44,7 +44,7 @@ const AUDIT: [&str; 11] = [
     "--attack",
     "fgsm",
     "--attack",
-    "pgd:steps=40",
+    "pgd:steps=20",
     "--min-clean-accuracy=0.5",
 ];
 
@@ -78,7 +78,7 @@ fn report(output: &Output) -> Value {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut value = serde_json::from_slice(&output.stdout).unwrap();
     strip(&mut value);
-    assert_eq!(value["models"][0]["clean"]["of"], 48, "{value}");
+    assert_eq!(value["models"][0]["clean"]["of"], 24, "{value}");
     value
 }
 
@@ -105,14 +105,17 @@ fn chance(whole: Duration) -> Duration {
 fn killed_at(moments: u32) {
     let folder = folder();
     let server = start(folder.path());
+    let client = audit(folder.path(), &["--server", &server.address], &[]).spawn().unwrap();
+    let taken = "assay_requests_total{rpc=\"StartAudit\",model=\"net\",code=\"OK\"}";
+    server.wait_until(taken, |count| count == 1.0);
     let began = Instant::now();
-    let expected = report(&audit(folder.path(), &["--server", &server.address], &[]).output().unwrap());
+    let expected = report(&client.wait_with_output().unwrap());
     let (whole, mut server) = (began.elapsed(), Some(server));
     for moment in 0..moments {
         let running = server.take().unwrap();
-        let address = running.address.clone();
-        let seed = format!("--key=moment-{moment}");
-        let client = audit(folder.path(), &["--server", &address], &[&seed]).spawn().unwrap();
+        let key = format!("--key=moment-{moment}");
+        let client = audit(folder.path(), &["--server", &running.address], &[&key]).spawn().unwrap();
+        running.wait_until(taken, |count| count == if moment == 0 { 2.0 } else { 1.0 });
         let part = whole / moments;
         let after = part * moment + chance(part);
         // Not for something to happen: this is when it is killed.

@@ -62,6 +62,7 @@ impl Embedded {
         // Its failure is of no use to anyone now.
         let _ = serving.await;
         hosting.audited().await;
+        core.audits.release();
         hosting.trained().await;
     }
 }

@@ -199,7 +199,7 @@ async fn a_key_names_one_audit() {
     assert_eq!(violated(&status), "idempotency_key", "{status}");
     to_the_end(&server, &first.id, 0).await.1.unwrap();
     let done = ask(&server, audit_request(&[MODEL], 8), "nightly", false).await.unwrap();
-    assert_eq!((done.id, done.state()), (first.id.clone(), AuditState::Done));
+    assert_eq!((&done.id, done.state()), (&first.id, AuditState::Done));
     // Without a key each request is an audit of its own, unless whoever asks would join one that has not ended.
     let endless = start(&server, endless_audit()).await;
     let joined = ask(&server, endless_audit(), "", true).await.unwrap();
@@ -233,8 +233,8 @@ async fn more_may_not_wait_than_the_configuration_says() {
 async fn what_a_server_leaves_off_the_next_one_ends() {
     let state = tempfile::tempdir().unwrap();
     let audit = || {
-        let mut audit = audit_request(&[MODEL, PRUNED], 64);
-        audit.evaluations[0].attacks[0].parameters.insert("steps".to_owned(), "40".to_owned());
+        let mut audit = audit_request(&[MODEL, PRUNED], 24);
+        audit.evaluations[0].attacks[0].parameters.insert("steps".to_owned(), "20".to_owned());
         audit
     };
     let undisturbed = Running::start().await;
@@ -344,8 +344,10 @@ async fn a_folder_that_cannot_be_used_is_named_with_its_key() {
     assert!(error.contains("`audits.state`") && error.contains("another server works in"), "{error}");
     server.signal();
     server.ended().await;
-    std::fs::write(state.path().join("audits.db"), [0xa5; 8192]).unwrap();
+    let damaged = tempfile::tempdir().unwrap();
+    std::fs::write(damaged.path().join("audits.db"), [0xa5; 8192]).unwrap();
+    config.audits.state = Some(damaged.path().to_owned());
     let error = assay_server::embed(config).await.unwrap_err().to_string();
     assert!(error.contains("audits.db is damaged") && error.contains("nothing was changed"), "{error}");
-    assert_eq!(std::fs::read(state.path().join("audits.db")).unwrap(), [0xa5; 8192]);
+    assert_eq!(std::fs::read(damaged.path().join("audits.db")).unwrap(), [0xa5; 8192]);
 }

@@ -79,6 +79,8 @@ impl Sqlite {
 
     /// Gives the folder back to other processes, which nothing may be written to from here on.
     pub fn release(&self) {
+        // What lies in the log goes into the database. Where it cannot, whoever opens it next does it.
+        let _ = self.locked().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         // Else it is given back with the process.
         drop(self.lock.as_ref().map(File::unlock));
     }

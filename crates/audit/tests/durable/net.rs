@@ -124,7 +124,7 @@ pub(crate) fn served(store: &dyn AuditStore) -> Result<(), JobError> {
         Some(job) => job,
         None => store.create(&asked(Some("k")), Moment(1))?,
     };
-    let mut enter = |job: &mut Record, input: Input, now: u64| {
+    let enter = |job: &mut Record, input: Input, now: u64| {
         *job = job.on(input, Moment(now)).unwrap();
         store.change(job)
     };
