@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use assay_attack::{Bounds, Norm};
-use assay_data::Severity;
+use assay_audit::Shard;
+use assay_data::{Draw, Severity};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
 use crate::spec::{AttackArg, TargetArg, ThreatArg};
@@ -15,6 +16,9 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 a gate of the audit failed, 2 us
 
 /// Heading of the options that every command has, so that they do not hide its own.
 const COMMON: &str = "Options of every command";
+
+/// Heading of the options about the job that an audit is.
+const JOBS: &str = "The audit as a job";
 
 /// Heading of the options that the model of another server asks for.
 const OIP: &str = "Options where a MODEL is oip://HOST:PORT/NAME, on a server that speaks the Open Inference Protocol";
@@ -78,7 +82,7 @@ pub(crate) enum Command {
     /// Train or prune a model by a recipe, and put it into the repository or into a file
     Harden(Harden),
     /// Measure clean and robust accuracy of one model, or of two on the same samples
-    Audit(Audit),
+    Audit(Box<Audit>),
     /// Write the plan of an audit, or see whether one makes sense and what it may cost
     Plan {
         #[command(subcommand)]
@@ -421,28 +425,46 @@ impl Oip {
 
 #[derive(Debug, Group)]
 pub(crate) struct Audit {
-    /// The model, or the baseline and its variant, as NAME or NAME/VERSION
-    #[arg(required = true, num_args = 1..=2, value_name = "MODEL")]
+    /// The model, or the baseline and its variant, as NAME or NAME/VERSION. A server measures in a job that goes on without this command, and where it has a
+    /// job of the same that has not ended, or that failed, that one goes on; with --embed DIR this process measures, and the same command goes on with
+    /// what was cut off
+    #[arg(required_unless_present_any = ["plan", "follow", "cancel", "delete", "list"], num_args = 1..=2, value_name = "MODEL")]
     pub(crate) models: Vec<String>,
+
+    /// What to measure, on what, and what must hold: a file, in the place of the options for all this. `assay plan init` writes one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["models", "data", "severity", "samples", "dataset", "threats", "seed"])]
+    pub(crate) plan: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) data: Data,
+
+    /// Which samples, where --samples is less than there are
+    #[arg(long, value_name = "HOW", value_parser = draw, default_value = "first")]
+    pub(crate) draw: Draw,
 
     /// Data set registered on the server, by name, instead of --data
     #[arg(long, value_name = "NAME", conflicts_with = "data")]
     pub(crate) dataset: Option<String>,
 
     /// What the adversary may do: NORM:EPS; may be given several times
-    #[arg(long = "threat", value_name = "NORM:EPS", required = true)]
+    #[arg(long = "threat", value_name = "NORM:EPS", required_unless_present_any = ["plan", "follow", "cancel", "delete", "list"])]
     pub(crate) threats: Vec<ThreatArg>,
 
     /// Attack and parameters, each attacking what the ones before left; may be given several times
     #[arg(long = "attack", value_name = "NAME[:KEY=VALUE,...]", default_value = "pgd")]
     pub(crate) attacks: Vec<AttackArg>,
 
+    /// Each attack sees all samples, not what the ones before left: the accuracy under each alone
+    #[arg(long)]
+    pub(crate) separate: bool,
+
     /// Seed of all randomness
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+
+    /// Measure one part of the samples, as 0/4 to 3/4, and decide nothing: `assay report merge` puts the records (--report FILE.jsonl) together
+    #[arg(long, value_name = "INDEX/COUNT")]
+    pub(crate) shard: Option<Shard>,
 
     /// Gate: every model's robust accuracy under every threat is at least this (0 to 1)
     #[arg(long, value_name = "RATE", value_parser = rate)]
@@ -468,9 +490,41 @@ pub(crate) struct Audit {
     #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
     pub(crate) forbid_flags: Vec<String>,
 
-    /// Write the report; its ending says the format: .json, .md or .html; may be given several times
+    /// Write the report; its ending says the format: .json, .md or .html, or .jsonl for the record that reports are made of; may be given several times
     #[arg(long = "report", value_name = "FILE")]
     pub(crate) reports: Vec<PathBuf>,
+
+    /// With --embed DIR, folder of what was measured until now; it is there until the audit is done [default: DIR/.audits]
+    #[arg(long, help_heading = JOBS, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Name of the job: with the same one, the same audit is made once, whenever and from wherever it is asked for
+    #[arg(long, help_heading = JOBS, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+
+    /// Start the job, print its id, and do not wait for it
+    #[arg(long, help_heading = JOBS, conflicts_with = "reports")]
+    pub(crate) detach: bool,
+
+    /// Follow this job of the server to its report; one that failed goes on
+    #[arg(long, help_heading = JOBS, value_name = "JOB", conflicts_with_all = ["models", "plan"])]
+    pub(crate) follow: Option<String>,
+
+    /// Stop this job of the server for good
+    #[arg(long, help_heading = JOBS, value_name = "JOB", conflicts_with_all = ["models", "plan", "follow"])]
+    pub(crate) cancel: Option<String>,
+
+    /// Delete this job of the server, which has ended, and its report
+    #[arg(long, help_heading = JOBS, value_name = "JOB", conflicts_with_all = ["models", "plan", "follow", "cancel"])]
+    pub(crate) delete: Option<String>,
+
+    /// List the jobs of the server
+    #[arg(long, help_heading = JOBS, conflicts_with_all = ["models", "plan", "follow", "cancel", "delete"])]
+    pub(crate) list: bool,
+
+    /// Try for so many seconds to reach a server again that went away; 0: do not try
+    #[arg(long, help_heading = JOBS, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) reconnect: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -544,6 +598,15 @@ pub(crate) enum ModelsCommand {
 pub(crate) struct Attacks {
     /// Show this one
     pub(crate) attack: Option<String>,
+}
+
+fn draw(text: &str) -> Result<Draw, String> {
+    match text {
+        "first" => Ok(Draw::First),
+        "random" => Ok(Draw::Random),
+        "stratified" => Ok(Draw::Stratified),
+        _ => Err("expected first, random, or stratified (of each class its share)".to_owned()),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

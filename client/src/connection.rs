@@ -29,6 +29,14 @@ pub(crate) struct Connection {
     embedded: Option<assay_server::Embedded>,
 }
 
+/// What a repository that is hosted here does besides answering.
+#[cfg_attr(not(feature = "embedded"), expect(dead_code, reason = "this build hosts none"))]
+pub(crate) enum Jobs {
+    Training(Training),
+    /// Audits, with the folder of their jobs.
+    Audits(PathBuf),
+}
+
 /// How a repository that is hosted here trains.
 #[cfg_attr(not(feature = "embedded"), expect(dead_code, reason = "this build hosts none"))]
 pub(crate) struct Training {
@@ -41,20 +49,25 @@ pub(crate) struct Training {
 }
 
 impl Connection {
-    /// Connects; a repository that is hosted here trains if it is told how.
+    /// Connects; a repository that is hosted here has the jobs that it is told of.
     #[cfg_attr(not(feature = "embedded"), expect(unused_variables, reason = "this build hosts none"))]
-    pub(crate) async fn open(target: &Target, training: Option<&Training>) -> Result<Self, ClientError> {
+    pub(crate) async fn open(target: &Target, jobs: Option<&Jobs>) -> Result<Self, ClientError> {
         match &target.embed {
             #[cfg(feature = "embedded")]
             Some(folder) => {
                 let mut config = assay_server::Config { models: folder.clone(), ..assay_server::Config::default() };
-                config.harden.state = training.map(|training| training.state.clone());
-                config.harden.data = training.map(|training| training.data.clone());
                 // Whoever calls is who started this process.
                 config.harden.confine = false;
-                if let Some(training) = training {
-                    let threads = training.threads.or_else(|| std::thread::available_parallelism().ok());
-                    config.harden.threads = threads.map_or(1, NonZeroUsize::get);
+                config.audits.max_upload_bytes = i32::MAX as u64;
+                match jobs {
+                    Some(Jobs::Training(training)) => {
+                        config.harden.state = Some(training.state.clone());
+                        config.harden.data = Some(training.data.clone());
+                        let threads = training.threads.or_else(|| std::thread::available_parallelism().ok());
+                        config.harden.threads = threads.map_or(1, NonZeroUsize::get);
+                    }
+                    Some(Jobs::Audits(state)) => config.audits.state = Some(state.clone()),
+                    None => {}
                 }
                 let embedded = assay_server::embed(config).await.map_err(|error| match error {
                     assay_server::ServerError::Repository { path, reason } => ClientError::Usage(format!(

@@ -50,9 +50,26 @@ pub(crate) enum ClientError {
     Environment(String),
     /// Ctrl-C, while a job was followed.
     #[error(
-        "job {0} goes on at the server; follow it with `assay harden --follow {0}`, stop it with `assay harden --cancel {0}`"
+        "job {id} goes on at the server; follow it with `assay {command} --follow {id}`, stop it with `assay {command} --cancel {id}`"
     )]
-    Left(String),
+    Left {
+        /// The command that it was started with.
+        command: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// The server went away while a job was followed, and did not come back in time.
+    #[error(
+        "the server was lost and did not come back within {seconds} s ({cause}); where it keeps its jobs, follow this one when it is back: `assay audit --follow {id}`"
+    )]
+    Away {
+        /// Id of the job.
+        id: String,
+        /// How long it was waited for.
+        seconds: u64,
+        /// What was tried last.
+        cause: String,
+    },
     /// Ctrl-C.
     #[error("interrupted; the server stops working on the request")]
     Interrupted,

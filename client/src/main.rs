@@ -48,6 +48,8 @@ async fn run(args: Args) -> ExitCode {
         Command::Report { command } => commands::report::run(command),
         // What trains here ends with a step, and what trains on a server does not end.
         Command::Harden(command) => commands::harden::run(&args, command).await,
+        // What is measured here can go on later, and what a server measures does not end.
+        Command::Audit(command) => commands::audit::run(&args, command).await,
         // Dropping a command closes its stream, and the server stops working on it.
         _ => commands::interruptible(dispatch(args)).await,
     };
@@ -68,7 +70,7 @@ async fn dispatch(args: Args) -> Result<Verdict, ClientError> {
         Command::Attack(command) => commands::attack::run(&mut session, command).await,
         Command::Transfer(command) => commands::transfer::run(&mut session, command).await,
         Command::Weights(command) => commands::weights::run(&mut session, command).await,
-        Command::Audit(command) => commands::audit::run(&mut session, command).await,
+        Command::Audit(command) => commands::audit::run(&args, command).await,
         Command::Models(command) => commands::models::run(&mut session, command).await,
         Command::Attacks(command) => commands::attacks::run(&mut session, command).await,
         Command::Harden(command) => commands::harden::run(&args, command).await,

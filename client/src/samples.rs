@@ -24,6 +24,22 @@ pub(crate) struct Samples {
     pub(crate) labels: Vec<u32>,
     /// Hexadecimal SHA-256 of the data set's files; empty for single images.
     pub(crate) digest: String,
+    /// Position of each in its data set; empty: they are its first ones.
+    pub(crate) positions: Vec<u64>,
+}
+
+impl From<Dataset> for Samples {
+    fn from(data: Dataset) -> Self {
+        Self {
+            name: data.name().to_owned(),
+            names: Vec::new(),
+            values: data.samples().clone(),
+            shape: data.sample_shape().to_vec(),
+            labels: data.labels().iter().map(|class| class.0).collect(),
+            digest: data.digest().to_owned(),
+            positions: data.positions().to_vec(),
+        }
+    }
 }
 
 impl Samples {
@@ -41,15 +57,7 @@ impl Samples {
     pub(crate) fn open(path: &Path, options: &Data) -> Result<Self, ClientError> {
         let limit = options.samples.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         let source = DataSource::new(path).with_severity(options.severity);
-        let data = Dataset::open(&source, limit).map_err(|error| ClientError::Usage(error.to_string()))?;
-        Ok(Self {
-            name: data.name().to_owned(),
-            names: Vec::new(),
-            values: data.samples().clone(),
-            shape: data.sample_shape().to_vec(),
-            labels: data.labels().iter().map(|class| class.0).collect(),
-            digest: data.digest().to_owned(),
-        })
+        Dataset::open(&source, limit).map(Self::from).map_err(|error| ClientError::Usage(error.to_string()))
     }
 
     /// Single images for a model's input, without labels.
@@ -66,7 +74,15 @@ impl Samples {
         let values = Array2::from_shape_vec((paths.len(), features), values)
             .map_err(|error| ClientError::Usage(format!("the images do not fit the model's input: {error}")))?;
         let names = paths.iter().map(|path| path.display().to_string()).collect();
-        Ok(Self { name: "images".to_owned(), names, values, shape, labels: Vec::new(), digest: String::new() })
+        Ok(Self {
+            name: "images".to_owned(),
+            names,
+            values,
+            shape,
+            labels: Vec::new(),
+            digest: String::new(),
+            positions: Vec::new(),
+        })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -87,6 +103,7 @@ impl Samples {
             shape: self.shape.clone(),
             labels: rows.iter().filter_map(|&i| self.labels.get(i).copied()).collect(),
             digest: self.digest.clone(),
+            positions: rows.iter().filter_map(|&i| self.positions.get(i).copied()).collect(),
         }
     }
 
@@ -199,6 +216,7 @@ mod tests {
             shape: vec![1, 1, 2],
             labels: vec![],
             digest: String::new(),
+            positions: vec![],
         }
     }
 

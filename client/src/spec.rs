@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use assay_attack::{Attack, Bounds, Eps, EpsError, Goal, Norm, ParamError, Target, Threat};
+use assay_audit::AttackSpec;
 use assay_proto::v1;
 use assay_runtime::Class;
 
@@ -38,6 +39,11 @@ impl fmt::Display for ThreatArg {
 }
 
 impl ThreatArg {
+    /// As plans have it: the norm, and the radius.
+    pub(crate) fn parts(&self) -> (Norm, Eps) {
+        (self.norm, self.eps.clone())
+    }
+
     pub(crate) fn message(&self) -> v1::Threat {
         v1::Threat { norm: norm(self.norm).into(), eps: self.eps.to_string() }
     }
@@ -140,6 +146,11 @@ impl AttackArg {
     pub(crate) fn attack(&self) -> Result<Box<dyn Attack>, ParamError> {
         // In order of name: of two that are wrong the same is told every time.
         assay_attack::parse(&self.name, &self.sorted())
+    }
+
+    /// As plans have it.
+    pub(crate) fn planned(&self) -> AttackSpec {
+        AttackSpec { name: self.name.clone(), parameters: self.sorted().into_iter().collect() }
     }
 
     fn sorted(&self) -> Vec<(String, String)> {

@@ -468,12 +468,12 @@ fn a_server_gives_the_same_answers_as_an_embedded_one() {
     assert_eq!(server.stop(), Some(0));
 }
 
-/// An audit at `server` that outlasts every test, once it has begun to attack.
-fn endless_audit(server: &Server) -> std::process::Child {
+/// An audit at `server` that outlasts every test, once it has begun to attack. Its client waits so many seconds for a server that went away.
+fn endless_audit(server: &Server, reconnect: &str) -> std::process::Child {
     let arguments = [
         &["--server", &server.address, "audit", "fashion-robust"],
         &DATA[..],
-        &["--samples", "64", "--threat", "Linf:0.1", "--attack", "pgd:steps=10000"],
+        &["--samples", "64", "--threat", "Linf:0.1", "--attack", "pgd:steps=10000", "--reconnect", reconnect],
     ]
     .concat();
     let audit = Command::new(env!("CARGO_BIN_EXE_assay"))
@@ -487,29 +487,30 @@ fn endless_audit(server: &Server) -> std::process::Child {
 }
 
 #[test]
-fn an_interrupt_ends_the_audit_and_the_work_of_the_server() {
+fn an_interrupt_leaves_the_audit_to_the_server() {
     let server = Server::start(&repository(), "deploy/models", &[]);
-    let audit = endless_audit(&server);
+    let audit = endless_audit(&server, "60");
     assert!(Command::new("kill").args(["-INT", &audit.id().to_string()]).status().unwrap().success());
     let output = audit.wait_with_output().unwrap();
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{message}");
-    assert!(message.contains("interrupted"), "{message}");
-    let cancelled = "assay_requests_total{rpc=\"Audit\",model=\"fashion-robust\",code=\"CANCELLED\"}";
-    server.wait_until(cancelled, |count| count == 1.0);
-    // It has nothing left to drain.
+    assert!(message.contains("goes on at the server") && message.contains("as long as the server runs"), "{message}");
+    server.wait_until("assay_audits{state=\"running\"}", |count| count == 1.0);
+    // It has nothing that waits for it.
     assert_eq!(server.stop(), Some(0));
 }
 
 #[test]
 fn a_server_that_dies_is_told_in_words() {
-    let server = Server::start(&repository(), "deploy/models", &[]);
-    let audit = endless_audit(&server);
-    drop(server);
-    let output = audit.wait_with_output().unwrap();
-    let message = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{message}");
-    assert!(message.contains("the connection to the server was lost"), "{message}");
+    for (reconnect, words) in [("0", "the connection to the server was lost"), ("1", "did not come back within 1 s")] {
+        let server = Server::start(&repository(), "deploy/models", &[]);
+        let audit = endless_audit(&server, reconnect);
+        drop(server);
+        let output = audit.wait_with_output().unwrap();
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{message}");
+        assert!(message.contains(words), "{message}");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Admission: work is let in before it is done, and refused, not queued, when there is no place.
+//! Admission: work is let in before it is done, and refused, not queued, when there is no place. Only audits wait for one ([`Admission::job_when_free`]):
+//! they are jobs that nobody has to wait for.
 //!
 //! Training has no place: it waits between two steps while any is taken ([`Admission::give_way`]).
 
@@ -100,9 +101,14 @@ impl Admission {
         self.gradients.take()
     }
 
-    /// A place for an attack or an audit.
+    /// A place for an attack.
     pub(crate) fn job(&self) -> Result<Permit, CallError> {
         self.jobs.take()
+    }
+
+    /// A place for an audit, as soon as one is free. Who waits is served before who asks for one at once.
+    pub(crate) async fn job_when_free(&self) -> Permit {
+        self.jobs.wait().await
     }
 }
 
@@ -114,8 +120,20 @@ impl Places {
     fn take(&self) -> Result<Permit, CallError> {
         let permit = Arc::clone(&self.free).try_acquire_owned();
         let permit = permit.map_err(|_| CallError::Busy { what: self.what, limit: self.limit, key: self.key })?;
+        Ok(self.permit(permit))
+    }
+
+    async fn wait(&self) -> Permit {
+        match Arc::clone(&self.free).acquire_owned().await {
+            Ok(permit) => self.permit(permit),
+            // The places are never closed.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn permit(&self, permit: OwnedSemaphorePermit) -> Permit {
         *self.traffic.taken() += 1;
-        Ok(Permit { _permit: permit, traffic: Arc::clone(&self.traffic) })
+        Permit { _permit: permit, traffic: Arc::clone(&self.traffic) }
     }
 }
 
@@ -133,6 +151,18 @@ mod tests {
         let _gradient = admission.gradient().unwrap();
         drop(first);
         assert!(admission.job().is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_served_before_who_asks_at_once() {
+        let admission = Admission::new(&Concurrency { predictions: 1, gradients: 1, jobs: 1 });
+        let first = admission.job().unwrap();
+        let mut waiting = std::pin::pin!(admission.job_when_free());
+        assert!(tokio::time::timeout(Duration::ZERO, &mut waiting).await.is_err());
+        drop(first);
+        assert!(admission.job().is_err(), "the place is promised");
+        drop(waiting.await);
+        assert!(admission.job().is_ok() && admission.is_idle());
     }
 
     #[test]

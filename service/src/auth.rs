@@ -23,12 +23,19 @@ enum Needs {
 }
 
 /// The table. An RPC that is not in it needs [`Role::Admin`].
-const NEEDS: [(&str, Needs); 11] = [
+const NEEDS: [(&str, Needs); 18] = [
     ("Predict", Needs::Role(Role::Predict)),
     ("Gradient", Needs::Role(Role::Gradient)),
     ("Attack", Needs::Role(Role::Attack)),
     ("WeightSurface", Needs::Role(Role::Attack)),
-    ("Audit", Needs::Role(Role::Audit)),
+    ("StartAudit", Needs::Role(Role::Audit)),
+    ("WatchAudit", Needs::Role(Role::Audit)),
+    ("GetAudit", Needs::Role(Role::Audit)),
+    ("ListAudits", Needs::Role(Role::Audit)),
+    ("CancelAudit", Needs::Role(Role::Audit)),
+    ("DeleteAudit", Needs::Role(Role::Audit)),
+    ("UploadData", Needs::Role(Role::Audit)),
+    ("FindData", Needs::Role(Role::Audit)),
     ("Harden", Needs::Role(Role::Harden)),
     ("ListHardens", Needs::Role(Role::Harden)),
     ("CancelHarden", Needs::Role(Role::Harden)),

@@ -10,6 +10,7 @@ use assay_runtime::{ClassifierOptions, EngineOptions, Library, OnnxRuntime, Prov
 
 use crate::{
     admission::Admission,
+    audit::Audits,
     call::Call,
     config::{Config, ConfigError},
     error::ServerError,
@@ -27,6 +28,7 @@ pub(crate) struct Core {
     pub(crate) runtime: OnnxRuntime,
     pub(crate) repository: Repository,
     pub(crate) admission: Admission,
+    pub(crate) audits: Audits,
     /// `None` where the configuration switches training off.
     pub(crate) hardens: Option<Hardens>,
     pub(crate) lifecycle: Arc<Lifecycle>,
@@ -61,8 +63,18 @@ impl Core {
             "assay-server"
         );
         let admission = Admission::new(&config.concurrency);
+        let audits = Audits::open(&config)?;
         let hardens = Hardens::open(&config)?;
-        Ok(Arc::new(Self { config, runtime, repository, admission, hardens, lifecycle: Arc::default(), metrics }))
+        Ok(Arc::new(Self {
+            config,
+            runtime,
+            repository,
+            admission,
+            audits,
+            hardens,
+            lifecycle: Arc::default(),
+            metrics,
+        }))
     }
 
     /// [`Core::open`] on a thread that may block.

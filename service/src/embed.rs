@@ -24,7 +24,7 @@ pub struct Embedded {
 /// Hosts the repository of `config` in this process and waits until its models are loaded.
 ///
 /// No port is opened: `grpc.listen`, `admin.listen`, `auth`, `shutdown` and `log` are not used, and whoever has the channel may call everything. Everything else holds as on a server,
-/// the limits and the default deadline too; but what is unfinished in `harden.state` goes on only when it is asked for.
+/// the limits and the default deadline too; but what is unfinished in `audits.state` and `harden.state` goes on only when it is asked for.
 ///
 /// # Errors
 /// The configuration is invalid, the repository cannot be read, or ONNX Runtime cannot be used. A model that fails to load is
@@ -61,6 +61,8 @@ impl Embedded {
         drop(channel);
         // Its failure is of no use to anyone now.
         let _ = serving.await;
+        hosting.audited().await;
+        core.audits.release();
         hosting.trained().await;
     }
 }

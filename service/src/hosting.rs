@@ -8,7 +8,7 @@ use tonic::transport::server::{Router, Server};
 use tonic_health::{ServingStatus, pb::FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS, server::HealthReporter};
 use tower::layer::util::{Identity, Stack};
 
-use crate::{auth::Guard, call::CallLayer, core::Core, error::ServerError, harden, rpc::Handlers};
+use crate::{audit, auth::Guard, call::CallLayer, core::Core, error::ServerError, harden, rpc::Handlers};
 
 /// Names in health checks: the whole server, and the service.
 const HEALTH_NAMES: [&str; 2] = ["", "assay.v1.Assay"];
@@ -27,6 +27,7 @@ pub(crate) struct Hosting {
     core: Arc<Core>,
     health: HealthReporter,
     loading: AbortOnDropHandle<()>,
+    auditing: AbortOnDropHandle<()>,
     training: AbortOnDropHandle<()>,
     _upkeep: AbortOnDropHandle<()>,
 }
@@ -37,15 +38,23 @@ impl Hosting {
         let health = HealthReporter::new();
         set_status(&health, ServingStatus::NotServing).await;
         let loading = tokio::spawn(load(Arc::clone(&core), health.clone()));
+        let auditing = tokio::spawn(audit::serve(Arc::clone(&core)));
         let training = tokio::spawn(harden::serve(Arc::clone(&core)));
         let upkeep = tokio::spawn(upkeep(Arc::clone(&core), health.clone()));
         Ok(Self {
             core,
             health,
             loading: AbortOnDropHandle::new(loading),
+            auditing: AbortOnDropHandle::new(auditing),
             training: AbortOnDropHandle::new(training),
             _upkeep: AbortOnDropHandle::new(upkeep),
         })
+    }
+
+    /// Waits until no audit is carried out any more: within a step after the server drains where it keeps them, after it is cut off where it does not.
+    pub(crate) async fn audited(&mut self) {
+        // It is aborted only by dropping it.
+        let _ = (&mut self.auditing).await;
     }
 
     /// Waits until the job that trains has stopped, which it does a step after the server drains.

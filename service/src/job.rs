@@ -1,11 +1,9 @@
 //! A job: long work on a thread of its own, whose progress and result are streamed.
 //!
-//! Progress is kept until the stream's reader is ready for it, so a slow reader never holds up the work: the end of each stage
-//! is kept, anything between only until there is newer. The reader misses no end of a stage and never the result. The work is
+//! The latest progress is kept until the stream's reader is ready for it, so a slow reader never holds up the work, and never misses the result. The work is
 //! told to stop when the reader goes away, the deadline passes or the server is cut off.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -55,56 +53,37 @@ where
     ReceiverStream::new(stream)
 }
 
-/// Progress that waits for its reader: at most one event for each stage that ended, and one more.
+/// Progress that waits for its reader: the latest.
 #[derive(Debug)]
 pub(crate) struct Progress<T> {
-    waiting: Mutex<Waiting<T>>,
+    latest: Mutex<Option<T>>,
     news: Notify,
-}
-
-#[derive(Debug)]
-struct Waiting<T> {
-    /// How stages ended, oldest first.
-    ends: VecDeque<T>,
-    /// What happened since.
-    latest: Option<T>,
 }
 
 impl<T> Default for Progress<T> {
     fn default() -> Self {
-        Self { waiting: Mutex::new(Waiting { ends: VecDeque::new(), latest: None }), news: Notify::new() }
+        Self { latest: Mutex::new(None), news: Notify::new() }
     }
 }
 
 impl<T> Progress<T> {
-    /// Work goes on; `event` replaces what was not read since the last end of a stage.
+    /// Work goes on; `event` replaces what was not read.
     pub(crate) fn update(&self, event: T) {
-        self.waiting().latest = Some(event);
+        *self.latest() = Some(event);
         self.news.notify_one();
     }
 
-    /// A stage ended with `event`, which is kept until it is read.
-    pub(crate) fn end_stage(&self, event: T) {
-        let mut waiting = self.waiting();
-        waiting.latest = None;
-        waiting.ends.push_back(event);
-        drop(waiting);
-        self.news.notify_one();
-    }
-
-    /// The oldest event that waits.
+    /// What waits.
     fn take(&self) -> Option<T> {
-        let mut waiting = self.waiting();
-        waiting.ends.pop_front().or_else(|| waiting.latest.take())
+        self.latest().take()
     }
 
     fn is_empty(&self) -> bool {
-        let waiting = self.waiting();
-        waiting.ends.is_empty() && waiting.latest.is_none()
+        self.latest().is_none()
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn latest(&self) -> MutexGuard<'_, Option<T>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,27 +136,11 @@ async fn follow<T>(
 mod tests {
     use super::*;
 
-    fn read<T>(progress: &Progress<T>) -> Vec<T> {
-        std::iter::from_fn(|| progress.take()).collect()
-    }
-
     #[test]
-    fn the_end_of_every_stage_waits_for_its_reader_and_only_the_latest_besides() {
+    fn only_the_latest_waits_for_its_reader() {
         let progress = Progress::default();
-        for stage in ["clean", "pgd"] {
-            (0..1000).for_each(|step| progress.update((stage, step)));
-            progress.end_stage((stage, 1000));
-        }
-        (0..7).for_each(|step| progress.update(("fgsm", step)));
-        assert_eq!(read(&progress), [("clean", 1000), ("pgd", 1000), ("fgsm", 6)]);
+        (0..1000).for_each(|step| progress.update(step));
+        assert_eq!((progress.take(), progress.take()), (Some(999), None));
         assert!(progress.is_empty());
-    }
-
-    #[test]
-    fn what_a_stage_said_before_its_end_is_not_read_after_it() {
-        let progress = Progress::default();
-        progress.update(1);
-        progress.end_stage(2);
-        assert_eq!(read(&progress), [2]);
     }
 }

@@ -4,6 +4,7 @@
 
 mod admin;
 mod admission;
+mod audit;
 mod auth;
 mod call;
 mod config;
@@ -15,6 +16,7 @@ mod harden;
 mod hosting;
 mod job;
 mod lifecycle;
+mod metered;
 mod metrics;
 mod nearest;
 mod repository;
@@ -25,8 +27,8 @@ mod tensor;
 
 pub use auth::{UnfitKey, hash_key};
 pub use config::{
-    Admin, ApiKey, Auth, Concurrency, Config, ConfigError, Grpc, Harden, Limits, Log, LogFormat, Readiness, Role,
-    Runtime, Setting, Shutdown,
+    Admin, ApiKey, Audits, Auth, Concurrency, Config, ConfigError, Grpc, Harden, Limits, Log, LogFormat, Readiness,
+    Role, Runtime, Setting, Shutdown,
 };
 pub use embed::{Embedded, embed};
 pub use error::ServerError;

@@ -5,6 +5,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use assay_audit::job::State as AuditState;
 use assay_graph::Loss;
 use assay_runtime::RunTimes;
 use metrics::{
@@ -27,12 +28,19 @@ pub(crate) const UNKNOWN: &str = "_unknown";
 pub(crate) const NO_MODEL: &str = "_none";
 
 /// The RPCs of `assay.v1.Assay`, and whether they are about a model.
-pub(crate) const RPCS: [(&str, bool); 11] = [
+pub(crate) const RPCS: [(&str, bool); 18] = [
     ("Predict", true),
     ("Gradient", true),
     ("Attack", true),
     ("WeightSurface", true),
-    ("Audit", true),
+    ("StartAudit", true),
+    ("WatchAudit", false),
+    ("GetAudit", false),
+    ("ListAudits", false),
+    ("CancelAudit", false),
+    ("DeleteAudit", false),
+    ("UploadData", false),
+    ("FindData", false),
     ("Harden", false),
     ("ListHardens", false),
     ("CancelHarden", false),
@@ -105,6 +113,9 @@ impl Metrics {
             }
             counter!("assay_harden_epochs_total").absolute(0);
             counter!("assay_harden_samples_total").absolute(0);
+            for state in AuditState::NAMES {
+                gauge!("assay_audits", "state" => state).set(0.0);
+            }
             for verdict in assay_audit::Verdict::ALL {
                 counter!("assay_audits_total", "verdict" => verdict.name()).absolute(0);
             }
@@ -208,6 +219,15 @@ impl Metrics {
         self.record(|| counter!("assay_audits_total", "verdict" => verdict.name()).increment(1));
     }
 
+    /// How many audits are in each state.
+    pub(crate) fn audits(&self, audits: &[(&'static str, usize)]) {
+        self.record(|| {
+            for (state, audits) in audits {
+                gauge!("assay_audits", "state" => *state).set(count(*audits));
+            }
+        });
+    }
+
     /// How many jobs of `Harden` are in each state.
     pub(crate) fn hardens(&self, jobs: &[(JobState, usize)]) {
         self.record(|| {
@@ -299,11 +319,15 @@ fn describe() {
     );
     describe_counter!(
         "assay_attack_queries_total",
-        "Samples that attacks and audits evaluated forward only, by RPC and model."
+        "Samples that attacks and audits evaluated forward only, by what spent them and model."
     );
     describe_counter!(
         "assay_attack_gradients_total",
-        "Samples that attacks and audits evaluated forward and backward, by RPC and model."
+        "Samples that attacks and audits evaluated forward and backward, by what spent them and model."
+    );
+    describe_gauge!(
+        "assay_audits",
+        "Audits that the server has, by state: queued, running, done, failed or cancelled."
     );
     describe_counter!("assay_audits_total", "Finished audits, by verdict.");
     describe_gauge!("assay_harden_jobs", "Jobs of Harden, by state: queued, running, stopped, failed or done.");

@@ -64,6 +64,10 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { core, grpc, admin, .. } = self;
         let mut hosting = Hosting::start(Arc::clone(&core)).await?;
+        let going_on = Arc::clone(&core);
+        // It writes to the disk.
+        let going_on = tokio::task::spawn_blocking(move || going_on.audits.go_on_all(&going_on.metrics)).await;
+        going_on.map_err(|e| ServerError::Serve(e.to_string()))?;
         if let Some(hardens) = &core.hardens {
             hardens.go_on_all(&core.metrics);
         }
@@ -91,6 +95,15 @@ impl Server {
             if let Ok(ended) = tokio::time::timeout(FAREWELL, &mut serving).await {
                 finished(ended)?;
             }
+        }
+        // Nobody follows them any more.
+        core.lifecycle.cut_off();
+        if tokio::time::timeout(FAREWELL, hosting.audited()).await.is_err() {
+            tracing::warn!(
+                "an audit did not stop in time; where audits are kept, it goes on when the server starts again"
+            );
+        } else {
+            core.audits.release();
         }
         // Its step may take a while. Killed, it would lose nothing but the epoch.
         if tokio::time::timeout(time.max(FAREWELL), hosting.trained()).await.is_err() {

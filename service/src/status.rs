@@ -32,6 +32,12 @@ pub(crate) enum CallError {
         /// The nearest name.
         hint: String,
     },
+    /// Samples that were not uploaded, or are not kept any more.
+    #[error("there are no uploaded samples with the SHA-256 {0}; upload them with UploadData")]
+    NoData(String),
+    /// The name is taken.
+    #[error("{0}")]
+    Exists(String),
     /// The model is still being loaded.
     #[error("model `{0}` is being loaded; try again in a moment")]
     Loading(String),
@@ -85,6 +91,9 @@ pub(crate) enum CallError {
         /// The configuration key of their number.
         key: &'static str,
     },
+    /// There is no room on the disk.
+    #[error("{0}")]
+    Full(String),
     /// The model's queue is full.
     #[error("{0}")]
     QueueFull(String),
@@ -116,6 +125,9 @@ pub(crate) enum CallError {
     /// Somebody stopped the job that the call follows.
     #[error("job {0} was stopped; it goes on after its last epoch when it is asked for again by its id")]
     Stopped(String),
+    /// Somebody cancelled the audit that the call follows.
+    #[error("audit {0} was cancelled")]
+    AuditCancelled(String),
     /// The server is stopping.
     #[error("the server is stopping; try another one, or again later")]
     Draining,
@@ -142,15 +154,18 @@ impl CallError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Field { .. } => Code::InvalidArgument,
-            Self::Unknown { .. } => Code::NotFound,
+            Self::Unknown { .. } | Self::NoData(_) => Code::NotFound,
+            Self::Exists(_) => Code::AlreadyExists,
             Self::Unauthenticated(_) => Code::Unauthenticated,
             Self::Denied { .. } => Code::PermissionDenied,
             Self::Precondition(_) => Code::FailedPrecondition,
-            Self::Limit { .. } | Self::Busy { .. } | Self::QueueFull(_) | Self::MessageTooLarge { .. } => {
-                Code::ResourceExhausted
-            }
+            Self::Limit { .. }
+            | Self::Busy { .. }
+            | Self::Full(_)
+            | Self::QueueFull(_)
+            | Self::MessageTooLarge { .. } => Code::ResourceExhausted,
             Self::Deadline(_) | Self::Unfollowed { .. } => Code::DeadlineExceeded,
-            Self::Cancelled | Self::Stopped(_) => Code::Cancelled,
+            Self::Cancelled | Self::Stopped(_) | Self::AuditCancelled(_) => Code::Cancelled,
             Self::Loading(_) | Self::Draining => Code::Unavailable,
             Self::Disabled { .. } => Code::Unimplemented,
             Self::Internal(_) => Code::Internal,
@@ -159,12 +174,13 @@ impl CallError {
 }
 
 /// The codes that calls end with, and their names in metrics and logs.
-pub(crate) const CODES: [(Code, &str); 12] = [
+pub(crate) const CODES: [(Code, &str); 13] = [
     (Code::Ok, "OK"),
     (Code::InvalidArgument, "INVALID_ARGUMENT"),
     (Code::Unauthenticated, "UNAUTHENTICATED"),
     (Code::PermissionDenied, "PERMISSION_DENIED"),
     (Code::NotFound, "NOT_FOUND"),
+    (Code::AlreadyExists, "ALREADY_EXISTS"),
     (Code::FailedPrecondition, "FAILED_PRECONDITION"),
     (Code::ResourceExhausted, "RESOURCE_EXHAUSTED"),
     (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
@@ -238,6 +254,8 @@ mod tests {
             CallError::QueueFull(String::new()),
             CallError::Unauthenticated(""),
             CallError::Denied { rpc: "Gradient", role: "gradient", key: String::new() },
+            CallError::Exists(String::new()),
+            CallError::NoData(String::new()),
             CallError::Disabled { what: "Gradient", remedy: "gradient.enabled = true" },
             CallError::Unfollowed { job: "1".to_owned(), after: Duration::from_secs(1) },
         ] {

@@ -9,13 +9,16 @@ use crate::args::ReportCommand;
 use crate::error::ClientError;
 use crate::output::{Verdict, must_be_writable, print};
 
+/// The ending of records of audits: one event a line.
+pub(super) const RECORD: &str = "jsonl";
+
 pub(crate) fn run(command: &ReportCommand) -> Result<Verdict, ClientError> {
     let (report, files) = match command {
         ReportCommand::Render { record, reports } => (read(record)?, reports),
         ReportCommand::Merge { records, reports } => (merged(records)?, reports),
     };
     let targets =
-        reports.iter().map(|file| renderer(file).map(|format| (file, format))).collect::<Result<Vec<_>, _>>()?;
+        files.iter().map(|file| renderer(file).map(|format| (file, format))).collect::<Result<Vec<_>, _>>()?;
     for (file, format) in targets {
         fs::write(file, format.to_text(&report))
             .map_err(|error| ClientError::Environment(format!("--report {}: {error}", file.display())))?;
@@ -27,7 +30,7 @@ pub(crate) fn run(command: &ReportCommand) -> Result<Verdict, ClientError> {
 /// A report, or the events that it is made of.
 fn read(file: &Path) -> Result<Report, ClientError> {
     let text = text(file)?;
-    if file.extension().is_some_and(|ending| ending == "jsonl") {
+    if file.extension().is_some_and(|ending| ending == RECORD) {
         return fold(file, &events(file, &text)?);
     }
     serde_json::from_str(&text).map_err(|error| {
@@ -55,7 +58,7 @@ fn records_of(path: &Path) -> Result<Vec<PathBuf>, ClientError> {
     let mut files = Vec::new();
     for entry in path.read_dir().map_err(failed)? {
         let file = entry.map_err(failed)?.path();
-        if file.extension().is_some_and(|ending| ending == "jsonl") {
+        if file.extension().is_some_and(|ending| ending == RECORD) {
             files.push(file);
         }
     }
@@ -83,14 +86,15 @@ fn text(file: &Path) -> Result<String, ClientError> {
     fs::read_to_string(file).map_err(|error| ClientError::Usage(format!("{}: {error}", file.display())))
 }
 
-fn renderer(file: &Path) -> Result<&'static dyn Render, ClientError> {
+/// The format that the ending of a file says, where it can be written.
+pub(super) fn renderer(file: &Path) -> Result<&'static dyn Render, ClientError> {
     must_be_writable("--report", file)?;
     match file.extension().and_then(|ending| ending.to_str()) {
         Some("json") => Ok(&Json),
         Some("md") => Ok(&Markdown),
         Some("html") => Ok(&Html),
         _ => Err(ClientError::Usage(format!(
-            "--report {}: expected a name that ends in .json, .md or .html",
+            "--report {}: expected a name that ends in .json, .md, .html or, where an audit is made, .jsonl",
             file.display()
         ))),
     }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,20 +10,36 @@ pub(crate) struct Server {
     process: Child,
     pub(crate) address: String,
     admin: SocketAddr,
+    given: Given,
+}
+
+/// What a server was started with.
+struct Given {
+    folder: PathBuf,
+    models: String,
+    settings: Vec<String>,
+    ports: [SocketAddr; 2],
 }
 
 impl Server {
     /// Starts the server in a folder, on free ports, with these models and settings, and waits until it is ready.
     #[track_caller]
     pub(crate) fn start(folder: &Path, models: &str, settings: &[&str]) -> Self {
+        let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        Self::from(Given { folder: folder.to_owned(), models: models.to_owned(), settings, ports })
+    }
+
+    #[track_caller]
+    fn from(given: Given) -> Self {
         let program = Path::new(env!("CARGO_BIN_EXE_assay")).with_file_name("assay-server");
         assert!(program.exists(), "{} is missing: build it with `cargo build -p assay-server`", program.display());
-        let [grpc, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+        let [grpc, admin] = given.ports;
         let mut process = Command::new(program)
-            .current_dir(folder)
-            .args(["--models", models, "--set", &format!("grpc.listen={grpc}")])
+            .current_dir(&given.folder)
+            .args(["--models", &given.models, "--set", &format!("grpc.listen={grpc}")])
             .args(["--set", &format!("admin.listen={admin}")])
-            .args(settings.iter().flat_map(|setting| ["--set", setting]))
+            .args(given.settings.iter().flat_map(|setting| ["--set", setting]))
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -33,7 +49,18 @@ impl Server {
             assert!(Instant::now() < deadline, "the server did not start within a minute");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Self { process, address: format!("http://{grpc}"), admin }
+        Self { process, address: format!("http://{grpc}"), admin, given }
+    }
+
+    /// Kills it without a warning, and starts another one of the same, at the same address.
+    #[track_caller]
+    #[allow(dead_code, reason = "not all tests kill")]
+    pub(crate) fn killed_and_started_again(mut self) -> Self {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let nothing =
+            Given { folder: PathBuf::new(), models: String::new(), settings: Vec::new(), ports: self.given.ports };
+        Self::from(std::mem::replace(&mut self.given, nothing))
     }
 
     /// Waits until the metric with exactly these labels satisfies a condition.

@@ -39,6 +39,11 @@ impl Verdict {
         parts.max_by_key(rank).unwrap_or(Self::Pass)
     }
 
+    /// The verdict of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.name() == name)
+    }
+
     /// `pass`, `fail`, `inconclusive` or `unreliable`.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -3,13 +3,14 @@
 //! [`run()`] carries out an [`Audit`]: a [`Plan`] on [`Subject`]s and a [`Dataset`](assay_data::Dataset). It emits [`Event`]s, one for each [`Step`] of a
 //! schedule that is known before; with those that are stored already it goes on behind them. A [`Tally`] is what events tell so far, a [`Report`] what they
 //! tell in the end, and every format is one [`Render`]er over it. Every number in it is an [`Estimate`], with its denominator and its interval, or a
-//! [`Paired`] comparison.
+//! [`Paired`] comparison. [`job`] makes an audit a job that survives whoever carries it out.
 
 #![forbid(unsafe_code)]
 
 mod decidable;
 mod event;
 mod gate;
+pub mod job;
 mod judge;
 mod merge;
 mod pictures;
@@ -35,7 +36,7 @@ pub use report::{
     AttackResult, ClassResult, Comparison, Html, Json, Markdown, ModelResult, Raised, Render, Report, Run, SCHEMA,
     Samples, Seen, ThreatResult, Timed,
 };
-pub use run::{Audit, AuditError, Observer, Progress, StoreError, Subject, run};
+pub use run::{Audit, AuditError, Observer, ObserverError, Progress, Subject, run};
 pub use schedule::{Shard, Step, Work};
 pub use stats::{
     ALPHA, Counts, Decidable, Decision, Demand, Difference, Discordant, Estimate, Evidence, LEVEL, POWER, Paired,

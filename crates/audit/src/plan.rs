@@ -149,6 +149,8 @@ pub struct Quoted {
     pub attack: &'static str,
     /// Evaluations, those of the flags apart.
     pub cost: Cost,
+    /// Steps of its progress.
+    pub steps: u64,
 }
 
 /// A plan that cannot be carried out.
@@ -240,6 +242,7 @@ impl Plan {
                 threat: threat.clone(),
                 attack: attack.description().name,
                 cost: attack.worst_case(),
+                steps: attack.evaluations(),
             })
         });
         Ok(stages.collect())

@@ -134,6 +134,18 @@ impl Dataset {
         &self.positions
     }
 
+    /// The same samples at these positions of a larger data set.
+    ///
+    /// # Errors
+    /// They are not as many as the samples, unless there are none.
+    pub fn at(self, positions: Vec<u64>) -> Result<Self, DataError> {
+        if !positions.is_empty() && positions.len() != self.len() {
+            let (name, samples, found) = (self.name, self.labels.len(), positions.len());
+            return Err(DataError::PositionCount { name, samples, positions: found });
+        }
+        Ok(Self { positions, ..self })
+    }
+
     /// Some of the samples, in the order of `rows`, which know their positions. They have name and digest of the whole.
     ///
     /// # Errors

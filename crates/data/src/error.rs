@@ -57,6 +57,16 @@ pub enum DataError {
         /// Limit in bytes.
         limit: u64,
     },
+    /// Samples do not have one position each.
+    #[error("data set \"{name}\" has {samples} samples and {positions} positions; give one for each, or none")]
+    PositionCount {
+        /// Data set.
+        name: String,
+        /// Number of samples.
+        samples: usize,
+        /// Number of positions.
+        positions: usize,
+    },
     /// There are no samples.
     #[error("data set \"{name}\" is empty; at least one sample is needed")]
     Empty {

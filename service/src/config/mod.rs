@@ -34,6 +34,8 @@ pub struct Config {
     pub limits: Limits,
     /// The gradient oracle.
     pub gradient: Gradient,
+    /// Audits.
+    pub audits: Audits,
     /// Training.
     pub harden: Harden,
     /// How much runs at once.
@@ -104,7 +106,7 @@ pub struct Limits {
     pub max_gradient_batch: usize,
     /// Model evaluations that the attacks of one request may plan for one sample, 1 to 1000000000. Default 100000.
     pub max_steps: u64,
-    /// Samples of one Audit, 1 to 100000000. Default 100000.
+    /// Samples of one audit, 1 to 100000000. Default 100000.
     pub max_audit_samples: usize,
     /// Deadline in seconds of a request that sends none, more than 0 and at most `max_deadline_seconds`. Default 600.
     pub default_deadline_seconds: f64,
@@ -118,6 +120,26 @@ pub struct Limits {
 pub struct Gradient {
     /// Whether it is offered; with false its calls are `UNIMPLEMENTED`. Default true.
     pub enabled: bool,
+}
+
+/// Audits, which are jobs that need nobody to wait for them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audits {
+    /// Folder of the audits and of the samples that were uploaded for them, of one server at a time: what is not finished goes on from there when the
+    /// server starts again. Unset: they are in memory and in a temporary folder, and end with the server. Default unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
+    /// Audits that may wait for a place (`concurrency.jobs`), 1 to 4096. Default 64.
+    pub queue: usize,
+    /// Audits that have ended are kept so many days, more than 0 and at most 36500. Default 30.
+    pub keep_days: f64,
+    /// The most audits that have ended that are kept, 1 to 1000000; the oldest go first. Default 1000.
+    pub keep: usize,
+    /// Bytes of the samples that are uploaded for one audit, 1024 to 2147483647. Default 1073741824 (1 GiB).
+    pub max_upload_bytes: u64,
+    /// Bytes of all uploaded samples, 1024 to 1125899906842624 (1 PiB). Default 17179869184 (16 GiB).
+    pub max_data_bytes: u64,
 }
 
 /// Training, `Harden`: it writes into the folder `models`, and is off unless `state` is set.
@@ -147,7 +169,7 @@ pub struct Concurrency {
     pub predictions: usize,
     /// Gradient requests, 1 to 512: each holds a thread while it runs. Default 16.
     pub gradients: usize,
-    /// Attack and Audit requests together, 1 to 4096: their own permits, so that they cannot starve Predict. Default 4.
+    /// Attack requests and audits together, 1 to 4096: their own permits, so that they cannot starve Predict. Audits beyond them wait. Default 4.
     pub jobs: usize,
 }
 
@@ -216,6 +238,14 @@ impl Default for Config {
                 max_deadline_seconds: 86_400.0,
             },
             gradient: Gradient { enabled: true },
+            audits: Audits {
+                state: None,
+                queue: 64,
+                keep_days: 30.0,
+                keep: 1000,
+                max_upload_bytes: 1 << 30,
+                max_data_bytes: 16 << 30,
+            },
             harden: Harden { state: None, data: None, confine: true, threads: 1, jobs: 16 },
             concurrency: Concurrency { predictions: 256, gradients: 16, jobs: 4 },
             readiness: Readiness { require_all_models: false },

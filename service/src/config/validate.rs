@@ -83,6 +83,11 @@ impl Config {
             within("limits.max_audit_samples", limits.max_audit_samples, 1, 100_000_000),
             duration("limits.max_deadline_seconds", longest, 2_592_000.0),
             duration("limits.default_deadline_seconds", limits.default_deadline_seconds, longest),
+            within("audits.queue", self.audits.queue, 1, 4096),
+            span("audits.keep_days", "days", self.audits.keep_days, 36_500.0),
+            within("audits.keep", self.audits.keep, 1, 1_000_000),
+            within("audits.max_upload_bytes", self.audits.max_upload_bytes, 1024, i32::MAX as u64),
+            within("audits.max_data_bytes", self.audits.max_data_bytes, 1024, 1 << 50),
             within("harden.threads", self.harden.threads, 1, 1024),
             within("harden.jobs", self.harden.jobs, 1, 4096),
             no_data(&self.harden),
@@ -120,11 +125,15 @@ fn within<T: PartialOrd + Display + Copy>(key: &'static str, value: T, low: T, h
 }
 
 fn duration(key: &'static str, value: f64, longest: f64) -> Option<Problem> {
+    span(key, "seconds", value, longest)
+}
+
+fn span(key: &'static str, unit: &str, value: f64, longest: f64) -> Option<Problem> {
     let fits = value > 0.0 && value <= longest;
     (!fits).then(|| Problem {
         key: key.to_owned(),
         value: value.to_string(),
-        expected: format!("seconds, more than 0 and at most {longest}"),
+        expected: format!("{unit}, more than 0 and at most {longest}"),
     })
 }
 

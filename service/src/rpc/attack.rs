@@ -9,7 +9,6 @@ use ndarray::Array2;
 use tonic::Request;
 
 use super::{
-    metered::Metered,
     model::gradients,
     request::{
         Allowance, allowance, attack as parse_attack, check_steps, expected, goal, labels, no_gradient, sample_ids,
@@ -20,6 +19,7 @@ use crate::{
     call::Call,
     core::Core,
     job::{self, Events, Progress},
+    metered::Metered,
     status::CallError,
     tensor,
 };
@@ -149,7 +149,7 @@ impl Work {
 }
 
 /// Why an attack was not run.
-pub(super) fn refused(error: AttackError) -> CallError {
+fn refused(error: AttackError) -> CallError {
     match error {
         AttackError::Model(error) => error.into(),
         AttackError::NoGradient { .. } => CallError::Precondition(error.to_string()),

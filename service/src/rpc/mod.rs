@@ -5,7 +5,6 @@ mod audit;
 mod gradient;
 mod harden;
 mod list;
-mod metered;
 mod model;
 mod predict;
 mod request;
@@ -14,11 +13,12 @@ mod weights;
 use std::sync::Arc;
 
 use assay_proto::v1::{self, assay_server::Assay};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::{core::Core, job::Events};
 
 pub(crate) use gradient::COTANGENT;
+pub(crate) use request::{bounds, expected, labels};
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -36,8 +36,8 @@ impl Handlers {
 #[tonic::async_trait]
 impl Assay for Handlers {
     type AttackStream = Events<v1::AttackResponse>;
-    type AuditStream = Events<v1::AuditResponse>;
     type HardenStream = Events<v1::HardenResponse>;
+    type WatchAuditStream = Events<v1::WatchAuditResponse>;
     type WeightSurfaceStream = Events<v1::WeightSurfaceResponse>;
 
     async fn predict(&self, request: Request<v1::PredictRequest>) -> Result<Response<v1::PredictResponse>, Status> {
@@ -59,8 +59,45 @@ impl Assay for Handlers {
         Ok(Response::new(weights::surface_of(&self.core, &request)?))
     }
 
-    async fn audit(&self, request: Request<v1::AuditRequest>) -> Result<Response<Self::AuditStream>, Status> {
-        Ok(Response::new(audit::audit(&self.core, request)?))
+    async fn start_audit(&self, request: Request<v1::StartAuditRequest>) -> Result<Response<v1::AuditJob>, Status> {
+        Ok(Response::new(audit::start(&self.core, request).await?))
+    }
+
+    async fn watch_audit(
+        &self,
+        request: Request<v1::WatchAuditRequest>,
+    ) -> Result<Response<Self::WatchAuditStream>, Status> {
+        Ok(Response::new(audit::watch(&self.core, request)?))
+    }
+
+    async fn get_audit(&self, request: Request<v1::GetAuditRequest>) -> Result<Response<v1::AuditJob>, Status> {
+        Ok(Response::new(audit::get(&self.core, request).await?))
+    }
+
+    async fn list_audits(&self, _: Request<v1::ListAuditsRequest>) -> Result<Response<v1::ListAuditsResponse>, Status> {
+        Ok(Response::new(audit::list(&self.core)))
+    }
+
+    async fn cancel_audit(&self, request: Request<v1::CancelAuditRequest>) -> Result<Response<v1::AuditJob>, Status> {
+        Ok(Response::new(audit::cancel(&self.core, request).await?))
+    }
+
+    async fn delete_audit(
+        &self,
+        request: Request<v1::DeleteAuditRequest>,
+    ) -> Result<Response<v1::DeleteAuditResponse>, Status> {
+        Ok(Response::new(audit::delete(&self.core, request).await?))
+    }
+
+    async fn upload_data(
+        &self,
+        request: Request<Streaming<v1::UploadDataRequest>>,
+    ) -> Result<Response<v1::UploadDataResponse>, Status> {
+        Ok(Response::new(audit::upload(&self.core, request).await?))
+    }
+
+    async fn find_data(&self, request: Request<v1::FindDataRequest>) -> Result<Response<v1::FindDataResponse>, Status> {
+        Ok(Response::new(audit::find_data(&self.core, request).await?))
     }
 
     async fn harden(&self, request: Request<v1::HardenRequest>) -> Result<Response<Self::HardenStream>, Status> {

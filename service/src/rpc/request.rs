@@ -13,7 +13,7 @@ use crate::{config::Limits, repository::Hosted, status::CallError, tensor::Expec
 const ENVELOPE: usize = 4096;
 
 /// What a batch for this model must look like.
-pub(super) fn expected<'a>(hosted: &'a Hosted, max_batch: usize, limit: &'static str) -> Expected<'a> {
+pub(crate) fn expected<'a>(hosted: &'a Hosted, max_batch: usize, limit: &'static str) -> Expected<'a> {
     Expected { sample_shape: &hosted.spec().sample_shape, range: hosted.range(), max_batch, limit }
 }
 
@@ -37,13 +37,13 @@ pub(super) fn no_gradient(hosted: &Hosted, what: &str, reason: &str) -> CallErro
 }
 
 /// The range of the model's input.
-pub(super) fn bounds(hosted: &Hosted) -> Result<Bounds, CallError> {
+pub(crate) fn bounds(hosted: &Hosted) -> Result<Bounds, CallError> {
     let [low, high] = hosted.range();
     Bounds::new(low, high).map_err(|e| CallError::Internal(e.to_string()))
 }
 
 /// One label for each of `n` samples, each a class of the model.
-pub(super) fn labels(field: &str, labels: &[u32], n: usize, classes: usize) -> Result<Vec<Class>, CallError> {
+pub(crate) fn labels(field: &str, labels: &[u32], n: usize, classes: usize) -> Result<Vec<Class>, CallError> {
     if labels.len() != n {
         return Err(CallError::field(
             field,

@@ -1,26 +1,25 @@
-//! Audit streams progress and ends with one report.
+//! An audit from its start to its report.
 
-use crate::harness::{MODEL, PRUNED, Running, images, linf, pgd, violated};
+use crate::harness::{MODEL, PRUNED, Running, audit_request as request, changed, images, violated};
 use assay_proto::v1::{
-    AuditProgress, AuditReport, AuditRequest, Evaluation, ForbiddenFlags, Gate, InlineData, ModelRef, RegisteredData,
-    ReportFormat, Verdict, audit_request::Data, audit_response::Event, gate::Condition,
+    AuditProgress, AuditReport, AuditRequest, ReportFormat, SampleData, StartAuditRequest, UploadedData, Verdict,
+    WatchAuditRequest, start_audit_request::What, watch_audit_response::Event,
 };
 use tonic::{Code, Status};
 
-fn request(models: &[&str], samples: u64) -> AuditRequest {
-    AuditRequest {
-        models: models.iter().map(|model| ModelRef { model: (*model).to_owned(), version: String::new() }).collect(),
-        data: Some(Data::Registered(RegisteredData { name: "fashion-mnist".to_owned(), samples })),
-        evaluations: vec![Evaluation { threat: Some(linf("0.1")), attacks: vec![pgd(&[("steps", "3")])] }],
-        ..Default::default()
-    }
-}
-
-async fn run(server: &Running, request: AuditRequest) -> Result<(Vec<AuditProgress>, AuditReport), Status> {
-    let mut events = server.client().await.audit(request).await?.into_inner();
+async fn run(
+    server: &Running,
+    request: AuditRequest,
+    formats: Vec<i32>,
+) -> Result<(Vec<AuditProgress>, AuditReport), Status> {
+    let mut client = server.client().await;
+    let start = StartAuditRequest { what: Some(What::Audit(request)), ..Default::default() };
+    let job = client.start_audit(start).await?.into_inner();
+    let mut events = client.watch_audit(WatchAuditRequest { job: job.id, from_event: 0, formats }).await?.into_inner();
     let (mut progress, mut report) = (Vec::new(), None);
     while let Some(response) = events.message().await? {
         match response.event.unwrap() {
+            Event::Job(_) => assert!(report.is_none()),
             Event::Progress(event) => progress.push(event),
             Event::Report(event) => report = Some(event),
         }
@@ -28,13 +27,17 @@ async fn run(server: &Running, request: AuditRequest) -> Result<(Vec<AuditProgre
     Ok((progress, report.expect("no report")))
 }
 
+/// The same with these gates.
+fn gated(audit: AuditRequest, gates: &str) -> AuditRequest {
+    changed(audit, "gates = []", &format!("gates = [{gates}]"))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_models_are_compared_on_registered_data() {
     let server = Running::start().await;
-    let mut wanted = request(&[MODEL, PRUNED], 40);
-    wanted.formats = vec![ReportFormat::Markdown.into(), ReportFormat::Html.into()];
-    wanted.gates = vec![Gate { condition: Some(Condition::MinCleanAccuracy(0.1)), ..Default::default() }];
-    let (progress, report) = run(&server, wanted).await.unwrap();
+    let wanted = gated(request(&[MODEL, PRUNED], 40), "{ min_clean_accuracy = 0.1 }");
+    let formats = vec![ReportFormat::Markdown.into(), ReportFormat::Html.into(), ReportFormat::Record.into()];
+    let (progress, report) = run(&server, wanted, formats).await.unwrap();
     assert!(progress.is_sorted_by_key(|event| event.stage_number), "{progress:?}");
     assert!(progress.iter().all(|event| event.samples == 40 && event.stages == 4), "{progress:?}");
     assert_eq!(report.verdict(), Verdict::Pass);
@@ -50,7 +53,11 @@ async fn two_models_are_compared_on_registered_data() {
     assert_eq!((1..=4).map(|stage| last(stage).correct).collect::<Vec<_>>(), measured);
     assert!((1..=4).map(last).all(|event| event.steps_done == event.steps_total), "{progress:?}");
     assert!(json["run"]["date"].as_str().unwrap().ends_with('Z'));
-    assert_eq!(report.rendered.len(), 2);
+    assert_eq!(report.rendered.len(), 3);
+    let events: Vec<assay_audit::Event> =
+        report.rendered[2].text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let again = assay_audit::Report::fold(&events).unwrap();
+    assert_eq!(again, serde_json::from_str(&report.json).unwrap());
     assert!(report.rendered[0].text.contains(PRUNED));
     assert!(report.rendered[1].text.contains("<html"));
     assert_eq!(server.metric("assay_audits_total{verdict=\"pass\"}"), Some(1.0));
@@ -59,9 +66,8 @@ async fn two_models_are_compared_on_registered_data() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gate_that_fails_makes_the_verdict_a_fail() {
     let server = Running::start().await;
-    let mut wanted = request(&[MODEL], 20);
-    wanted.gates = vec![Gate { condition: Some(Condition::MinRobustAccuracy(1.0)), ..Default::default() }];
-    let (_, report) = run(&server, wanted).await.unwrap();
+    let wanted = gated(request(&[MODEL], 20), "{ min_robust_accuracy = 1.0 }");
+    let (_, report) = run(&server, wanted, Vec::new()).await.unwrap();
     assert_eq!(report.verdict(), Verdict::Fail);
     assert_eq!(server.metric("assay_audits_total{verdict=\"fail\"}"), Some(1.0));
 }
@@ -69,13 +75,9 @@ async fn a_gate_that_fails_makes_the_verdict_a_fail() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gates_that_few_samples_leave_open_are_inconclusive() {
     let server = Running::start().await;
-    let mut wanted = request(&[MODEL, PRUNED], 20);
-    let flags = ForbiddenFlags { kinds: vec!["zero-gradients".to_owned()] };
-    wanted.gates = vec![
-        Gate { condition: Some(Condition::ForbidFlags(flags)), ..Default::default() },
-        Gate { condition: Some(Condition::MaxDrop(0.02)), threat: "Linf 0.1".to_owned() },
-    ];
-    let (_, report) = run(&server, wanted).await.unwrap();
+    let gates = "{ forbid_flags = [\"zero-gradient\"] }, { max_drop = 0.02, threat = \"Linf 0.1\" }";
+    let wanted = gated(request(&[MODEL, PRUNED], 20), gates);
+    let (_, report) = run(&server, wanted, Vec::new()).await.unwrap();
     assert_eq!(report.verdict(), Verdict::Inconclusive);
     let json: serde_json::Value = serde_json::from_str(&report.json).unwrap();
     assert_eq!((&json["gates"][0]["verdict"], &json["gates"][1]["verdict"]), (&"pass".into(), &"inconclusive".into()));
@@ -84,96 +86,61 @@ async fn gates_that_few_samples_leave_open_are_inconclusive() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn samples_may_come_with_the_request() {
+async fn samples_may_be_uploaded() {
     let server = Running::start().await;
     let (input, labels) = images(10);
-    let inline = InlineData { name: "mine".to_owned(), input: Some(input), labels, digest: String::new() };
-    let (_, report) =
-        run(&server, AuditRequest { data: Some(Data::Inline(inline)), ..request(&[MODEL], 0) }).await.unwrap();
+    let content = server.upload(&SampleData { input: Some(input), labels }).await.unwrap();
+    let uploaded = Some(UploadedData { content, name: "mine".to_owned(), ..Default::default() });
+    let (_, report) = run(&server, AuditRequest { uploaded, ..request(&[MODEL], 0) }, Vec::new()).await.unwrap();
     let json: serde_json::Value = serde_json::from_str(&report.json).unwrap();
     assert_eq!(json["setup"]["data"]["name"], "mine");
+    assert_eq!(json["setup"]["data"]["samples"], 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_request_is_refused_by_its_field() {
     let server = Running::with(|config| config.limits.max_audit_samples = 50).await;
-    let with = |change: fn(&mut AuditRequest)| {
-        let mut wanted = request(&[MODEL], 10);
-        change(&mut wanted);
-        wanted
-    };
+    let with = |from: &str, to: &str| changed(request(&[MODEL], 10), from, to);
+    let gate = |gate: &str| gated(request(&[MODEL], 10), gate);
+    let uploaded = Some(UploadedData { content: "ab".repeat(32), ..Default::default() });
+    let model = format!("models = [{{ name = \"{MODEL}\" }}]");
     let cases = [
-        ("models", Code::InvalidArgument, with(|r| r.models.clear()), "1 or 2 models, got 0"),
-        ("models[0].model", Code::InvalidArgument, with(|r| r.models[0].model.clear()), "missing"),
-        ("", Code::NotFound, with(|r| r.models[0].model = "none".to_owned()), "no model `none`"),
-        ("data", Code::InvalidArgument, with(|r| r.data = None), "missing"),
-        (
-            "",
-            Code::NotFound,
-            with(|r| r.data = Some(Data::Registered(RegisteredData { name: "fashion".to_owned(), samples: 1 }))),
-            "no data set `fashion`; there is fashion-mnist",
-        ),
-        ("evaluations", Code::InvalidArgument, with(|r| r.evaluations.clear()), "at least one"),
-        (
-            "evaluations[0].threat.eps",
-            Code::InvalidArgument,
-            with(|r| r.evaluations[0].threat = Some(linf("x"))),
-            "\"x\"",
-        ),
-        (
-            "evaluations[0].attacks[0].parameters",
-            Code::InvalidArgument,
-            with(|r| r.evaluations[0].attacks[0] = pgd(&[("steps", "0")])),
-            "1..=10000",
-        ),
-        (
-            "gates[0].max_drop",
-            Code::InvalidArgument,
-            with(|r| r.gates = vec![Gate { condition: Some(Condition::MaxDrop(0.1)), ..Default::default() }]),
-            "two models",
-        ),
+        ("plan", Code::InvalidArgument, AuditRequest::default(), "missing field"),
+        ("plan", Code::InvalidArgument, with("seed = 0", "sead = 0"), "did you mean `seed`? (line 2 of the plan)"),
+        ("models", Code::InvalidArgument, with(&model, "models = []"), "expected one, or a baseline and its variant"),
+        ("models[0].name", Code::InvalidArgument, with(MODEL, ""), "is empty"),
+        ("", Code::NotFound, with(MODEL, "none"), "no model `none`"),
+        ("data", Code::InvalidArgument, with("dataset = \"fashion-mnist\"\n", ""), "says not where the samples are"),
+        ("", Code::NotFound, with("\"fashion-mnist\"", "\"fashion\""), "no data set `fashion`; there is fashion-mnist"),
+        ("plan", Code::InvalidArgument, with("dataset", "path"), "names no data set of the server"),
+        ("plan", Code::InvalidArgument, with("\"0.1\"", "\"x\""), "\"x\" is not a radius"),
+        ("evaluations[0].attacks[0]", Code::InvalidArgument, with("steps = 3", "steps = 0"), "1..=10000"),
+        ("gates[0].max_drop", Code::InvalidArgument, gate("{ max_drop = 0.1 }"), "two models"),
         (
             "gates[0].threat",
             Code::InvalidArgument,
-            with(|r| {
-                let condition = Some(Condition::MinRobustAccuracy(0.1));
-                r.gates = vec![Gate { condition, threat: "L2 1".to_owned() }];
-            }),
+            gate("{ min_robust_accuracy = 0.1, threat = \"L2 1\" }"),
             "there is \"Linf 0.1\"",
         ),
+        ("plan", Code::InvalidArgument, gate("{ forbid_flags = [\"masked\"] }"), "unknown variant `masked`"),
+        ("plan", Code::InvalidArgument, gate("{}"), "no condition"),
         (
-            "gates[0].forbid_flags",
+            "shard",
             Code::InvalidArgument,
-            with(|r| {
-                let flags = ForbiddenFlags { kinds: vec!["masked".to_owned()] };
-                r.gates = vec![Gate { condition: Some(Condition::ForbidFlags(flags)), ..Default::default() }];
-            }),
-            "unknown variant `masked`",
+            AuditRequest { shard: "2/2".to_owned(), ..request(&[MODEL], 10) },
+            "INDEX/COUNT",
         ),
-        (
-            "gates[0]",
-            Code::InvalidArgument,
-            with(|r| r.gates = vec![Gate { condition: None, ..Default::default() }]),
-            "missing",
-        ),
-        ("formats[0]", Code::InvalidArgument, with(|r| r.formats = vec![0]), "REPORT_FORMAT_MARKDOWN"),
-        (
-            "",
-            Code::ResourceExhausted,
-            with(|r| r.data = Some(Data::Registered(RegisteredData { name: "fashion-mnist".to_owned(), samples: 51 }))),
-            "limit of 50",
-        ),
-        (
-            "",
-            Code::ResourceExhausted,
-            with(|r| r.data = Some(Data::Registered(RegisteredData { name: "fashion-mnist".to_owned(), samples: 0 }))),
-            "limit of 50",
-        ),
+        ("", Code::NotFound, AuditRequest { uploaded, ..request(&[MODEL], 10) }, "upload them with UploadData"),
+        ("", Code::ResourceExhausted, with("samples = 10", "samples = 51"), "limit of 50"),
+        // How many there are is known when they are read.
+        ("", Code::FailedPrecondition, with("samples = 10\n", ""), "limit of 50"),
     ];
     for (field, code, wanted, says) in cases {
-        let status = run(&server, wanted).await.unwrap_err();
+        let status = run(&server, wanted, Vec::new()).await.unwrap_err();
         assert_eq!(status.code(), code, "{status}");
         assert_eq!(violated(&status), field, "{status}");
         assert!(status.message().contains(says), "{status}");
     }
+    let status = run(&server, request(&[MODEL], 1), vec![0]).await.unwrap_err();
+    assert_eq!((status.code(), violated(&status).as_str()), (Code::InvalidArgument, "formats[0]"), "{status}");
 }

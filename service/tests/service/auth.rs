@@ -12,12 +12,19 @@ use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
 /// Who may call: `None`, whoever has a key.
-const RPCS: [(&str, Option<Role>); 11] = [
+const RPCS: [(&str, Option<Role>); 18] = [
     ("Predict", Some(Role::Predict)),
     ("Gradient", Some(Role::Gradient)),
     ("Attack", Some(Role::Attack)),
     ("WeightSurface", Some(Role::Attack)),
-    ("Audit", Some(Role::Audit)),
+    ("StartAudit", Some(Role::Audit)),
+    ("WatchAudit", Some(Role::Audit)),
+    ("GetAudit", Some(Role::Audit)),
+    ("ListAudits", Some(Role::Audit)),
+    ("CancelAudit", Some(Role::Audit)),
+    ("DeleteAudit", Some(Role::Audit)),
+    ("UploadData", Some(Role::Audit)),
+    ("FindData", Some(Role::Audit)),
     ("Harden", Some(Role::Harden)),
     ("ListHardens", Some(Role::Harden)),
     ("CancelHarden", Some(Role::Harden)),
@@ -209,11 +216,11 @@ async fn two_keys_of_one_name_are_valid_at_once_and_names_are_no_labels() {
     }
     // Each has its own roles.
     let channel = channel(&server).await;
-    let denied = call(&channel, &path("Audit"), &[&format!("Bearer {old}")]).await;
+    let denied = call(&channel, &path("StartAudit"), &[&format!("Bearer {old}")]).await;
     assert_eq!(denied.code(), Code::PermissionDenied, "{denied}");
-    let admitted = call(&channel, &path("Audit"), &[&format!("Bearer {new}")]).await;
+    let admitted = call(&channel, &path("StartAudit"), &[&format!("Bearer {new}")]).await;
     assert!(!REFUSALS.contains(&admitted.code()), "{admitted}");
-    let counted = "assay_requests_total{rpc=\"Audit\",model=\"_unknown\",code=\"PERMISSION_DENIED\"}";
+    let counted = "assay_requests_total{rpc=\"StartAudit\",model=\"_unknown\",code=\"PERMISSION_DENIED\"}";
     server.eventually("counted", |server| server.metric(counted) == Some(1.0)).await;
     assert!(!server.admin("/metrics").1.contains("rotated-name"));
 }

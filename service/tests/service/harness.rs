@@ -9,9 +9,12 @@ use std::{
 
 use assay_data::{DataSource, Dataset};
 use assay_proto::v1::{
-    AttackRequest, AttackSpec, DataType, Norm, PredictRequest, Tensor, Threat, assay_client::AssayClient,
+    AttackRequest, AttackSpec, AuditRequest, DataType, Norm, PredictRequest, SampleData, Tensor, Threat,
+    UploadDataRequest, UploadHeader, assay_client::AssayClient, upload_data_request::Part,
 };
 use assay_server::{Addresses, Config, Server, ServerError};
+use prost::Message;
+use sha2::{Digest, Sha256};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Status, transport::Channel};
 use tonic_types::StatusExt;
@@ -69,6 +72,24 @@ impl Running {
 
     pub(crate) async fn client(&self) -> AssayClient<Channel> {
         connect(self.addresses.grpc).await
+    }
+
+    /// Uploads samples, in two parts; gives their digest.
+    pub(crate) async fn upload(&self, data: &SampleData) -> Result<String, Status> {
+        let bytes = data.encode_to_vec();
+        let content = sha256(&bytes);
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        let header = UploadHeader { content, size: bytes.len() as u64 };
+        self.send(header, &[first, second]).await
+    }
+
+    /// Uploads these parts behind this header; gives the digest of what is stored.
+    pub(crate) async fn send(&self, header: UploadHeader, parts: &[&[u8]]) -> Result<String, Status> {
+        let chunks = parts.iter().map(|part| Part::Chunk(part.to_vec().into()));
+        let parts: Vec<_> = std::iter::once(Part::Header(header)).chain(chunks).collect();
+        let parts = parts.into_iter().map(|part| UploadDataRequest { part: Some(part) });
+        let answer = self.client().await.upload_data(tokio_stream::iter(parts)).await?;
+        Ok(answer.into_inner().content)
     }
 
     /// Status and body of a page of the admin port.
@@ -157,6 +178,36 @@ pub(crate) fn attack_request(n: usize, parameters: &[(&str, &str)]) -> AttackReq
         attack: Some(pgd(parameters)),
         ..Default::default()
     }
+}
+
+/// PGD of three steps under Linf 0.1, on so many registered samples; 0: on all.
+pub(crate) fn audit_request(models: &[&str], samples: u64) -> AuditRequest {
+    let models: Vec<_> = models.iter().map(|model| format!("{{ name = \"{model}\" }}")).collect();
+    let samples = if samples == 0 { String::new() } else { format!("samples = {samples}\n") };
+    let plan = format!(
+        "schema = 1\nseed = 0\nmodels = [{}]\ngates = []\n\
+         [data]\ndataset = \"fashion-mnist\"\n{samples}draw = \"first\"\n\
+         [[evaluations]]\nnorm = \"Linf\"\neps = \"0.1\"\nattacks = [{{ name = \"pgd\", parameters = {{ steps = 3 }} }}]\n",
+        models.join(", ")
+    );
+    AuditRequest { plan, ..Default::default() }
+}
+
+/// The same with another piece of its plan.
+#[track_caller]
+pub(crate) fn changed(audit: AuditRequest, from: &str, to: &str) -> AuditRequest {
+    assert!(audit.plan.contains(from), "{from} not in {}", audit.plan);
+    AuditRequest { plan: audit.plan.replace(from, to), ..audit }
+}
+
+/// An audit that goes on until it is stopped.
+pub(crate) fn endless_audit() -> AuditRequest {
+    let audit = changed(audit_request(&[MODEL], 64), "steps = 3", "steps = 10000");
+    changed(audit, "eps = \"0.1\"", "eps = \"0.01\"")
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An attack that goes on until it is stopped.

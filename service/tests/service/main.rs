@@ -4,6 +4,8 @@
 
 mod attack;
 mod audit;
+mod audit_data;
+mod audit_jobs;
 mod auth;
 mod catalogue;
 mod deadline;

@@ -13,7 +13,7 @@ async fn every_model_and_code_is_there_at_zero_from_the_start() {
     let server = Running::start().await;
     for model in ["fashion-dense", "fashion-filter-pruned", MODEL, crate::harness::PRUNED, "_unknown"] {
         for code in ["OK", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"] {
-            for rpc in ["Predict", "Gradient", "Attack", "Audit", "GetModel"] {
+            for rpc in ["Predict", "Gradient", "Attack", "StartAudit", "GetModel"] {
                 let series = format!("assay_requests_total{{rpc=\"{rpc}\",model=\"{model}\",code=\"{code}\"}}");
                 assert_eq!(server.metric(&series), Some(0.0), "{series}");
             }
@@ -27,6 +27,7 @@ async fn every_model_and_code_is_there_at_zero_from_the_start() {
         "assay_audits_total{verdict=\"fail\"}",
         "assay_audits_total{verdict=\"inconclusive\"}",
         "assay_audits_total{verdict=\"unreliable\"}",
+        "assay_audits{state=\"queued\"}",
         "assay_requests_in_flight{rpc=\"Attack\"}",
         "assay_models_failed",
     ] {

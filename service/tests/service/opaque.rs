@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use crate::harness::{Running, attack_request, deploy, images, linf, pgd, predict_request};
+use crate::harness::{Running, attack_request, audit_request, deploy, images, predict_request};
 use assay_graph::{Limits, Model};
 use assay_proto::v1::{
-    AttackRequest, AttackSpec, AuditRequest, Evaluation, GetModelRequest, GradientKind, GradientRequest, Loss, LossAt,
-    ModelRef, PredictRequest, RegisteredData, audit_request::Data, gradient_request::Objective,
+    AttackRequest, AttackSpec, GetModelRequest, GradientKind, GradientRequest, Loss, LossAt, PredictRequest,
+    StartAuditRequest, WatchAuditRequest, gradient_request::Objective, start_audit_request::What,
 };
 use tonic::{Code, Status};
 
@@ -57,12 +57,15 @@ async fn it_predicts_and_its_attack_is_refused_with_operator_and_node() {
     let objective = Some(Objective::Loss(LossAt { loss: Loss::CrossEntropy.into(), labels, targets: vec![] }));
     let gradient = GradientRequest { model: NAME.to_owned(), input: Some(input), objective, ..Default::default() };
     refused(client.gradient(gradient).await.unwrap_err());
-    let audit = AuditRequest {
-        models: vec![ModelRef { model: NAME.to_owned(), version: String::new() }],
-        data: Some(Data::Registered(RegisteredData { name: "fashion-mnist".to_owned(), samples: 8 })),
-        evaluations: vec![Evaluation { threat: Some(linf("0.1")), attacks: vec![pgd(&[])] }],
-        ..Default::default()
+    let audit = audit_request(&[NAME], 8);
+    let start = StartAuditRequest { what: Some(What::Audit(audit)), ..Default::default() };
+    let job = client.start_audit(start).await.unwrap().into_inner().id;
+    let mut events = client.watch_audit(WatchAuditRequest { job, ..Default::default() }).await.unwrap().into_inner();
+    let status = loop {
+        match events.message().await {
+            Ok(message) => assert!(message.is_some(), "an audit without gradients ended"),
+            Err(status) => break status,
+        }
     };
-    let mut events = client.audit(audit).await.unwrap().into_inner();
-    refused(events.message().await.unwrap_err());
+    refused(status);
 }

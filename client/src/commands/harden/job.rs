@@ -141,7 +141,7 @@ fn announce(job: &HardenJob) {
 /// What Ctrl-C does.
 async fn left(session: &mut Session, id: &str, here: bool) -> ClientError {
     if !here {
-        return ClientError::Left(id.to_owned());
+        return ClientError::Left { command: "harden", id: id.to_owned() };
     }
     let request = session.request(CancelHardenRequest { job: id.to_owned() });
     match session.client.cancel_harden(request).await {

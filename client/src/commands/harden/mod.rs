@@ -11,7 +11,7 @@ use assay_proto::v1::harden_request::What;
 
 use super::{Session, interruptible};
 use crate::args::{Args, Harden};
-use crate::connection::{Connection, Training};
+use crate::connection::{Connection, Jobs, Training};
 use crate::error::ClientError;
 use crate::output::Verdict;
 
@@ -24,7 +24,7 @@ pub(crate) async fn run(args: &Args, command: &Harden) -> Result<Verdict, Client
         return alone(args, command, recipe).await;
     }
     let training = match &args.target.embed {
-        Some(repository) => Some(training(repository, command)?),
+        Some(repository) => Some(Jobs::Training(training(repository, command)?)),
         None if command.state.is_some() || command.threads.is_some() => {
             return Err(ClientError::Usage(
                 "--state and --threads are for what trains here, with --out FILE or --embed DIR; a server has its own (harden.state, \

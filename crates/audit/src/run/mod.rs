@@ -105,10 +105,10 @@ pub fn run(
             observer.progress(&progress);
         };
         let event = chunk::measure(audit, &attacks, &tally, step, &mut inside, cancel)?;
-        observer.event(&event).map_err(AuditError::Store)?;
         tally.add(&event)?;
-        // What was found is verified by now, and some samples may have failed: the last word on a chunk is what the report says.
+        // What was found is verified by now, and some samples may have failed: the last word on a chunk is what the report says, and is kept with it.
         observer.progress(&stage::at(&tally, &attacks, step, true));
+        observer.event(&event).map_err(AuditError::Store)?;
     }
     if !tally.is_finished() {
         observer.event(&Event::Finished).map_err(AuditError::Store)?;
@@ -118,7 +118,7 @@ pub fn run(
 }
 
 /// Why an event was not kept.
-pub type StoreError = Box<dyn Error + Send + Sync>;
+pub type ObserverError = Box<dyn Error + Send + Sync>;
 
 /// Who follows an audit. Both methods do nothing unless they are overridden.
 pub trait Observer {
@@ -126,7 +126,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// It could not be kept, which ends the audit.
-    fn event(&mut self, event: &Event) -> Result<(), StoreError> {
+    fn event(&mut self, event: &Event) -> Result<(), ObserverError> {
         let _ = event;
         Ok(())
     }
@@ -192,7 +192,7 @@ pub enum AuditError {
     },
     /// An event could not be kept.
     #[error("what was measured could not be kept: {0}")]
-    Store(#[source] StoreError),
+    Store(#[source] ObserverError),
     /// The caller asked to stop.
     #[error("the audit was stopped before it ended; there is no report")]
     Stopped,

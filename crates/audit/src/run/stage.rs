@@ -1,12 +1,14 @@
 //! How far an audit is, for whoever waits for it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Fate, ModelId};
 use crate::plan::{Attacks, Order};
 use crate::schedule::{Step, Work};
 use crate::tally::{OfModel, Tally};
 
 /// How far an audit is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Model under test.
     pub model: ModelId,

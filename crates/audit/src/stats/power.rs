@@ -40,7 +40,7 @@ impl Demand {
 
 /// Samples that prove a rate of at least `least` where it is `truth`, which is above.
 fn rate(least: f64, truth: f64, alpha: f64) -> Option<u64> {
-    if !(0.0..1.0).contains(&least) || !(truth > least && truth <= 1.0) {
+    if !((0.0..1.0).contains(&least) && truth > least && truth <= 1.0) {
         return None;
     }
     if least == 0.0 {

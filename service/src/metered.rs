@@ -10,11 +10,11 @@ use crate::{metrics::Metrics, repository::Hosted};
 
 /// A classifier that counts, as it goes, what attacks spend on it.
 #[derive(Debug)]
-pub(super) struct Metered {
-    pub(super) hosted: Arc<Hosted>,
-    pub(super) metrics: Metrics,
+pub(crate) struct Metered {
+    pub(crate) hosted: Arc<Hosted>,
+    pub(crate) metrics: Metrics,
     /// The RPC that spends.
-    pub(super) rpc: &'static str,
+    pub(crate) rpc: &'static str,
 }
 
 impl Classifier for Metered {

@@ -1,0 +1,105 @@
+//! `assay audit`: a job of a server, or of a repository that is hosted here.
+
+mod job;
+mod order;
+mod shown;
+
+use std::path::{Path, PathBuf};
+
+use assay_proto::v1::AuditJob;
+
+use super::{Session, interruptible};
+use crate::args::{Args, Audit};
+use crate::connection::{Connection, Jobs};
+use crate::error::ClientError;
+use crate::output::Verdict;
+use shown::Target;
+
+/// Where a hosted repository keeps the jobs that it is not told another folder for. Folders with a dot are no models.
+const STATE: &str = ".audits";
+
+/// Carries the command out, and ends it on Ctrl-C: what is measured here goes on with the same command, what a server measures goes on by itself.
+pub(crate) async fn run(args: &Args, command: &Audit) -> Result<Verdict, ClientError> {
+    let targets = command.reports.iter().map(|path| Target::new(path)).collect::<Result<Vec<_>, _>>()?;
+    match &args.target.embed {
+        Some(repository) => here(args, repository, command, &targets).await,
+        None if command.state.is_some() => Err(ClientError::Usage(
+            "--state is for what is measured here, with --embed DIR; a server has its own (audits.state)".into(),
+        )),
+        None => there(args, command, &targets).await,
+    }
+}
+
+/// At a server.
+async fn there(args: &Args, command: &Audit, targets: &[Target<'_>]) -> Result<Verdict, ClientError> {
+    let (_connection, mut session) = open(args, None).await?;
+    let session = &mut session;
+    if command.list {
+        return interruptible(job::list(session)).await;
+    }
+    if let Some(id) = &command.cancel {
+        return interruptible(job::cancel(session, id)).await;
+    }
+    if let Some(id) = &command.delete {
+        return interruptible(job::delete(session, id)).await;
+    }
+    let started = match &command.follow {
+        Some(id) => interruptible(job::start(session, job::What::Job(id.clone()))).await?,
+        None => begin(session, command).await?,
+    };
+    if command.detach {
+        return job::detached(session, &started);
+    }
+    let followed = job::Followed { formats: shown::formats(targets), here: false, reconnect: command.reconnect };
+    let report = job::follow(session, started, &followed).await?;
+    shown::deliver(&report, targets, &command.reports, session.output)
+}
+
+/// In this process. What is measured lies in a folder of its own for each order, so that two audits of one repository do not meet.
+async fn here(args: &Args, repository: &Path, command: &Audit, targets: &[Target<'_>]) -> Result<Verdict, ClientError> {
+    if (command.models.is_empty() && command.plan.is_none()) || command.detach || command.key.is_some() {
+        return Err(ClientError::Usage(
+            "--list, --follow, --cancel, --delete, --detach and --key are about the jobs of a server; with --embed DIR give the command again, and what was cut off goes on".into(),
+        ));
+    }
+    let folder = command.state.clone().unwrap_or_else(|| repository.join(STATE));
+    let state = folder.join(order::name(command)?);
+    let is_new = !state.exists();
+    let (connection, mut session) = open(args, Some(Jobs::Audits(state.clone()))).await?;
+    let begun = begin(&mut session, command).await;
+    let has_begun = begun.is_ok();
+    let followed = job::Followed { formats: shown::formats(targets), here: true, reconnect: 0 };
+    let outcome = match begun {
+        Ok(started) => job::follow(&mut session, started, &followed).await,
+        Err(error) => Err(error),
+    };
+    drop(session);
+    connection.close().await;
+    if outcome.is_ok() || (is_new && !has_begun) {
+        tidy(&folder, &state);
+    }
+    shown::deliver(&outcome?, targets, &command.reports, args.output)
+}
+
+/// Starts the job, or finds it again.
+async fn begin(session: &mut Session, command: &Audit) -> Result<AuditJob, ClientError> {
+    interruptible(async {
+        let order = order::read(session, command).await?;
+        order.upload(session).await?;
+        job::start(session, job::What::Order(Box::new(order))).await
+    })
+    .await
+}
+
+async fn open(args: &Args, jobs: Option<Jobs>) -> Result<(Connection, Session), ClientError> {
+    let connection = Connection::open(&args.target, jobs.as_ref()).await?;
+    let session = Session { client: connection.client(), output: args.output, timeout: args.timeout };
+    Ok((connection, session))
+}
+
+/// Removes what nobody needs any more. What cannot be removed is in the way of nobody.
+fn tidy(folder: &Path, state: &PathBuf) {
+    let _ = std::fs::remove_dir_all(state);
+    // Only where no other audit is in it.
+    let _ = std::fs::remove_dir(folder);
+}

@@ -1,0 +1,173 @@
+//! What is to be audited: the models, the samples, the threats.
+
+use std::path::Path;
+
+use assay_attack::FlagKind;
+use assay_audit::{Condition, Evaluation, Gate, ModelRef, Order as PlanOrder, PLAN_SCHEMA, Plan, PlanData};
+use assay_data::{DataSource, Dataset, Draw};
+use assay_proto::v1::upload_data_request::Part;
+use assay_proto::v1::{
+    self, AuditRequest, FindDataRequest, SampleData, StartAuditRequest, UploadDataRequest, UploadHeader, UploadedData,
+    start_audit_request,
+};
+use prost::Message;
+use prost::bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::args::Audit;
+use crate::commands::{Session, plan as plan_file};
+use crate::error::ClientError;
+use crate::samples::Samples;
+use crate::spec;
+
+/// Bytes of one message of an upload: less than the smallest limit that a server is likely to have.
+const PART: usize = 256 << 10;
+
+/// What is to be audited.
+pub(super) struct Order {
+    audit: AuditRequest,
+    key: String,
+    /// What must be at the server before; none where the server has the data by name.
+    samples: Option<Bytes>,
+}
+
+impl Order {
+    /// What starts the job, or finds it again.
+    pub(super) fn request(&self) -> StartAuditRequest {
+        StartAuditRequest {
+            what: Some(start_audit_request::What::Audit(self.audit.clone())),
+            idempotency_key: self.key.clone(),
+            join: true,
+        }
+    }
+
+    /// Hands the samples over, unless the server has them.
+    pub(super) async fn upload(&self, session: &mut Session) -> Result<(), ClientError> {
+        let (Some(bytes), Some(data)) = (self.samples.clone(), &self.audit.uploaded) else { return Ok(()) };
+        let content = data.content.clone();
+        let request = session.request(FindDataRequest { content: content.clone() });
+        if session.client.find_data(request).await?.into_inner().found {
+            return Ok(());
+        }
+        let header = Part::Header(UploadHeader { content, size: bytes.len() as u64 });
+        let starts = (0..bytes.len()).step_by(PART);
+        let parts: Vec<Part> =
+            starts.map(|start| Part::Chunk(bytes.slice(start..bytes.len().min(start + PART)))).collect();
+        let messages = std::iter::once(header).chain(parts).map(|part| UploadDataRequest { part: Some(part) });
+        let request = session.request(tokio_stream::iter(messages));
+        session.client.upload_data(request).await?;
+        Ok(())
+    }
+}
+
+/// What the command orders.
+pub(super) async fn read(session: &mut Session, command: &Audit) -> Result<Order, ClientError> {
+    let plan = plan(command)?;
+    let (uploaded, samples) = data(session, command, &plan).await?;
+    let text = toml::to_string(&plan).map_err(|error| ClientError::Usage(format!("the plan: {error}")))?;
+    let shard = command.shard.map(|shard| shard.to_string()).unwrap_or_default();
+    let audit = AuditRequest { plan: text, uploaded, shard };
+    Ok(Order { audit, key: command.key.clone().unwrap_or_default(), samples })
+}
+
+/// A name for what the command orders: the same for the same command, for no other.
+pub(super) fn name(command: &Audit) -> Result<String, ClientError> {
+    let plan = plan(command)?;
+    let path = match plan.data.as_ref().and_then(|data| data.path.as_deref()) {
+        Some(path) => Some(path.canonicalize().map_err(|e| ClientError::Usage(format!("{}: {e}", path.display())))?),
+        None => None,
+    };
+    let all = format!("{:?}", (plan, path, command.data.severity, command.shard));
+    Ok(Sha256::digest(all).iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The plan of a file, with its path seen from here; or what the options say.
+fn plan(command: &Audit) -> Result<Plan, ClientError> {
+    if let Some(file) = &command.plan {
+        let mut plan = plan_file::read(file)?;
+        if let Some(path) = plan.data.as_mut().and_then(|data| data.path.as_mut()) {
+            *path = file.parent().unwrap_or(Path::new("")).join(&*path);
+        }
+        if plan.data.is_none() {
+            return Err(ClientError::Usage(format!(
+                "{}: has no [data]; say in it where the samples are",
+                file.display()
+            )));
+        }
+        return Ok(plan);
+    }
+    let data = PlanData {
+        dataset: command.dataset.clone(),
+        path: command.data.data.clone(),
+        samples: command.data.samples,
+        draw: command.draw,
+    };
+    if data.dataset.is_none() && data.path.is_none() {
+        return Err(ClientError::Usage("name the samples: --data PATH, or --dataset NAME on the server".into()));
+    }
+    let attacks: Vec<_> = command.attacks.iter().map(spec::AttackArg::planned).collect();
+    let evaluation = |threat: &spec::ThreatArg| {
+        let (norm, eps) = threat.parts();
+        let order = if command.separate { PlanOrder::Separate } else { PlanOrder::Sequence };
+        Evaluation { name: None, norm, eps: vec![eps], attacks: attacks.clone(), order }
+    };
+    let model = |text: &String| {
+        let v1::ModelRef { model, version } = spec::model(text);
+        ModelRef { name: model, version }
+    };
+    let plan = Plan {
+        schema: PLAN_SCHEMA,
+        models: command.models.iter().map(model).collect(),
+        data: Some(data),
+        evaluations: command.threats.iter().map(evaluation).collect(),
+        gates: gates(command)?,
+        seed: command.seed,
+    };
+    plan.check().map_err(|error| ClientError::Usage(error.to_string()))?;
+    Ok(plan)
+}
+
+async fn data(
+    session: &mut Session,
+    command: &Audit,
+    plan: &Plan,
+) -> Result<(Option<UploadedData>, Option<Bytes>), ClientError> {
+    let (Some(data), Some(model)) = (&plan.data, plan.models.first()) else { return Ok((None, None)) };
+    let Some(path) = &data.path else { return Ok((None, None)) };
+    let (info, input) =
+        session.model(&v1::ModelRef { model: model.name.clone(), version: model.version.clone() }).await?;
+    let wrong = |error: assay_data::DataError| ClientError::Usage(error.to_string());
+    let samples = data.samples.map(|samples| usize::try_from(samples).unwrap_or(usize::MAX));
+    // Those that are drawn are drawn from all.
+    let read = samples.filter(|_| data.draw == Draw::First);
+    let source = DataSource::new(path).with_severity(command.data.severity);
+    let mut dataset = Dataset::open(&source, read).map_err(wrong)?;
+    if let Some(samples) = samples {
+        dataset = data.draw.take(&dataset, samples, plan.seed).map_err(wrong)?;
+    }
+    let mut samples = Samples::from(dataset);
+    samples.fit(&info.name, &input)?;
+    let tensor = samples.tensor(0..samples.len(), &input);
+    let bytes = Bytes::from(SampleData { input: Some(tensor), labels: samples.labels }.encode_to_vec());
+    let content = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let Samples { name, digest, positions, .. } = samples;
+    Ok((Some(UploadedData { content, name, digest, positions }), Some(bytes)))
+}
+
+fn gates(command: &Audit) -> Result<Vec<Gate>, ClientError> {
+    let kind = |name: &String| {
+        let known = FlagKind::ALL.into_iter().find(|kind| kind.name() == name);
+        let names = || FlagKind::ALL.map(FlagKind::name).join(", ");
+        known.ok_or_else(|| ClientError::Usage(format!("--forbid-flags {name}: expected one of {}", names())))
+    };
+    let flags = command.forbid_flags.iter().map(kind).collect::<Result<Vec<_>, _>>()?;
+    let conditions = [
+        command.min_clean_accuracy.map(Condition::MinCleanAccuracy),
+        command.min_robust_accuracy.map(Condition::MinRobustAccuracy),
+        command.max_drop.map(Condition::MaxDrop),
+        command.max_clean_drop.map(Condition::MaxCleanDrop),
+        command.max_corruption_error.map(Condition::MaxCorruptionError),
+        (!flags.is_empty()).then_some(Condition::ForbidFlags(flags)),
+    ];
+    Ok(conditions.into_iter().flatten().map(|condition| Gate { condition, threat: None }).collect())
+}
