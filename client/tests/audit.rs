@@ -38,7 +38,7 @@ const AUDIT: [&str; 11] = [
     "audit",
     "net",
     "--samples",
-    "48",
+    "24",
     "--threat",
     "Linf:0.1",
     "--attack",

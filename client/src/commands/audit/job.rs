@@ -21,7 +21,7 @@ use crate::progress::Progress;
 /// How long a call may follow a job that is not told otherwise; servers shorten it.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Pauses between attempts to reach a server that went away: the first, and the longest.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 
 /// What is to be followed.
 pub(super) enum What {
