@@ -69,7 +69,7 @@ pub(super) async fn follow(
     loop {
         let before = watched.next_event;
         let ended = tokio::select! {
-            ended = watched.to_the_end(session, &started, followed) => ended,
+            ended = watched.through_one_call(session, &started, followed) => ended,
             _ = &mut interrupt => {
                 watched.progress.finish();
                 return Err(left(&started.id, followed.here));
@@ -180,8 +180,8 @@ struct Watched {
 }
 
 impl Watched {
-    /// Follows one call to the report.
-    async fn to_the_end(
+    /// Follows it to the report in one call.
+    async fn through_one_call(
         &mut self,
         session: &mut Session,
         started: &AuditJob,
