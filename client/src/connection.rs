@@ -74,6 +74,11 @@ impl Connection {
                         "--embed {}: {reason}; expected a folder of models, each NAME/VERSION/model.onnx",
                         path.display()
                     )),
+                    assay_server::ServerError::Config(assay_server::ConfigError::Value { key, value, expected, .. })
+                        if key == "audits.state" =>
+                    {
+                        ClientError::Environment(format!("{value}: expected {expected}; name another folder with --state"))
+                    }
                     other => ClientError::Environment(other.to_string()),
                 })?;
                 Ok(Self { channel: embedded.channel(), credentials: Credentials::none(), embedded: Some(embedded) })

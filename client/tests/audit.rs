@@ -38,7 +38,7 @@ const AUDIT: [&str; 11] = [
     "audit",
     "net",
     "--samples",
-    "48",
+    "24",
     "--threat",
     "Linf:0.1",
     "--attack",
@@ -212,6 +212,16 @@ fn an_audit_here_goes_on_with_the_same_command() {
         assert_eq!(report(&here(&[]).output().unwrap()), expected, "{name}");
         assert!(!state.exists());
     }
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_named_with_its_flag() {
+    let folder = folder();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let output = audit(folder.path(), &["--embed", "models"], &["--state", "file"]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(error.contains("\"file/") && error.contains("name another folder with --state"), "{error}");
 }
 
 /// Bytes that the one audit in a folder has written, but for its first page.

@@ -184,6 +184,14 @@ mod tests {
     }
 
     #[test]
+    fn days_are_named_as_days() {
+        let mut config = Config::default();
+        config.audits.keep_days = 0.0;
+        let message = config.validate().unwrap_err().to_string();
+        assert!(message.contains("`audits.keep_days` is 0 from the program; expected days, more than 0"), "{message}");
+    }
+
+    #[test]
     fn a_value_that_is_not_a_number_is_out_of_every_range() {
         let mut config = Config::default();
         config.shutdown.drain_seconds = f64::NAN;

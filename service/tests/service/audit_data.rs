@@ -104,7 +104,7 @@ async fn samples_stay_as_long_as_an_audit_needs_them() {
     server.signal();
     server.ended().await;
     let server = start().await;
-    assert_eq!(files(state.path()), [content.clone()]);
+    assert_eq!(files(state.path()), std::slice::from_ref(&content));
     server.client().await.delete_audit(DeleteAuditRequest { job: ids.remove(0) }).await.unwrap();
     assert!(files(state.path()).is_empty());
 }

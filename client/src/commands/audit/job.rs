@@ -21,7 +21,7 @@ use crate::progress::Progress;
 /// How long a call may follow a job that is not told otherwise; servers shorten it.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Pauses between attempts to reach a server that went away: the first, and the longest.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 
 /// What is to be followed.
 pub(super) enum What {
@@ -69,7 +69,7 @@ pub(super) async fn follow(
     loop {
         let before = watched.next_event;
         let ended = tokio::select! {
-            ended = watched.to_the_end(session, &started, followed) => ended,
+            ended = watched.through_one_call(session, &started, followed) => ended,
             _ = &mut interrupt => {
                 watched.progress.finish();
                 return Err(left(&started.id, followed.here));
@@ -180,8 +180,8 @@ struct Watched {
 }
 
 impl Watched {
-    /// Follows one call to the report.
-    async fn to_the_end(
+    /// Follows it to the report in one call.
+    async fn through_one_call(
         &mut self,
         session: &mut Session,
         started: &AuditJob,

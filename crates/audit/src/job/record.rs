@@ -140,3 +140,33 @@ impl Record {
         what(&self.asked) == what(other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::Verdict;
+
+    #[test]
+    fn a_job_keeps_its_first_start_and_its_last_end() {
+        let plan =
+            "models = [{ name = \"a\" }]\n[[evaluations]]\nnorm = \"L2\"\neps = \"1\"\nattacks = [{ name = \"fgsm\" }]";
+        let environment = Environment { assay: String::new(), onnxruntime: String::new(), date: String::new() };
+        let data = DataRef::Registered { name: "ramp".to_owned(), samples: 0 };
+        let plan = Plan::parse(plan).unwrap();
+        let asked = Asked { key: None, plan, data, models: Vec::new(), environment };
+        let mut record =
+            Record { id: JobId(1), asked, state: State::Queued, created: Moment(1), started: None, ended: None };
+        for (now, input, times) in [
+            (2, Input::Begun, (Some(2), None)),
+            (3, Input::Failed("the disk is full".to_owned()), (Some(2), Some(3))),
+            (4, Input::AskedAgain, (Some(2), None)),
+            (5, Input::Begun, (Some(2), None)),
+            (6, Input::Reached(Verdict::Pass), (Some(2), Some(6))),
+            (7, Input::AskedAgain, (Some(2), Some(6))),
+        ] {
+            record = record.on(input, Moment(now)).unwrap();
+            assert_eq!((record.started, record.ended), (times.0.map(Moment), times.1.map(Moment)), "at {now}");
+        }
+        assert!(record.on(Input::Begun, Moment(8)).is_err());
+    }
+}

@@ -300,8 +300,13 @@ mod tests {
     fn asked() -> Asked {
         let environment =
             crate::Environment { assay: "0.1.0".into(), onnxruntime: "none".into(), optimization: "none".into() };
-        let plan = "models = [{ name = \"a\" }]\n[[evaluations]]\nnorm = \"L2\"\neps = \"0.1\"\nattacks = [{ name = \"fgsm\" }]";
-        let data = DataRef::Uploaded { content: "ab".into(), name: "mine".into(), digest: String::new(), positions: vec![3, 5] };
+        let plan = "schema = 1\nmodels = [{ name = \"a\" }]\n[[evaluations]]\nnorm = \"L2\"\neps = \"0.1\"\nattacks = [{ name = \"fgsm\" }]";
+        let data = DataRef::Uploaded {
+            content: "ab".into(),
+            name: "mine".into(),
+            digest: String::new(),
+            positions: vec![3, 5],
+        };
         Asked { key: None, plan: Plan::parse(plan).unwrap(), data, shard: None, models: Vec::new(), environment }
     }
 

@@ -128,21 +128,21 @@ mod tests {
 
     /// What becomes of each state; `None`: it refuses.
     #[track_caller]
-    fn check(input: &Input, expected: [Option<State>; 5]) {
-        assert_eq!(states().map(|state| state.on(input.clone()).ok()), expected, "{input:?}");
+    fn check(input: &Input, expected: &[Option<State>; 5]) {
+        assert_eq!(states().map(|state| state.on(input.clone()).ok()), *expected, "{input:?}");
     }
 
     #[test]
     fn every_state_takes_what_can_happen_to_it_and_refuses_the_rest() {
         let [queued, running, done, failed, cancelled] = states().map(Some);
-        check(&Input::Begun, [running.clone(), None, None, None, None]);
-        check(&Input::Reached(Verdict::Pass), [None, done.clone(), None, None, None]);
+        check(&Input::Begun, &[running.clone(), None, None, None, None]);
+        check(&Input::Reached(Verdict::Pass), &[None, done.clone(), None, None, None]);
         let reason = Input::Failed("the disk is full".to_owned());
-        check(&reason, [failed.clone(), failed, None, None, None]);
-        check(&Input::LeftOff, [queued.clone(), queued.clone(), None, None, None]);
-        check(&Input::Cancelled, [cancelled.clone(), cancelled.clone(), None, None, None]);
+        check(&reason, &[failed.clone(), failed, None, None, None]);
+        check(&Input::LeftOff, &[queued.clone(), queued.clone(), None, None, None]);
+        check(&Input::Cancelled, &[cancelled.clone(), cancelled.clone(), None, None, None]);
         // What failed goes on; what was cancelled stays so, or a request that is sent twice would bring it back.
-        check(&Input::AskedAgain, [queued.clone(), running, done, queued, cancelled]);
+        check(&Input::AskedAgain, &[queued.clone(), running, done, queued, cancelled]);
     }
 
     #[test]
