@@ -1,5 +1,6 @@
 //! Conditions on the outcome, and the one function that decides.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Comparison, ModelResult};
@@ -8,7 +9,7 @@ use crate::stats::{Difference, Estimate};
 /// One condition. It is decided by the point estimate; reports show the interval beside it.
 ///
 /// In plan files: `gates = [{ min_robust_accuracy = 0.5 }, { max_drop = 0.02 }]`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
     /// Every model's robust accuracy under every threat is at least this, in `[0, 1]`.
@@ -40,7 +41,7 @@ impl Gate {
 }
 
 /// Outcome of all gates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[must_use]
 pub enum Verdict {
@@ -51,7 +52,7 @@ pub enum Verdict {
 }
 
 /// Outcome of one gate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateResult {
     /// The gate.
     pub gate: Gate,
@@ -62,7 +63,7 @@ pub struct GateResult {
 }
 
 /// One number that a gate looked at.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// Title of the model; of the second for a difference.
     pub model: String,
@@ -75,7 +76,7 @@ pub struct Check {
 }
 
 /// A number with its uncertainty.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Observed {
     /// A rate.

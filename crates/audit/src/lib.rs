@@ -26,8 +26,8 @@ pub use gate::{Check, Gate, GateResult, Observed, Verdict};
 pub use merge::{MergeError, merge};
 pub use plan::{AttackSpec, Evaluation, ModelRef, Order, Plan, PlanError};
 pub use report::{
-    AttackResult, ClassResult, Comparison, Html, Json, Markdown, ModelResult, Raised, Render, Report, Run, SCHEMA,
-    Samples, Seen, ThreatResult, Timed,
+    AttackResult, ClassResult, Comparison, Csv, Format, Github, Html, Json, Junit, Markdown, ModelResult, Raised,
+    Render, Report, Run, SCHEMA, Samples, Sarif, Seen, ThreatResult, Timed, report_schema,
 };
 pub use run::{Audit, AuditError, Observer, Progress, StoreError, Subject, run};
 pub use schedule::{Shard, Step, Work};

@@ -14,12 +14,14 @@
 use std::collections::BTreeMap;
 
 use assay_attack::{Attack, Eps, Norm};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::gate::Gate;
+use crate::report::schema;
 
 /// Threats, models and gates of an audit, as written; [`Plan::check`] says whether they make sense.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// One model, or a baseline and its variant.
@@ -35,7 +37,7 @@ pub struct Plan {
 }
 
 /// A model of the repository.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelRef {
     /// Its name.
@@ -46,16 +48,18 @@ pub struct ModelRef {
 }
 
 /// A threat and the attacks that stand for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
     /// What reports call the threat; by default norm and radius, as `Linf 8/255`. Only where there is one radius.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// `Linf`, `L2`, `L1` or `L0`.
+    #[schemars(schema_with = "schema::norm")]
     pub norm: Norm,
     /// Radius as an exact decimal or fraction, in units of the model's input: `"8/255"`, `"0.1"`; `"inf"`: any valid input. A list: each is a threat.
     #[serde(with = "radii")]
+    #[schemars(schema_with = "schema::radii")]
     pub eps: Vec<Eps>,
     /// At least one.
     pub attacks: Vec<AttackSpec>,
@@ -65,7 +69,7 @@ pub struct Evaluation {
 }
 
 /// Which samples the attacks of an evaluation attack.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
     /// Each those that the ones before it left: the worst case for the least work.
@@ -92,13 +96,14 @@ impl Attacks {
 }
 
 /// An attack with its parameters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AttackSpec {
     /// Name in the registry, for example `pgd`.
     pub name: String,
     /// Parameters by name, as text; absent ones take their default. Plan files may write numbers and booleans bare.
     #[serde(default, deserialize_with = "scalars")]
+    #[schemars(with = "BTreeMap<String, String>")]
     pub parameters: BTreeMap<String, String>,
 }
 

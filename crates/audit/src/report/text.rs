@@ -6,8 +6,8 @@ use std::fmt;
 use super::{Report, Seen};
 use assay_attack::Cost;
 
-use crate::event::{AttackFacts, ModelId, ThreatId};
-use crate::gate::{Check, Gate, Observed, Verdict};
+use crate::event::{AttackFacts, ModelId, ThreatFacts, ThreatId};
+use crate::gate::{Check, Gate, GateResult, Observed, Verdict};
 use crate::stats::{Difference, Estimate, Paired};
 
 /// A rate: `87.3 % (873 of 1,000; 95 % CI 85.1 to 89.3 %)`.
@@ -157,6 +157,20 @@ impl fmt::Display for Attack<'_> {
     }
 }
 
+impl ThreatFacts {
+    /// Its attacks by name; several of one name with the parameters in which they differ.
+    pub(super) fn attack_titles(&self) -> Vec<String> {
+        let title = |attack: &AttackFacts| {
+            let namesakes = || self.attacks.iter().filter(|other| other.name == attack.name);
+            let differs =
+                |parameter: &&(String, String)| namesakes().any(|other| !other.parameters.contains(parameter));
+            let parameters = attack.parameters.iter().filter(differs).cloned().collect();
+            Attack(&AttackFacts { name: attack.name.clone(), parameters }).to_string()
+        };
+        self.attacks.iter().map(title).collect()
+    }
+}
+
 /// What a gate demands.
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -180,9 +194,77 @@ impl fmt::Display for Check {
     }
 }
 
-/// `passed` or `failed`.
-pub(super) fn outcome(passed: bool) -> &'static str {
-    if passed { "passed" } else { "failed" }
+/// How a verdict is meant: what colours it, and whether it breaks a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// It is as demanded.
+    Good,
+    /// It is not.
+    Bad,
+    /// It could not be decided.
+    Open,
+}
+
+/// How a verdict is meant, in every format.
+pub(super) fn tone(verdict: Verdict) -> Tone {
+    match verdict {
+        Verdict::Pass => Tone::Good,
+        Verdict::Fail => Tone::Bad,
+    }
+}
+
+/// A verdict as the end of a sentence: `passed` or `failed`.
+pub(super) fn outcome(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "passed",
+        Verdict::Fail => "failed",
+    }
+}
+
+impl Verdict {
+    /// `pass` or `fail`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+        }
+    }
+
+    fn of(passed: bool) -> Self {
+        if passed { Self::Pass } else { Self::Fail }
+    }
+}
+
+impl GateResult {
+    pub(super) fn verdict(&self) -> Verdict {
+        Verdict::of(self.passed)
+    }
+
+    /// A gate that found nothing to check is open.
+    pub(super) fn tone(&self) -> Tone {
+        if self.checks.is_empty() { Tone::Open } else { tone(self.verdict()) }
+    }
+}
+
+impl Check {
+    pub(super) fn verdict(&self) -> Verdict {
+        Verdict::of(self.passed)
+    }
+}
+
+/// A number as short as it says the same: `0.0314`, `12`, `1.3e-5`.
+pub(super) struct Short(pub(super) f64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.abs() {
+            0.0 => f.write_str("0"),
+            x if x < 1e-3 => write!(f, "{:.1e}", self.0),
+            x if x < 10.0 => write!(f, "{}", (self.0 * 1e4).round() / 1e4),
+            _ => write!(f, "{}", (self.0 * 10.0).round() / 10.0),
+        }
+    }
 }
 
 impl Report {
