@@ -318,3 +318,25 @@ impl Report {
         titles.join(" and ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_numbers_keep_what_can_be_told_apart() {
+        let cases =
+            [(0.0, "0"), (0.031_372_5, "0.0314"), (1.0, "1"), (12.34, "12.3"), (1234.0, "1234"), (1.31e-5, "1.3e-5")];
+        for (number, text) in cases {
+            assert_eq!(Short(number).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn gates_without_checks_are_open() {
+        let mut report = crate::report::fixture::report();
+        assert_eq!(report.gates.iter().map(GateResult::tone).collect::<Vec<_>>(), [Tone::Good, Tone::Bad]);
+        report.gates.iter_mut().for_each(|gate| gate.checks.clear());
+        assert!(report.gates.iter().all(|gate| gate.tone() == Tone::Open));
+    }
+}

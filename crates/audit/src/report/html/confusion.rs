@@ -1,5 +1,6 @@
 //! What was taken for what, under attack.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use super::markup::{Text, end, end_table, section, table};
@@ -29,9 +30,9 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> fmt::Result {
             writeln!(out, "<details{open}><summary>{}</summary>", Text(&title))?;
             let counts = Counts::of(&report.rows_of(m, t), report.setup.data.classes);
             if report.setup.data.classes <= WIDEST {
-                counts.matrix(report, &title, out)?
+                counts.matrix(report, &title, out)?;
             } else {
-                counts.pairs(report, &title, out)?
+                counts.pairs(report, &title, out)?;
             }
             if counts.missing > 0 {
                 writeln!(out, "<p>{} samples could not be measured.</p>", Count(counts.missing))?;
@@ -45,13 +46,13 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> fmt::Result {
 struct Counts {
     classes: u32,
     /// Rising by label, then prediction.
-    cells: std::collections::BTreeMap<(u32, u32), u64>,
+    cells: BTreeMap<(u32, u32), u64>,
     missing: u64,
 }
 
 impl Counts {
     fn of(rows: &[Row<'_>], classes: u32) -> Self {
-        let mut counts = Self { classes, cells: std::collections::BTreeMap::new(), missing: 0 };
+        let mut counts = Self { classes, cells: BTreeMap::new(), missing: 0 };
         for row in rows {
             let predicted = match row.fate {
                 Fate::Changed => row.found.map(|found| found.prediction),

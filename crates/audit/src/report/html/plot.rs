@@ -13,7 +13,7 @@ use plotters::series::LineSeries;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, RGBColor, ShapeStyle, TRANSPARENT, TextStyle};
 
-use crate::report::curves::{Curve, Line};
+use crate::report::curves::{Curve, Line, Point};
 use crate::report::text::Short;
 
 const SIZE: (u32, u32) = (720, 480);
@@ -52,7 +52,7 @@ fn draw(curve: &Curve, text: &mut String) -> Result<(), Failure> {
         .margin_top(LEGEND * curve.lines.len() as i32 + 14)
         .margin_right(20)
         .x_label_area_size(76)
-        .y_label_area_size(84)
+        .y_label_area_size(104)
         .build_cartesian_2d(0.0..right, 0.0..1.0)
         .map_err(failure)?;
     chart
@@ -97,13 +97,13 @@ fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, curve: &Curve) -> Result<()
         TextStyle::from(("sans-serif", LETTER).into_font()).color(&LETTERS).pos(Pos::new(HPos::Left, VPos::Center));
     for (i, line) in curve.lines.iter().enumerate() {
         let y = LEGEND * i as i32 + LEGEND / 2 + 4;
-        area.draw(&PathElement::new([(84, y), (148, y)], stroke(i))).map_err(failure)?;
+        area.draw(&PathElement::new([(104, y), (168, y)], stroke(i))).map_err(failure)?;
         if !curve.steps && is_first(i) {
-            area.draw(&Circle::new((116, y), MARK, role(i).filled())).map_err(failure)?;
+            area.draw(&Circle::new((136, y), MARK, role(i).filled())).map_err(failure)?;
         } else if !curve.steps {
-            area.draw(&TriangleMarker::new((116, y), MARK + 3, role(i).filled())).map_err(failure)?;
+            area.draw(&TriangleMarker::new((136, y), MARK + 3, role(i).filled())).map_err(failure)?;
         }
-        area.draw(&Text::new(line.name.as_str(), (160, y), style.clone())).map_err(failure)?;
+        area.draw(&Text::new(line.name.as_str(), (180, y), style.clone())).map_err(failure)?;
     }
     Ok(())
 }
@@ -122,12 +122,7 @@ fn stroke(line: usize) -> ShapeStyle {
 }
 
 /// Corners of a line; where it has steps, it goes on to the end of the plot.
-fn corners(
-    line: &Line,
-    steps: bool,
-    end: f64,
-    height: impl Fn(&crate::report::curves::Point) -> f64,
-) -> Vec<(f64, f64)> {
+fn corners(line: &Line, steps: bool, end: f64, height: impl Fn(&Point) -> f64) -> Vec<(f64, f64)> {
     let mut corners: Vec<(f64, f64)> = Vec::new();
     for point in &line.points {
         if let (true, Some(&(_, before))) = (steps, corners.last()) {
