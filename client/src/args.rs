@@ -490,7 +490,7 @@ pub(crate) struct Audit {
     #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
     pub(crate) forbid_flags: Vec<String>,
 
-    /// Write the report; its ending says the format: .json, .md or .html, or .jsonl for the record that reports are made of; may be given several times
+    /// Write the report; its ending says the format: .json, .md, .html, .xml (JUnit), .sarif or .csv, or .jsonl for the record that all of them are made of; may be given several times
     #[arg(long = "report", value_name = "FILE")]
     pub(crate) reports: Vec<PathBuf>,
 
@@ -545,16 +545,25 @@ pub(crate) enum PlanCommand {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         samples: Option<u64>,
     },
+    /// Print the JSON Schema of plans, for editors
+    Schema,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReportCommand {
+    /// Print what did not pass and what is in doubt as annotations of GitHub Actions
+    Annotate {
+        /// A report (.json), or the record of an audit (.jsonl)
+        record: PathBuf,
+    },
+    /// Print the JSON Schema of reports
+    Schema,
     /// Write a report in other formats
     Render {
         /// A report (.json), or the record of an audit (.jsonl)
         record: PathBuf,
 
-        /// Write the report; its ending says the format: .json, .md or .html; may be given several times
+        /// Write the report; its ending says the format: .json, .md, .html, .xml (JUnit), .sarif or .csv; may be given several times
         #[arg(long = "report", value_name = "FILE", required = true)]
         reports: Vec<PathBuf>,
     },
@@ -564,7 +573,7 @@ pub(crate) enum ReportCommand {
         #[arg(required = true, num_args = 1.., value_name = "RECORD")]
         records: Vec<PathBuf>,
 
-        /// Write the report; its ending says the format: .json, .md or .html; may be given several times
+        /// Write the report; its ending says the format: .json, .md, .html, .xml (JUnit), .sarif or .csv; may be given several times
         #[arg(long = "report", value_name = "FILE", required = true)]
         reports: Vec<PathBuf>,
     },

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use assay_audit::{PLAN_TEMPLATE, Plan, PlanFileError};
+use assay_audit::{PLAN_TEMPLATE, Plan, PlanFileError, line_of, plan_schema};
 
 use crate::args::{Output, PlanCommand};
 use crate::error::ClientError;
@@ -14,6 +14,7 @@ pub(crate) fn run(command: &PlanCommand, output: Output) -> Result<Verdict, Clie
     match command {
         PlanCommand::Init { file } => init(file)?,
         PlanCommand::Check { file, samples } => check(file, *samples, output)?,
+        PlanCommand::Schema => print(plan_schema().trim_end())?,
     }
     Ok(Verdict::Pass)
 }
@@ -27,8 +28,7 @@ pub(crate) fn read(file: &Path) -> Result<Plan, ClientError> {
 
 /// `audit.toml:7: evaluations[0].eps: ...`, as compilers say it.
 fn wrong(file: &Path, PlanFileError { line, error }: &PlanFileError) -> ClientError {
-    let line = line.map_or_else(String::new, |line| format!(":{line}"));
-    ClientError::Usage(format!("{}{line}: {error}", file.display()))
+    ClientError::Usage(format!("{}{}: {error}", file.display(), at(*line)))
 }
 
 /// Writes the template, and never over another file.
@@ -52,6 +52,7 @@ fn check(file: &Path, samples: Option<u64>, output: Output) -> Result<(), Client
         samples.map(|samples| one.saturating_mul(samples).saturating_mul(models))
     };
     let (queries, gradients) = (total(|stage| stage.cost.queries), total(|stage| stage.cost.gradients));
+    let undecidable = open_gates(file, &plan, samples);
     if output == Output::Json {
         let stages: Vec<_> = quoted
             .iter()
@@ -61,9 +62,11 @@ fn check(file: &Path, samples: Option<u64>, output: Output) -> Result<(), Client
             })
             .collect();
         let total = serde_json::json!({"queries": queries, "gradients": gradients});
-        return print_json(
-            &serde_json::json!({"samples": samples, "models": models, "stages": stages, "total": total}),
-        );
+        let open: Vec<_> =
+            undecidable.iter().map(|gate| serde_json::json!({"line": gate.line, "reason": gate.what})).collect();
+        return print_json(&serde_json::json!({
+            "samples": samples, "models": models, "stages": stages, "total": total, "undecidable": open
+        }));
     }
     let mut rows = table(&["threat", "attack", "queries for each sample, at most", "gradients"], &[2, 3]);
     for stage in &quoted {
@@ -78,5 +81,26 @@ fn check(file: &Path, samples: Option<u64>, output: Output) -> Result<(), Client
         ))?,
         _ => print("the number of samples is not in the plan: say it with --samples to see what all of it costs")?,
     }
+    for gate in undecidable {
+        print(&format!("{}{}: {}", file.display(), at(gate.line), gate.what))?;
+    }
     print(&format!("{} makes sense", file.display()))
+}
+
+/// A gate that the samples cannot decide: a plan that makes sense, and demands too much of them.
+struct Open {
+    line: Option<usize>,
+    what: String,
+}
+
+fn open_gates(file: &Path, plan: &Plan, samples: Option<u64>) -> Vec<Open> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let gates = samples.map(|samples| plan.undecidable(samples)).unwrap_or_default().into_iter();
+    gates
+        .map(|gate| Open { line: line_of(&text, &gate.field), what: format!("{} {}", gate.field, gate.reason) })
+        .collect()
+}
+
+fn at(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(":{line}"))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assay_audit::{Event, Html, Json, Markdown, Render, Report, merge};
+use assay_audit::{Event, Format, Report, merge, report_schema};
 
 use crate::args::ReportCommand;
 use crate::error::ClientError;
@@ -16,11 +16,20 @@ pub(crate) fn run(command: &ReportCommand) -> Result<Verdict, ClientError> {
     let (report, files) = match command {
         ReportCommand::Render { record, reports } => (read(record)?, reports),
         ReportCommand::Merge { records, reports } => (merged(records)?, reports),
+        // Whoever annotates has the verdict already.
+        ReportCommand::Annotate { record } => {
+            print(Format::Github.render(&read(record)?).trim_end())?;
+            return Ok(Verdict::Pass);
+        }
+        ReportCommand::Schema => {
+            print(report_schema().trim_end())?;
+            return Ok(Verdict::Pass);
+        }
     };
     let targets =
         files.iter().map(|file| renderer(file).map(|format| (file, format))).collect::<Result<Vec<_>, _>>()?;
     for (file, format) in targets {
-        fs::write(file, format.to_text(&report))
+        fs::write(file, format.render(&report))
             .map_err(|error| ClientError::Environment(format!("--report {}: {error}", file.display())))?;
     }
     print(&report.summary())?;
@@ -87,15 +96,15 @@ fn text(file: &Path) -> Result<String, ClientError> {
 }
 
 /// The format that the ending of a file says, where it can be written.
-pub(super) fn renderer(file: &Path) -> Result<&'static dyn Render, ClientError> {
+pub(super) fn renderer(file: &Path) -> Result<Format, ClientError> {
     must_be_writable("--report", file)?;
-    match file.extension().and_then(|ending| ending.to_str()) {
-        Some("json") => Ok(&Json),
-        Some("md") => Ok(&Markdown),
-        Some("html") => Ok(&Html),
-        _ => Err(ClientError::Usage(format!(
-            "--report {}: expected a name that ends in .json, .md, .html or, where an audit is made, .jsonl",
-            file.display()
-        ))),
-    }
+    Format::of(file).ok_or_else(|| {
+        let known = Format::ALL.into_iter().filter_map(|format| format.endings().first());
+        let endings: Vec<_> = known.map(|ending| format!(".{ending}")).collect();
+        ClientError::Usage(format!(
+            "--report {}: the ending must be one of {}, or .{RECORD} where an audit is made",
+            file.display(),
+            endings.join(", ")
+        ))
+    })
 }

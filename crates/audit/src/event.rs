@@ -4,9 +4,11 @@ use std::fmt;
 
 use assay_attack::{Cost, Distance, Eps, Flag, Norm};
 use assay_runtime::Gradients;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Order, Plan};
+use crate::report::schema;
 use crate::schedule::Shard;
 
 /// One step of an audit, complete in itself. After the first, each carries what one [`Step`](crate::Step) of the schedule found, in its order.
@@ -54,7 +56,7 @@ impl Started {
 
 /// When and on what an audit began: what two runs with the same results may differ in. Passed in by the caller, for the audit itself only measures how
 /// long its work takes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Circumstances {
     /// Date and time (RFC 3339, UTC).
     pub date: String,
@@ -67,7 +69,7 @@ pub struct Circumstances {
 }
 
 /// All that is needed to repeat an audit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Setup {
     /// The plan as it was given.
     pub plan: Plan,
@@ -87,7 +89,7 @@ pub struct Setup {
 }
 
 /// What is known of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelFacts {
     /// Name in the repository.
     pub name: String,
@@ -106,7 +108,7 @@ pub struct ModelFacts {
 }
 
 /// How the derivative of a model is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum GradientFacts {
     /// Exactly.
@@ -146,7 +148,7 @@ impl fmt::Display for GradientFacts {
 }
 
 /// What is known of the data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DataFacts {
     /// Name.
     pub name: String,
@@ -163,14 +165,16 @@ pub struct DataFacts {
 }
 
 /// One evaluation: a threat and the attacks that stand for it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ThreatFacts {
     /// Its own name, where the plan gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Norm of the perturbation.
+    #[schemars(schema_with = "schema::norm")]
     pub norm: Norm,
     /// Its largest length, in units of the model's input.
+    #[schemars(with = "String")]
     pub eps: Eps,
     /// The attacks in order.
     pub attacks: Vec<AttackFacts>,
@@ -187,7 +191,7 @@ impl ThreatFacts {
 }
 
 /// An attack with every parameter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackFacts {
     /// Name in the registry.
     pub name: String,
@@ -196,7 +200,7 @@ pub struct AttackFacts {
 }
 
 /// With what an audit was made: other versions may give other numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
     /// Version of assay.
     pub assay: String,
@@ -207,12 +211,12 @@ pub struct Environment {
 }
 
 /// Position of a model in [`Setup::models`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ModelId(pub u32);
 
 /// Position of an evaluation in [`Setup::threats`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ThreatId(pub u32);
 
@@ -242,7 +246,7 @@ pub struct Attacked {
     pub attack: u32,
     /// Which chunk of samples.
     pub chunk: u32,
-    /// What became of the samples that it attacked, which are those that [`Tally::standing`](crate::Tally::standing) names, in order.
+    /// What became of the samples that it attacked, which are those that the events before left, in order.
     pub outcomes: Vec<SampleResult>,
     /// Signs that these say less than they seem to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -259,7 +263,7 @@ pub struct Attacked {
 }
 
 /// What an attack did to one sample.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SampleResult {
     /// Position of the sample in the data.
     pub sample: u64,
@@ -274,7 +278,7 @@ pub struct SampleResult {
 }
 
 /// A verified adversarial sample.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Found {
     /// Class predicted for it.
     pub prediction: u32,
@@ -282,11 +286,12 @@ pub struct Found {
     pub by: String,
     /// Distance from the original.
     #[serde(flatten)]
+    #[schemars(with = "schema::Distance")]
     pub distance: Distance,
 }
 
 /// What an attack did to a sample's prediction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
     /// The prediction is the clean one still.
@@ -300,7 +305,7 @@ pub enum Fate {
 }
 
 /// An adversarial sample, to look at.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Example {
     /// The model.
     pub model: ModelId,
@@ -318,13 +323,14 @@ pub struct Example {
     pub adversarial_prediction: u32,
     /// Distance from the original.
     #[serde(flatten)]
+    #[schemars(with = "schema::Distance")]
     pub distance: Distance,
     /// Pictures, if samples are images.
     pub pictures: Option<Pictures>,
 }
 
 /// Three pictures of the same size, each a base64 PNG.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pictures {
     /// Pixels.
     pub width: u32,

@@ -1,6 +1,9 @@
 //! Conditions on the outcome, as plans write them.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -113,6 +116,33 @@ impl Serialize for Gate {
 impl<'de> Deserialize<'de> for Gate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Table)
+    }
+}
+
+impl JsonSchema for Gate {
+    fn schema_name() -> Cow<'static, str> {
+        "Gate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let proportion = json_schema!({ "type": "number", "minimum": 0, "maximum": 1 });
+        let kinds = FlagKind::ALL.map(FlagKind::name);
+        json_schema!({
+            "description": "One condition, and the only threat that it is demanded under.",
+            "type": "object",
+            "properties": {
+                "min_robust_accuracy": proportion,
+                "min_clean_accuracy": proportion,
+                "max_drop": proportion,
+                "max_clean_drop": proportion,
+                "max_corruption_error": proportion,
+                "forbid_flags": { "type": "array", "items": { "enum": kinds }, "minItems": 1 },
+                "threat": { "type": "string" }
+            },
+            "minProperties": 1,
+            "maxProperties": 2,
+            "additionalProperties": false
+        })
     }
 }
 

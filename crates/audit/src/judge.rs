@@ -1,16 +1,17 @@
 //! What the gates make of the outcome, and the one function that decides.
 
 use assay_attack::FlagKind;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::ModelId;
 use crate::gate::{Condition, Gate};
 use crate::plan::Plan;
-use crate::report::{Comparison, ModelResult, Raised, ThreatResult};
+use crate::report::{Comparison, ModelResult, Raised, ThreatResult, schema};
 use crate::stats::{ALPHA, Counts, Decision, Demand, Difference, Discordant, Estimate, Evidence, Paired, decide};
 
 /// Outcome of a check, of a gate, and of all gates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[must_use]
 pub enum Verdict {
@@ -57,7 +58,7 @@ impl Verdict {
 }
 
 /// Outcome of one gate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateResult {
     /// The gate.
     pub gate: Gate,
@@ -68,7 +69,7 @@ pub struct GateResult {
 }
 
 /// One number that a gate looked at, and what was decided of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// Title of the model; of the second for a difference.
     pub model: String,
@@ -83,7 +84,7 @@ pub struct Check {
 }
 
 /// A number that a gate looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Observed {
     /// A rate.
@@ -102,6 +103,7 @@ pub enum Observed {
     /// Whether a flag was raised.
     Flag {
         /// What was looked for.
+        #[schemars(schema_with = "schema::flag_kind")]
         kind: FlagKind,
         /// Stages in which it was raised.
         stages: u64,
@@ -109,7 +111,7 @@ pub enum Observed {
 }
 
 /// Why a check was decided as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Grounds {
     /// What was demanded: the least rate, the largest error, or the largest drop.
     pub threshold: f64,

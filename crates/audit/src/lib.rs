@@ -33,8 +33,8 @@ pub use merge::{MergeError, merge};
 pub use plan::{AttackSpec, Evaluation, ModelRef, Order, PLAN_SCHEMA, Plan, PlanData, PlanError, Quoted};
 pub use plan_file::{PLAN_TEMPLATE, PlanFileError, line_of};
 pub use report::{
-    AttackResult, ClassResult, Comparison, Html, Json, Markdown, ModelResult, Raised, Render, Report, Run, SCHEMA,
-    Samples, Seen, ThreatResult, Timed,
+    AttackResult, ClassResult, Comparison, Csv, Format, Github, Html, Json, Junit, Markdown, ModelResult, Raised,
+    Render, Report, Run, SCHEMA, Samples, Sarif, Seen, ThreatResult, Timed, plan_schema, report_schema,
 };
 pub use run::{Audit, AuditError, Observer, ObserverError, Progress, Subject, run};
 pub use schedule::{Shard, Step, Work};

@@ -17,15 +17,17 @@ use std::path::PathBuf;
 
 use assay_attack::{Attack, Cost, Eps, Norm};
 use assay_data::Draw;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::gate::{Condition, Gate};
+use crate::report::schema;
 
 /// The version of the format of plans.
 pub const PLAN_SCHEMA: u32 = 1;
 
 /// Threats, models and gates of an audit, as written; [`Plan::check`] says whether they make sense.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Version of the format: 1.
@@ -46,7 +48,7 @@ pub struct Plan {
 }
 
 /// Which samples are measured. One of `dataset` and `path` is there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanData {
     /// A data set of the server, by the name in its configuration.
@@ -60,11 +62,12 @@ pub struct PlanData {
     pub samples: Option<u64>,
     /// Which, where not all.
     #[serde(default)]
+    #[schemars(schema_with = "schema::draw")]
     pub draw: Draw,
 }
 
 /// A model of the repository.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelRef {
     /// Its name.
@@ -75,16 +78,18 @@ pub struct ModelRef {
 }
 
 /// A threat and the attacks that stand for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
     /// What reports call the threat; by default norm and radius, as `Linf 8/255`. Only where there is one radius.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// `Linf`, `L2`, `L1` or `L0`.
+    #[schemars(schema_with = "schema::norm")]
     pub norm: Norm,
     /// Radius as an exact decimal or fraction, in units of the model's input: `"8/255"`, `"0.1"`; `"inf"`: any valid input. A list: each is a threat.
     #[serde(with = "radii")]
+    #[schemars(schema_with = "schema::radii")]
     pub eps: Vec<Eps>,
     /// At least one.
     pub attacks: Vec<AttackSpec>,
@@ -94,7 +99,7 @@ pub struct Evaluation {
 }
 
 /// Which samples the attacks of an evaluation attack.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
     /// Each those that the ones before it left: the worst case for the least work.
@@ -130,13 +135,14 @@ impl Evaluation {
 }
 
 /// An attack with its parameters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AttackSpec {
     /// Name in the registry, for example `pgd`.
     pub name: String,
     /// Parameters by name, as text; absent ones take their default. Plan files may write numbers and booleans bare.
     #[serde(default, deserialize_with = "scalars")]
+    #[schemars(schema_with = "schema::parameters")]
     pub parameters: BTreeMap<String, String>,
 }
 

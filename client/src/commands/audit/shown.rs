@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use assay_audit::{Estimate, Paired, Render, Report};
+use assay_audit::{Estimate, Format, Paired, Report};
 use assay_proto::v1::{AuditReport, ReportFormat};
 
 use crate::args::Output;
@@ -14,7 +14,7 @@ use crate::output::{Verdict, must_be_writable, print, table};
 pub(super) struct Target<'a> {
     path: &'a Path,
     /// `None`: the record, which only the server has.
-    format: Option<&'static dyn Render>,
+    format: Option<Format>,
 }
 
 /// What to ask the server for beside the report: everything else is made of it here.
@@ -59,7 +59,7 @@ impl<'a> Target<'a> {
             found.map(|rendered| rendered.text.clone())
         };
         let text = match self.format {
-            Some(format) => format.to_text(report),
+            Some(format) => format.render(report),
             None => record().ok_or_else(|| ClientError::Protocol("no record of the audit".to_owned()))?,
         };
         std::fs::write(self.path, text)

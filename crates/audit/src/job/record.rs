@@ -144,16 +144,15 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::Verdict;
+    use crate::judge::Verdict;
 
     #[test]
     fn a_job_keeps_its_first_start_and_its_last_end() {
-        let plan =
-            "models = [{ name = \"a\" }]\n[[evaluations]]\nnorm = \"L2\"\neps = \"1\"\nattacks = [{ name = \"fgsm\" }]";
-        let environment = Environment { assay: String::new(), onnxruntime: String::new(), date: String::new() };
-        let data = DataRef::Registered { name: "ramp".to_owned(), samples: 0 };
+        let plan = "schema = 1\nmodels = [{ name = \"a\" }]\n[[evaluations]]\nnorm = \"L2\"\neps = \"1\"\nattacks = [{ name = \"fgsm\" }]";
+        let environment = Environment { assay: String::new(), onnxruntime: String::new(), optimization: String::new() };
+        let data = DataRef::Registered { name: "ramp".to_owned() };
         let plan = Plan::parse(plan).unwrap();
-        let asked = Asked { key: None, plan, data, models: Vec::new(), environment };
+        let asked = Asked { key: None, plan, data, shard: None, models: Vec::new(), environment };
         let mut record =
             Record { id: JobId(1), asked, state: State::Queued, created: Moment(1), started: None, ended: None };
         for (now, input, times) in [

@@ -6,7 +6,7 @@ use super::text::{Attack, Count, Fraction, Interval, Percent, Spent, Time, outco
 use super::{Render, Report};
 use crate::stats::{Estimate, Paired};
 
-/// Markdown with tables; no HTML and no pictures.
+/// Markdown with tables and no pictures, what decides first. The long tables are folded in `<details>`, the only HTML.
 pub struct Markdown;
 
 impl Render for Markdown {
@@ -18,24 +18,35 @@ impl Render for Markdown {
             write!(out, " · {}", escaped(&run.circumstances.date))?;
         }
         writeln!(out, "\n")?;
-        flags(report, out)?;
+        gates(report, out)?;
         accuracy(report, out)?;
         comparison(report, out)?;
-        gates(report, out)?;
-        attacks(report, out)?;
-        classes(report, out)?;
-        setup(report, out)
+        flags(report, out)?;
+        folded(out, "Attacks", |out| attacks(report, out))?;
+        folded(out, "Classes", |out| classes(report, out))?;
+        folded(out, "To repeat it", |out| setup(report, out))
     }
 }
 
+/// Something long below a line that opens it. Empty lines around make it Markdown again.
+fn folded(out: &mut dyn Write, title: &str, content: impl FnOnce(&mut dyn Write) -> fmt::Result) -> fmt::Result {
+    writeln!(out, "<details>\n<summary>{title}</summary>\n")?;
+    content(out)?;
+    writeln!(out, "</details>\n")
+}
+
 fn flags(report: &Report, out: &mut dyn Write) -> fmt::Result {
+    if report.flags.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "## Flags\n\nSigns that a number says less than it seems to.\n")?;
     for raised in &report.flags {
         let (model, name) = (escaped(report.model_title(raised.model)), raised.kind.name());
-        let (meaning, remedy) = (raised.kind.meaning(), raised.kind.remedy());
+        let (cause, meaning, remedy) = (raised.kind.cause(), raised.kind.meaning(), raised.kind.remedy());
         let seen: Vec<_> = raised.stages.iter().map(|seen| escaped(&seen.to_string())).collect();
-        writeln!(out, "> **{name}**, {model} ({}). {meaning} {remedy}\n", seen.join("; "))?;
+        writeln!(out, "- **{name}**, {model} ({}). {cause} {meaning} **What to do:** {remedy}", seen.join("; "))?;
     }
-    Ok(())
+    writeln!(out)
 }
 
 fn accuracy(report: &Report, out: &mut dyn Write) -> fmt::Result {
@@ -89,13 +100,13 @@ fn gates(report: &Report, out: &mut dyn Write) -> fmt::Result {
 }
 
 fn attacks(report: &Report, out: &mut dyn Write) -> fmt::Result {
-    writeln!(out, "## Attacks\n\nEach attack works on what the ones before it left.\n")?;
-    writeln!(out, "| model | threat | attack | broken | robust after it | cost |\n|---|---|---|---|---|---|")?;
+    writeln!(out, "In sequence each attack works on what the ones before it left; separate ones see all samples.\n")?;
+    writeln!(out, "| model | threat | attack | broken | robust | cost |\n|---|---|---|---|---|---|")?;
     for model in &report.models {
-        for threat in &model.threats {
-            for attack in &threat.attacks {
+        for (threat, facts) in model.threats.iter().zip(&report.setup.threats) {
+            for (attack, name) in threat.attacks.iter().zip(facts.attack_titles()) {
                 let broken = attack.success.as_ref().map_or_else(|| "none left".to_owned(), |e| e.to_string());
-                let [model, title, name] = [&model.title, &threat.title, &attack.name].map(|text| escaped(text));
+                let [model, title, name] = [&model.title, &threat.title, &name].map(|text| escaped(text));
                 let (robust, cost) = (&attack.robust, Spent(&attack.cost));
                 writeln!(out, "| {model} | {title} | {name} | {broken} | {robust} | {cost} |")?;
             }
@@ -113,7 +124,7 @@ fn attacks(report: &Report, out: &mut dyn Write) -> fmt::Result {
 }
 
 fn classes(report: &Report, out: &mut dyn Write) -> fmt::Result {
-    writeln!(out, "## Classes\n\n| model | class | clean accuracy |{}", {
+    writeln!(out, "| model | class | clean accuracy |{}", {
         let mut heads = String::new();
         for threat in &report.setup.threats {
             write!(heads, " robust accuracy, {} |", escaped(&threat.title()))?;
@@ -136,7 +147,7 @@ fn classes(report: &Report, out: &mut dyn Write) -> fmt::Result {
 
 fn setup(report: &Report, out: &mut dyn Write) -> fmt::Result {
     let setup = &report.setup;
-    writeln!(out, "## To repeat it\n\n| what | value |\n|---|---|")?;
+    writeln!(out, "| what | value |\n|---|---|")?;
     let mut row = |what: &str, value: &str| writeln!(out, "| {} | {} |", escaped(what), escaped(value));
     for model in &setup.models {
         let parameters = Count(model.parameters);
@@ -158,7 +169,8 @@ fn setup(report: &Report, out: &mut dyn Write) -> fmt::Result {
         row("time", &Time(run.seconds).to_string())?;
     }
     row("assay", &setup.environment.assay)?;
-    row("ONNX Runtime", &setup.environment.onnxruntime)
+    row("ONNX Runtime", &setup.environment.onnxruntime)?;
+    writeln!(out)
 }
 
 /// Text that Markdown shows as it is: characters with a meaning are escaped, and line breaks become spaces.
@@ -193,6 +205,11 @@ mod tests {
         let text = Markdown.to_text(&fixture::hostile());
         for markup in ["<script", "<img", "<b>", "![x]", "\n# c", " `d`", "*it*", "://"] {
             assert!(!text.contains(markup), "{markup} in {text}");
+        }
+        // Three folds of our own, and nothing else that could be HTML.
+        assert_eq!(text.matches('<').count(), 3 * 4);
+        for tag in ["<details>", "</details>", "<summary>", "</summary>"] {
+            assert_eq!(text.matches(tag).count(), 3, "{tag}");
         }
         // Every row of a table still has as many cells as its heading.
         let cells = |line: &str| line.replace("\\|", "").matches('|').count();

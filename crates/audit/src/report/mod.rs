@@ -2,32 +2,50 @@
 //!
 //! A [`Report`] is made from events only ([`Report::fold`]); each format is one [`Render`]er over it.
 
+mod concern;
+mod csv;
+mod curves;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod fold;
+mod format;
+mod github;
 mod html;
 mod json;
+mod junit;
 mod markdown;
+mod rows;
+mod sarif;
+pub(crate) mod schema;
+#[cfg(test)]
+mod showcase;
 mod text;
 
 use std::fmt;
 
 use assay_attack::{Cost, FlagKind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Circumstances, Example, ModelId, SampleResult, Setup};
 use crate::judge::{GateResult, Verdict};
 use crate::stats::{Estimate, Paired};
 
+pub use self::csv::Csv;
+pub use format::Format;
+pub use github::Github;
 pub use html::Html;
 pub use json::Json;
+pub use junit::Junit;
 pub use markdown::Markdown;
+pub use sarif::Sarif;
+pub use schema::{plan_schema, report_schema};
 
 /// Version of the report's JSON format; it changes when a field changes its meaning or goes.
 pub const SCHEMA: &str = "assay.report/2";
 
 /// What an audit found. `docs/report.md` documents its JSON.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[must_use]
 pub struct Report {
     /// [`SCHEMA`].
@@ -45,6 +63,7 @@ pub struct Report {
     /// Some adversarial samples.
     pub examples: Vec<Example>,
     /// Everything that was spent on attacks and predictions.
+    #[schemars(with = "schema::Cost")]
     pub cost: Cost,
     /// What is needed to repeat the audit.
     pub setup: Setup,
@@ -56,7 +75,7 @@ pub struct Report {
 }
 
 /// The samples that were measured, in the order of the data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Samples {
     /// Position of each in the data set.
     pub positions: Vec<u64>,
@@ -65,11 +84,12 @@ pub struct Samples {
 }
 
 /// A reason to doubt the numbers of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Raised {
     /// The model.
     pub model: ModelId,
     /// What was seen; its cause, meaning and remedy are known.
+    #[schemars(schema_with = "schema::flag_kind")]
     pub kind: FlagKind,
     /// What was seen first, in one line.
     pub detail: String,
@@ -78,7 +98,7 @@ pub struct Raised {
 }
 
 /// A flag in one stage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Seen {
     /// `clean`, or attack and threat.
     pub stage: String,
@@ -89,7 +109,7 @@ pub struct Seen {
 }
 
 /// What only this run knows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// When it began, and on what.
     #[serde(flatten)]
@@ -97,13 +117,14 @@ pub struct Run {
     /// Wall time of all stages.
     pub seconds: f64,
     /// Evaluations beside the attacks, that looked for flags.
+    #[schemars(with = "schema::Cost")]
     pub checks: Cost,
     /// How long each stage took, in order.
     pub stages: Vec<Timed>,
 }
 
 /// How long a stage took.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timed {
     /// The model.
     pub model: ModelId,
@@ -114,7 +135,7 @@ pub struct Timed {
 }
 
 /// What was measured of one model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelResult {
     /// Name that tells it from the other model: with the version where names are the same.
     pub title: String,
@@ -127,13 +148,14 @@ pub struct ModelResult {
     /// One per threat, in order.
     pub threats: Vec<ThreatResult>,
     /// What was spent on it.
+    #[schemars(with = "schema::Cost")]
     pub cost: Cost,
     /// Class predicted without attack for each sample, in the order of [`Report::samples`]; `null` where the logits were not finite.
     pub predictions: Vec<Option<u32>>,
 }
 
 /// What was measured of one model for one class.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassResult {
     /// The class.
     pub class: u32,
@@ -144,7 +166,7 @@ pub struct ClassResult {
 }
 
 /// What was measured of one model under one threat.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ThreatResult {
     /// Norm and radius.
     pub title: String,
@@ -165,7 +187,7 @@ pub struct ThreatResult {
 }
 
 /// What one attack of an evaluation did.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackResult {
     /// Name of the attack.
     pub name: String,
@@ -174,11 +196,12 @@ pub struct AttackResult {
     /// In sequence: samples correct after it and all before it, of all. Separate: samples correct under it alone, of all.
     pub robust: Estimate,
     /// What was spent, on misclassified samples (for the stability) too.
+    #[schemars(with = "schema::Cost")]
     pub cost: Cost,
 }
 
 /// The second model against the first on the same samples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// Correct without attack.
     pub clean: Paired,

@@ -6,7 +6,7 @@ use std::fmt;
 use assay_attack::Cost;
 
 use super::{Report, Seen};
-use crate::event::{AttackFacts, ModelId, ThreatId};
+use crate::event::{AttackFacts, ModelId, ThreatFacts, ThreatId};
 use crate::gate::{Condition, Gate};
 use crate::judge::{Check, Grounds, Observed, Verdict};
 use crate::stats::{Difference, Estimate, POWER, Paired};
@@ -159,6 +159,20 @@ impl fmt::Display for Attack<'_> {
     }
 }
 
+impl ThreatFacts {
+    /// Its attacks by name; several of one name with the parameters in which they differ.
+    pub(super) fn attack_titles(&self) -> Vec<String> {
+        let title = |attack: &AttackFacts| {
+            let namesakes = || self.attacks.iter().filter(|other| other.name == attack.name);
+            let differs =
+                |parameter: &&(String, String)| namesakes().any(|other| !other.parameters.contains(parameter));
+            let parameters = attack.parameters.iter().filter(differs).cloned().collect();
+            Attack(&AttackFacts { name: attack.name.clone(), parameters }).to_string()
+        };
+        self.attacks.iter().map(title).collect()
+    }
+}
+
 /// What a gate demands.
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -282,13 +296,47 @@ impl Why<'_> {
     }
 }
 
-/// `passed`, `failed`, `inconclusive` or `unreliable`.
+/// How a verdict is meant: what colours it, and whether it breaks a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// It is as demanded.
+    Good,
+    /// It is not.
+    Bad,
+    /// It could not be decided.
+    Open,
+}
+
+/// How a verdict is meant, in every format.
+pub(super) fn tone(verdict: Verdict) -> Tone {
+    match verdict {
+        Verdict::Pass => Tone::Good,
+        Verdict::Fail => Tone::Bad,
+        Verdict::Inconclusive | Verdict::Unreliable => Tone::Open,
+    }
+}
+
+/// A verdict as the end of a sentence: `passed`, `failed`, `inconclusive` or `unreliable`.
 pub(super) fn outcome(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "passed",
         Verdict::Fail => "failed",
         Verdict::Inconclusive => "inconclusive",
         Verdict::Unreliable => "unreliable",
+    }
+}
+
+/// A number as short as it says the same: `0.0314`, `12`, `1.3e-5`.
+pub(super) struct Short(pub(super) f64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.abs() {
+            0.0 => f.write_str("0"),
+            x if x < 1e-3 => write!(f, "{:.1e}", self.0),
+            x if x < 10.0 => write!(f, "{}", (self.0 * 1e4).round() / 1e4),
+            _ => write!(f, "{}", (self.0 * 10.0).round() / 10.0),
+        }
     }
 }
 
@@ -346,5 +394,19 @@ impl Report {
     pub(super) fn subjects(&self) -> String {
         let titles: Vec<_> = self.models.iter().map(|model| model.title.as_str()).collect();
         titles.join(" and ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_numbers_keep_what_can_be_told_apart() {
+        let cases =
+            [(0.0, "0"), (0.031_372_5, "0.0314"), (1.0, "1"), (12.34, "12.3"), (1234.0, "1234"), (1.31e-5, "1.3e-5")];
+        for (number, text) in cases {
+            assert_eq!(Short(number).to_string(), text);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A rate that cannot be separated from its denominator and its interval.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statrs::function::beta::inv_beta_reg;
 
@@ -10,7 +11,7 @@ pub const LEVEL: f64 = 0.95;
 ///
 /// In JSON: `{"hits": 7, "of": 10, "rate": 0.7, "low": 0.347…, "high": 0.933…}`; on reading, only `hits` and `of` count and
 /// the rest is computed again.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Counts")]
 #[must_use]
 pub struct Estimate {
@@ -21,7 +22,7 @@ pub struct Estimate {
     high: f64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Counts {
     hits: u64,
     of: u64,

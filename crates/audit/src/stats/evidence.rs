@@ -1,5 +1,6 @@
 //! Evidence about a demand: how surprising an outcome is if the demand is not met, and if it is.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statrs::function::beta::beta_reg;
 
@@ -8,7 +9,7 @@ pub const ALPHA: f64 = 0.05;
 
 /// Two one-sided p-values, each in `[0, 1]`: the largest probability, over all truths of its null hypothesis, of an outcome that
 /// speaks at least as clearly against it. They are not each other's complement, and both are large where samples are few.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[must_use]
 pub struct Evidence {
     /// Of "the demand is not met": small where it is proven met.

@@ -1,5 +1,6 @@
 //! Two models on the same samples.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statrs::function::beta::beta_reg;
 
@@ -8,7 +9,7 @@ const Z: f64 = 1.959_963_984_540_054;
 
 /// How often each of two models succeeded on the same samples, what that says about their difference, and how likely a
 /// difference this large is if there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[must_use]
 pub struct Paired {
     /// Both succeeded.
@@ -31,7 +32,7 @@ pub struct Paired {
 }
 
 /// Samples in which only one of two models succeeded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Discordant {
     /// Only the first.
     pub only_first: u64,
@@ -41,7 +42,7 @@ pub struct Discordant {
 
 /// A difference of two paired proportions with Tango's score interval at 95 % (Statistics in Medicine 17, 1998): all
 /// differences that the score test with the constrained maximum-likelihood estimate does not reject.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[must_use]
 pub struct Difference {
     /// Point estimate, in `[-1, 1]`.
