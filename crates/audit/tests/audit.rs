@@ -361,7 +361,7 @@ fn what_are_not_all_shards_of_one_audit_is_not_put_together() {
         (vec![first.clone(), first.clone()], "shard 0/2 is there more than once"),
         (vec![first.clone(), other], "record 1 is of another audit than the first: a model differs"),
         (vec![first.clone(), cut], "shard 1/2 did not end"),
-        (vec![first.clone(), second[1..].to_vec()], "record 1 does not begin with the start"),
+        (vec![first, second[1..].to_vec()], "record 1 does not begin with the start"),
         (vec![whole], "record 0 is no shard"),
     ] {
         let error = merge(&records).unwrap_err().to_string();

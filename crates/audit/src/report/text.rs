@@ -180,13 +180,13 @@ impl fmt::Display for Gate {
             Condition::MinRobustAccuracy(least) => write!(f, "robust accuracy of at least {}", Percent(*least))?,
             Condition::MinCleanAccuracy(least) => write!(f, "clean accuracy of at least {}", Percent(*least))?,
             Condition::MaxDrop(most) => {
-                write!(f, "robust accuracy at most {} points below the baseline", Points(*most))?
+                write!(f, "robust accuracy at most {} points below the baseline", Points(*most))?;
             }
             Condition::MaxCleanDrop(most) => {
-                write!(f, "clean accuracy at most {} points below the baseline", Points(*most))?
+                write!(f, "clean accuracy at most {} points below the baseline", Points(*most))?;
             }
             Condition::MaxCorruptionError(most) => {
-                write!(f, "mean error under corruptions of at most {}", Percent(*most))?
+                write!(f, "mean error under corruptions of at most {}", Percent(*most))?;
             }
             Condition::ForbidFlags(kinds) => {
                 let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
@@ -231,7 +231,7 @@ impl fmt::Display for Check {
                 )?;
             }
             Observed::Flag { stages, .. } if self.verdict == Verdict::Fail => {
-                write!(f, "raised in {} {}", Count(stages), if stages == 1 { "stage" } else { "stages" })?
+                write!(f, "raised in {} {}", Count(stages), if stages == 1 { "stage" } else { "stages" })?;
             }
             Observed::Flag { .. } => write!(f, "not raised")?,
         }
