@@ -373,7 +373,89 @@ fn an_audit_writes_its_reports_and_its_exit_code_is_the_verdict() {
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("verdict: inconclusive"), "{}", text(&output.stdout));
     assert!(Path::new(&html).exists(), "the report is there when a gate is open");
-    fails(2, "unknown variant", &embedded(&[&arguments[..], &["--forbid-flags", "masked"]].concat()));
+    fails(2, "expected one of randomized-output", &embedded(&[&arguments[..], &["--forbid-flags", "masked"]].concat()));
+}
+
+/// A plan beside its data, on 100 samples: two chunks.
+fn planned(folder: &Path, gates: &str) -> String {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/data/fashion-mnist");
+    let plan = format!(
+        "schema = 1\nseed = 3\nmodels = [{{ name = \"fashion-robust\" }}, {{ name = \"fashion-layer-pruned\" }}]\ngates = [{gates}]\n\
+         [data]\npath = \"{}\"\nsamples = 100\n\
+         [[evaluations]]\nnorm = \"Linf\"\neps = [\"0.05\", \"0.1\"]\nattacks = [{{ name = \"pgd\", parameters = {{ steps = 3 }} }}]\n",
+        data.canonicalize().unwrap().display()
+    );
+    let file = folder.join("audit.toml");
+    std::fs::write(&file, plan).unwrap();
+    file.display().to_string()
+}
+
+#[test]
+fn shards_of_a_plan_make_the_report_of_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let plan = planned(folder.path(), "{ min_robust_accuracy = 0.3 }");
+    let whole = [file("whole.json"), file("whole.jsonl")];
+    succeeds(&embedded(&["audit", "--plan", &plan, "--report", &whole[0], "--report", &whole[1]]));
+    for shard in ["0/2", "1/2"] {
+        let record = file(&format!("{}.part.jsonl", &shard[..1]));
+        let told = succeeds(&embedded(&["audit", "--plan", &plan, "--shard", shard, "--report", &record]));
+        assert!(told.contains(&format!("part {shard}: its gates are decided when")), "{told}");
+    }
+    let merged = [file("merged.json"), file("merged.xml"), file("merged.sarif"), file("merged.csv")];
+    let parts = [file("0.part.jsonl"), file("1.part.jsonl")];
+    let reports: Vec<&str> = merged.iter().flat_map(|file| ["--report", file]).collect();
+    succeeds(&[&["report", "merge", &parts[1], &parts[0]][..], &reports].concat());
+    succeeds(&["report", "render", &whole[1], "--report", &file("again.json")]);
+    let read = |name: &str| -> Value {
+        let mut report: Value = serde_json::from_str(&std::fs::read_to_string(file(name)).unwrap()).unwrap();
+        assert!(report.as_object_mut().unwrap().remove("run").unwrap()["seconds"].as_f64().unwrap() > 0.0);
+        report
+    };
+    let report = read("whole.json");
+    assert_eq!(report["samples"]["labels"].as_array().unwrap().len(), 100);
+    assert_eq!(report["models"][0]["threats"].as_array().unwrap().len(), 2);
+    // To the byte: a value is printed in the order of its file.
+    assert_eq!(read("merged.json").to_string(), report.to_string());
+    assert_eq!(read("again.json").to_string(), report.to_string());
+    assert_eq!(std::fs::read_to_string(file("merged.csv")).unwrap().lines().count(), 1 + 100 * 2 * 2);
+    assert!(std::fs::read_to_string(file("merged.xml")).unwrap().contains("<testsuites"));
+    let sarif: Value = serde_json::from_str(&std::fs::read_to_string(file("merged.sarif")).unwrap()).unwrap();
+    assert_eq!(sarif["version"], "2.1.0");
+    fails(2, "shard 1/2 is missing", &["report", "merge", &parts[0], "--report", &file("half.json")]);
+    fails(2, "holds no record", &["report", "merge", "deploy/recipes", "--report", &file("x.json")]);
+    fails(2, "the ending must be one of .json, .html", &["report", "render", &whole[1], "--report", &file("x.pdf")]);
+    let told = succeeds(&["report", "annotate", &whole[0]]);
+    assert!(told.starts_with("::notice title=Robustness audit"), "{told}");
+}
+
+#[test]
+fn a_plan_is_written_checked_and_refused_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.toml").display().to_string();
+    succeeds(&["plan", "init", &file]);
+    fails(2, "name another file, or remove this one", &["plan", "init", &file]);
+    let told = succeeds(&["plan", "check", &file]);
+    assert!(told.contains("1000 samples, 2 models:") && told.contains("makes sense"), "{told}");
+    // 20 samples cannot show that a drop is small.
+    let told = succeeds(&["plan", "check", &file, "--samples", "20"]);
+    assert!(told.contains("gates[1].max_drop cannot pass on 20 samples") && told.contains("audit.toml:"), "{told}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let line = 1 + text.lines().position(|line| line.starts_with("attacks = ")).unwrap();
+    for (from, to, words) in [
+        ("name = \"pgd\"", "name = \"pdg\"", format!("audit.toml:{line}: evaluations[0].attacks[0]: unknown attack")),
+        ("seed = 1", "sead = 1", "did you mean `seed`?".to_owned()),
+        ("schema = 1\n", "", "missing field `schema`".to_owned()),
+    ] {
+        std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
+        fails(2, &words, &["plan", "check", &file]);
+        fails(2, &words, &embedded(&["audit", "--plan", &file]));
+    }
+    fails(2, "cannot be used with", &embedded(&["audit", "--plan", &file, "fashion-robust"]));
+    for schema in [succeeds(&["plan", "schema"]), succeeds(&["report", "schema"])] {
+        let schema: Value = serde_json::from_str(&schema).unwrap();
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    }
 }
 
 #[test]

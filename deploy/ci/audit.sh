@@ -13,10 +13,6 @@ ASSAY=${ASSAY:-assay}
 mkdir -p "$OUT"
 "$ASSAY" plan check "$PLAN" || exit $?
 set -- audit --plan "$PLAN" --report "$OUT/report.json" --report "$OUT/report.md" --report "$OUT/report.html" --report "$OUT/junit.xml" --report "$OUT/report.sarif"
-# What was accepted last time, if there is such a report: the same samples are compared with it.
-if [ -n "${BASELINE:-}" ]; then
-    set -- "$@" --baseline "$BASELINE"
-fi
 if [ -n "${MODELS:-}" ]; then
     set -- --embed "$MODELS" "$@"
 fi
