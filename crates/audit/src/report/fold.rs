@@ -194,7 +194,7 @@ impl Measured<'_> {
                 for (named, attack) in facts.attacks.iter().zip(&threat.attacks) {
                     for flag in attack.raised() {
                         let stage = format!("{} {}", named.name, facts.title());
-                        raise(flag.kind, &flag.detail, Seen { stage, samples: flag.samples, of: attack.samples });
+                        raise(flag.kind, what(&flag.detail), Seen { stage, samples: flag.samples, of: attack.samples });
                     }
                 }
             }
@@ -224,6 +224,13 @@ impl Measured<'_> {
             stages,
         }
     }
+}
+
+/// What a flag tells without the numbers of its chunk: `samples are robust, ...` of `3 of 64 samples are robust, ...`.
+fn what(detail: &str) -> &str {
+    let counted = detail.starts_with(|c: char| c.is_ascii_digit());
+    let from = detail.find("samples").filter(|_| counted).unwrap_or(0);
+    detail.get(from..).unwrap_or(detail)
 }
 
 fn prediction(model: &OfModel, i: usize) -> Option<u32> {

@@ -91,7 +91,7 @@ pub struct Raised {
     /// What was seen; its cause, meaning and remedy are known.
     #[schemars(schema_with = "schema::flag_kind")]
     pub kind: FlagKind,
-    /// What was seen first, in one line.
+    /// What was seen, in a few words; `stages` has the numbers.
     pub detail: String,
     /// The stages in which it was seen.
     pub stages: Vec<Seen>,
