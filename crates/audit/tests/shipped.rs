@@ -4,7 +4,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use assay_attack::{Bounds, Cancel};
+use assay_attack::{Bounds, Cancel, FlagKind};
 use assay_audit::{Audit, Circumstances, Environment, Plan, Subject, run};
 use assay_data::{DataSource, Dataset};
 use assay_reference::skip;
@@ -62,7 +62,8 @@ fn robust_and_pruned_models_are_measured_on_the_same_images() {
         let pgd = &model.threats[0].attacks;
         assert!(pgd[1].robust.hits() < pgd[0].robust.hits(), "{name}: PGD finds more than FGSM");
     }
-    assert!(report.flags.is_empty(), "{:?}", report.flags);
+    // Five steps are few, and the report says so; it doubts nothing else.
+    assert!(report.flags.iter().all(|raised| raised.kind == FlagKind::IncompleteOptimization), "{:?}", report.flags);
     assert_eq!(report.examples.len(), 12);
     assert_eq!(report.comparison.unwrap().threats.len(), 2);
 }

@@ -32,6 +32,20 @@ fn wide(a: &Array2<f32>) -> ndarray::ArrayD<f64> {
 /// Largest difference that the rounding of f32 explains, relative to the largest number or, of gradients, to all of them.
 const ROUNDING: f64 = 1e-5;
 
+/// How far logits may be from the right ones, relative to all of them, where sums of products of bytes are cut off.
+const SATURATED: f64 = 0.05;
+/// Forms with activations in unsigned bytes, whose products with signed weights may be cut off.
+const UNSIGNED: [&str; 2] = ["qdq", "qoperator"];
+
+/// Whether ONNX Runtime's int8 kernels cut sums off on this processor: without VNNI they add products of bytes in 16 bits, which its documentation
+/// warns of. The derived graph computes in f32 and does not.
+fn saturates() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return !std::is_x86_feature_detected!("avx512vnni") && !std::is_x86_feature_detected!("avxvnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 /// The samples whose logits are not as `expected`, but for rounding.
 ///
 /// Int8 kernels of another processor may round a number that lies between two steps the other way, which moves some logits of
@@ -96,8 +110,12 @@ fn the_derived_graph_computes_the_models_logits() {
         let derived = model.gradient(x.view(), Loss::CrossEntropy, &labels, None).unwrap();
         let error = relative_error(&wide(&derived.logits), &wide(&logits));
         println!("{form}: logits of the derived graph differ by {error:.1e}; correct {}", hits(&logits, &labels));
-        moved(&derived.logits, &logits);
-        assert!(hits(&logits, &labels) >= 52, "{form}");
+        if saturates() && UNSIGNED.contains(&form) {
+            assert!(error < SATURATED, "{form}: {error:.1e}");
+        } else {
+            moved(&derived.logits, &logits);
+        }
+        assert!(hits(&logits, &labels) >= 52 && hits(&derived.logits, &labels) >= 52, "{form}");
     }
 }
 

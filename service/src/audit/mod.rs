@@ -332,10 +332,11 @@ impl Audits {
         };
         // Nobody begins it again while the server stops.
         job.change(|status| status.held = input == Input::LeftOff);
-        self.end(job, input);
+        // Whoever has the report finds it counted.
         if let Some(verdict) = verdict {
             metrics.audited(verdict);
         }
+        self.end(job, input);
         count(&jobs, metrics);
         drop(jobs);
         self.tidy(metrics);
