@@ -19,11 +19,12 @@ pub(crate) fn run(command: &PlanCommand, output: Output) -> Result<Verdict, Clie
     Ok(Verdict::Pass)
 }
 
-/// Reads a plan that makes sense.
-pub(crate) fn read(file: &Path) -> Result<Plan, ClientError> {
+/// Reads a plan that makes sense, and its text.
+pub(crate) fn read(file: &Path) -> Result<(Plan, String), ClientError> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| ClientError::Usage(format!("--plan {}: {error}", file.display())))?;
-    Plan::parse(&text).map_err(|error| wrong(file, &error))
+    let plan = Plan::parse(&text).map_err(|error| wrong(file, &error))?;
+    Ok((plan, text))
 }
 
 /// `audit.toml:7: evaluations[0].eps: ...`, as compilers say it.
@@ -43,7 +44,7 @@ fn init(file: &Path) -> Result<(), ClientError> {
 }
 
 fn check(file: &Path, samples: Option<u64>, output: Output) -> Result<(), ClientError> {
-    let plan = read(file)?;
+    let (plan, text) = read(file)?;
     let samples = samples.or(plan.data.as_ref().and_then(|data| data.samples));
     let quoted = plan.quote().map_err(|error| ClientError::Usage(format!("{}: {error}", file.display())))?;
     let models = plan.models.len() as u64;
@@ -52,7 +53,7 @@ fn check(file: &Path, samples: Option<u64>, output: Output) -> Result<(), Client
         samples.map(|samples| one.saturating_mul(samples).saturating_mul(models))
     };
     let (queries, gradients) = (total(|stage| stage.cost.queries), total(|stage| stage.cost.gradients));
-    let undecidable = open_gates(file, &plan, samples);
+    let undecidable = open_gates(&text, &plan, samples);
     if output == Output::Json {
         let stages: Vec<_> = quoted
             .iter()
@@ -93,11 +94,10 @@ struct Open {
     what: String,
 }
 
-fn open_gates(file: &Path, plan: &Plan, samples: Option<u64>) -> Vec<Open> {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
+fn open_gates(text: &str, plan: &Plan, samples: Option<u64>) -> Vec<Open> {
     let gates = samples.map(|samples| plan.undecidable(samples)).unwrap_or_default().into_iter();
     gates
-        .map(|gate| Open { line: line_of(&text, &gate.field), what: format!("{} {}", gate.field, gate.reason) })
+        .map(|gate| Open { line: line_of(text, &gate.field), what: format!("{} {}", gate.field, gate.reason) })
         .collect()
 }
 

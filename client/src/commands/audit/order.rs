@@ -1,6 +1,6 @@
 //! What is to be audited: the models, the samples, the threats.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use assay_attack::FlagKind;
 use assay_audit::{Condition, Evaluation, Gate, ModelRef, Order as PlanOrder, PLAN_SCHEMA, Plan, PlanData};
@@ -62,9 +62,8 @@ impl Order {
 
 /// What the command orders.
 pub(super) async fn read(session: &mut Session, command: &Audit) -> Result<Order, ClientError> {
-    let plan = plan(command)?;
-    let (uploaded, samples) = data(session, command, &plan).await?;
-    let text = toml::to_string(&plan).map_err(|error| ClientError::Usage(format!("the plan: {error}")))?;
+    let Written { plan, text, path } = written(command)?;
+    let (uploaded, samples) = data(session, command, &plan, path.as_deref()).await?;
     let shard = command.shard.map(|shard| shard.to_string()).unwrap_or_default();
     let audit = AuditRequest { plan: text, uploaded, shard };
     Ok(Order { audit, key: command.key.clone().unwrap_or_default(), samples })
@@ -72,8 +71,8 @@ pub(super) async fn read(session: &mut Session, command: &Audit) -> Result<Order
 
 /// A name for what the command orders: the same for the same command, for no other.
 pub(super) fn name(command: &Audit) -> Result<String, ClientError> {
-    let plan = plan(command)?;
-    let path = match plan.data.as_ref().and_then(|data| data.path.as_deref()) {
+    let Written { plan, path, .. } = written(command)?;
+    let path = match path {
         Some(path) => Some(path.canonicalize().map_err(|e| ClientError::Usage(format!("{}: {e}", path.display())))?),
         None => None,
     };
@@ -81,20 +80,27 @@ pub(super) fn name(command: &Audit) -> Result<String, ClientError> {
     Ok(Sha256::digest(all).iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The plan of a file, with its path seen from here; or what the options say.
-fn plan(command: &Audit) -> Result<Plan, ClientError> {
+/// A plan as it was written, which is what is sent: errors name its lines, and it is the same plan wherever it is used from.
+struct Written {
+    plan: Plan,
+    text: String,
+    /// Its data, seen from here.
+    path: Option<PathBuf>,
+}
+
+/// The plan of a file; or what the options say.
+fn written(command: &Audit) -> Result<Written, ClientError> {
     if let Some(file) = &command.plan {
-        let mut plan = plan_file::read(file)?;
-        if let Some(path) = plan.data.as_mut().and_then(|data| data.path.as_mut()) {
-            *path = file.parent().unwrap_or(Path::new("")).join(&*path);
-        }
+        let (plan, text) = plan_file::read(file)?;
         if plan.data.is_none() {
             return Err(ClientError::Usage(format!(
                 "{}: has no [data]; say in it where the samples are",
                 file.display()
             )));
         }
-        return Ok(plan);
+        let path = plan.data.as_ref().and_then(|data| data.path.as_ref());
+        let path = path.map(|path| file.parent().unwrap_or(Path::new("")).join(path));
+        return Ok(Written { plan, text, path });
     }
     let data = PlanData {
         dataset: command.dataset.clone(),
@@ -124,16 +130,19 @@ fn plan(command: &Audit) -> Result<Plan, ClientError> {
         seed: command.seed,
     };
     plan.check().map_err(|error| ClientError::Usage(error.to_string()))?;
-    Ok(plan)
+    let text = toml::to_string(&plan).map_err(|error| ClientError::Usage(format!("the plan: {error}")))?;
+    Ok(Written { plan, text, path: command.data.data.clone() })
 }
 
 async fn data(
     session: &mut Session,
     command: &Audit,
     plan: &Plan,
+    path: Option<&Path>,
 ) -> Result<(Option<UploadedData>, Option<Bytes>), ClientError> {
-    let (Some(data), Some(model)) = (&plan.data, plan.models.first()) else { return Ok((None, None)) };
-    let Some(path) = &data.path else { return Ok((None, None)) };
+    let (Some(data), Some(model), Some(path)) = (&plan.data, plan.models.first(), path) else {
+        return Ok((None, None));
+    };
     let (info, input) =
         session.model(&v1::ModelRef { model: model.name.clone(), version: model.version.clone() }).await?;
     let wrong = |error: assay_data::DataError| ClientError::Usage(error.to_string());
