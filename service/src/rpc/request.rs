@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use assay_attack::{Attack, Bounds, Budget, Eps, Goal, Norm, ParamError, SampleId, Target, Threat};
+use assay_attack::{Attack, Bounds, Budget, Goal, Norm, ParamError, SampleId, Target, Threat};
 use assay_proto::v1::{self, TargetChoice};
 use assay_runtime::{Class, ClassifierSpec};
 
@@ -87,20 +87,14 @@ pub(super) fn norm(field: &str, number: i32) -> Result<Norm, CallError> {
     }
 }
 
-/// Norm and radius of the threat in `field`.
-pub(super) fn norm_and_eps(field: &str, threat: Option<&v1::Threat>) -> Result<(Norm, Eps), CallError> {
+/// The threat in `field` against a model.
+pub(super) fn threat(field: &str, threat: Option<&v1::Threat>, hosted: &Hosted) -> Result<Threat, CallError> {
     let threat = threat.ok_or_else(|| CallError::field(field, "missing; give norm and eps"))?;
     let norm = norm(&format!("{field}.norm"), threat.norm)?;
     let eps = threat
         .eps
         .parse()
         .map_err(|e: assay_attack::EpsError| CallError::field(format!("{field}.eps"), e.to_string()))?;
-    Ok((norm, eps))
-}
-
-/// The threat in `field` against a model.
-pub(super) fn threat(field: &str, threat: Option<&v1::Threat>, hosted: &Hosted) -> Result<Threat, CallError> {
-    let (norm, eps) = norm_and_eps(field, threat)?;
     Ok(Threat { norm, eps, bounds: bounds(hosted)? })
 }
 
@@ -180,7 +174,7 @@ pub(super) fn attack(field: &str, spec: Option<&v1::AttackSpec>) -> Result<Box<d
 }
 
 /// Parameters in order of name: a map of the wire has none, and messages should not depend on chance.
-pub(super) fn sorted(parameters: &HashMap<String, String>) -> Vec<(String, String)> {
+fn sorted(parameters: &HashMap<String, String>) -> Vec<(String, String)> {
     let mut parameters: Vec<_> = parameters.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     parameters.sort();
     parameters
