@@ -98,11 +98,11 @@ bench-training: setup $(TARGET)/peers/.bench-ready ## Compare steps of training 
 # Hours of work, which goes on where it was cut off. DATA is the folder of CIFAR-10: its binary batches, or Parquet files.
 results-pruning: setup ## Prune a net by every criterion, and measure what that does (DATA=FOLDER)
 	$(CARGO) build --release --locked -p assay
-	$(PYTHON) benches/results/pruning.py --assay $(abspath $(TARGET))/release/assay --data $(DATA) --folder $(TARGET)/results/pruning $(ARGS)
+	$(PYTHON) benches/results/pruning.py --assay $(abspath $(TARGET))/release/assay --data $(DATA) --folder $(TARGET)/results/pruning --latency $(ARGS)
 
 results-feature-maps: setup ## Train a net with larger feature maps, and measure what that does (DATA=FOLDER)
 	$(CARGO) build --release --locked -p assay
-	$(PYTHON) benches/results/feature_maps.py --assay $(abspath $(TARGET))/release/assay --data $(DATA) --folder $(TARGET)/results/feature-maps $(ARGS)
+	$(PYTHON) benches/results/feature_maps.py --assay $(abspath $(TARGET))/release/assay --data $(DATA) --folder $(TARGET)/results/feature-maps --latency $(ARGS)
 
 bench-variants: setup ## Compare predictions of the variants with those of their parents, through the service (ARGS=--write: into docs/performance.md)
 	$(CARGO) bench --locked -p assay-benches --bench variants -- $(ARGS)

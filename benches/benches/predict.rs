@@ -5,7 +5,7 @@ mod hosted;
 
 use std::hint::black_box;
 
-use assay_benches::{images, model_file, runtime};
+use assay_benches::{images, model_file, repository, runtime};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ort::session::Session;
 use ort::value::TensorRef;
@@ -27,7 +27,7 @@ fn bare_session() -> Session {
 
 fn predict(c: &mut Criterion) {
     let mut bare = bare_session();
-    let hosted = Hosted::new(&[MODEL]);
+    let hosted = Hosted::new(&repository(), &[MODEL]);
 
     let mut group = c.benchmark_group("predict");
     for batch in [1, 8, 64] {
@@ -42,7 +42,7 @@ fn predict(c: &mut Criterion) {
                 black_box(outputs[0].try_extract_tensor::<f32>().unwrap().1[0])
             });
         });
-        let request = request(MODEL, &data);
+        let request = request(MODEL, &[1, 28, 28], values.iter().copied());
         group.bench_function(BenchmarkId::new("gRPC", batch), |b| {
             b.to_async(&hosted.tokio).iter(|| {
                 let (mut client, request) = (hosted.client.clone(), request.clone());

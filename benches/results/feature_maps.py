@@ -8,29 +8,27 @@ first N test images beside the net with maps of the usual size. The table goes t
 """
 from bench import Bench, Threat, arguments
 
-SEEDS = [1, 2]
+SEEDS = [1]
 MAPS = {"strides 122": "", "strides 112": '[restride]\nstrides = "112"\n', "upsampled by 2": "[upsample]\nfactor = 2\n"}
 THREATS = {
-    "FGSM 8/255": Threat("Linf:8/255", ["fgsm"]),
-    "PGD-40 8/255": Threat("Linf:8/255", ["pgd:steps=40,step=0.1*eps"]),
-    "PGD-40 16/255": Threat("Linf:16/255", ["pgd:steps=40,step=0.1*eps"]),
-    "PGD-50 L2 0.5": Threat("L2:0.5", ["pgd:steps=50,step=0.1*eps"]),
-    "AutoAttack 8/255": Threat("Linf:8/255", ["autoattack-standard"], share=4),
+    "FGSM 8/255": Threat("Linf", "8/255", ["fgsm"]),
+    "PGD-40 8/255": Threat("Linf", "8/255", ["pgd:steps=40,step=0.1*eps"]),
+    "PGD-40 16/255": Threat("Linf", "16/255", ["pgd:steps=40,step=0.1*eps"]),
+    "PGD-50 L2 0.5": Threat("L2", "0.5", ["pgd:steps=50,step=0.1*eps"]),
+    "AutoAttack 8/255": Threat("Linf", "8/255", ["autoattack-standard"], share=5),
 }
 
 
 def main() -> None:
-    bench = Bench(arguments(__doc__, 1000), THREATS)
-    lines = bench.head("maps, seed")
+    bench = Bench(arguments(__doc__, 500), THREATS)
     for seed in SEEDS:
         usual = None
         for maps, change in MAPS.items():
             name = f"{maps.replace(' ', '-')}-{seed}"
             net = bench.harden("adversarial.toml", name, "\n" + change, seed=seed)
             usual = usual or net
-            parent = bench.audit(usual, usual)
-            lines.append(bench.row(f"{maps}, {seed}", parent if net == usual else bench.audit(net, usual), parent))
-    print("\n".join(lines))
+            bench.measure(f"{maps}, {seed}", net, usual)
+    bench.print("maps, seed")
 
 
 main()

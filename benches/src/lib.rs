@@ -19,10 +19,16 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
+/// Repository of the demo's models.
+#[must_use]
+pub fn repository() -> PathBuf {
+    root().join("deploy/models")
+}
+
 /// File of the demo model `name`.
 #[must_use]
 pub fn model_file(name: &str) -> PathBuf {
-    root().join("deploy/models").join(name).join("1/model.onnx")
+    repository().join(name).join("1/model.onnx")
 }
 
 /// The started library.

@@ -1,10 +1,11 @@
-//! A server with the demo's models, on one session of one thread each.
+//! A server on one session of one thread a model, and predictions by two models in turn.
+
+#![allow(dead_code, reason = "each benchmark takes its part")]
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use assay_benches::root;
-use assay_data::Dataset;
 use assay_proto::v1::assay_client::AssayClient;
 use assay_proto::v1::{DataType, GetModelRequest, PredictRequest, Tensor};
 use assay_server::{Config, Server, ServerError};
@@ -21,11 +22,11 @@ pub(crate) struct Hosted {
 }
 
 impl Hosted {
-    /// Returns when `models` are served.
-    pub(crate) fn new(models: &[&str]) -> Self {
+    /// Returns when `models` of a repository are served.
+    pub(crate) fn new(repository: &Path, models: &[&str]) -> Self {
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut config = Config { models: root().join("deploy/models"), ..Config::default() };
+        let mut config = Config { models: repository.to_owned(), ..Config::default() };
         (config.grpc.listen, config.admin.listen) = (any, any);
         config.runtime.sessions = 1;
         config.runtime.threads = Some(1);
@@ -44,6 +45,23 @@ impl Hosted {
         Self { tokio, client, stop, served }
     }
 
+    /// Seconds of each prediction, by two models in turn: as many rounds as `measured` has room for, and no fewer than `fewest`.
+    pub(crate) fn in_turn(&self, requests: &[PredictRequest; 2], measured: Duration, fewest: usize) -> Vec<[f64; 2]> {
+        let predict = |request: &PredictRequest| {
+            let (mut client, request) = (self.client.clone(), request.clone());
+            let start = Instant::now();
+            self.tokio.block_on(client.predict(request)).unwrap();
+            start.elapsed().as_secs_f64()
+        };
+        // The first one makes the session.
+        requests.iter().for_each(|request| _ = predict(request));
+        let (start, mut rounds) = (Instant::now(), Vec::new());
+        while start.elapsed() < measured || rounds.len() < fewest {
+            rounds.push([0, 1].map(|i| predict(&requests[i])));
+        }
+        rounds
+    }
+
     pub(crate) fn stop(self) {
         drop(self.client);
         self.stop.cancel();
@@ -51,10 +69,17 @@ impl Hosted {
     }
 }
 
-/// All of `data` in one batch.
-pub(crate) fn request(model: &str, data: &Dataset) -> PredictRequest {
-    let shape = std::iter::once(data.len()).chain([1, 28, 28]).map(|size| size as u64).collect();
-    let bytes: Vec<u8> = data.samples().iter().flat_map(|v| v.to_le_bytes()).collect();
-    let input = Tensor { shape, datatype: DataType::Fp32.into(), data: bytes.into() };
+/// One batch of samples of a shape.
+pub(crate) fn request(model: &str, sample: &[usize], values: impl IntoIterator<Item = f32>) -> PredictRequest {
+    let data: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+    let n = data.len() / size_of::<f32>() / sample.iter().product::<usize>();
+    let shape = std::iter::once(n).chain(sample.iter().copied()).map(|size| size as u64).collect();
+    let input = Tensor { shape, datatype: DataType::Fp32.into(), data: data.into() };
     PredictRequest { model: model.into(), input: Some(input), ..PredictRequest::default() }
+}
+
+/// Quartiles, least first.
+pub(crate) fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    [0.25, 0.5, 0.75].map(|part: f64| values[(part * (values.len() - 1) as f64).round() as usize])
 }
