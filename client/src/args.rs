@@ -88,6 +88,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PlanCommand,
     },
+    /// Compare a model with its variants: accuracy, robustness, size and latency, on the same samples
+    Compare(Compare),
     /// Write the reports of an audit that was made before in other formats, or put those of its shards together
     Report {
         #[command(subcommand)]
@@ -466,6 +468,10 @@ pub(crate) struct Audit {
     #[arg(long, value_name = "INDEX/COUNT")]
     pub(crate) shard: Option<Shard>,
 
+    /// Compare the only model with that of the last report that was accepted (.json or .jsonl), on the same samples under the same threats
+    #[arg(long, value_name = "REPORT", conflicts_with_all = ["follow", "cancel", "delete", "list"])]
+    pub(crate) baseline: Option<PathBuf>,
+
     /// Gate: every model's robust accuracy under every threat is at least this (0 to 1)
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) min_robust_accuracy: Option<f64>,
@@ -474,11 +480,11 @@ pub(crate) struct Audit {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) min_clean_accuracy: Option<f64>,
 
-    /// Gate: the second model's robust accuracy is at most this much below the first's (0 to 1)
+    /// Gate: the second model's robust accuracy is at most this much below that of the first, or of --baseline (0 to 1)
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) max_drop: Option<f64>,
 
-    /// Gate: the second model's clean accuracy is at most this much below the first's (0 to 1)
+    /// Gate: the second model's clean accuracy is at most this much below that of the first, or of --baseline (0 to 1)
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) max_clean_drop: Option<f64>,
 
@@ -527,6 +533,35 @@ pub(crate) struct Audit {
     pub(crate) reconnect: u64,
 }
 
+#[derive(Debug, Group)]
+pub(crate) struct Compare {
+    /// The model that the others are compared with, as NAME or NAME/VERSION
+    pub(crate) parent: String,
+
+    /// Its variants [default: the hosted models that were made from it]
+    #[arg(value_name = "VARIANT")]
+    pub(crate) variants: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) data: Data,
+
+    /// What the adversary may do: NORM:EPS; may be given several times
+    #[arg(long = "threat", value_name = "NORM:EPS", required = true)]
+    pub(crate) threats: Vec<ThreatArg>,
+
+    /// Attack and parameters, each attacking what the ones before left; may be given several times
+    #[arg(long = "attack", value_name = "NAME[:KEY=VALUE,...]", default_value = "pgd")]
+    pub(crate) attacks: Vec<AttackArg>,
+
+    /// Seed of all randomness
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Write the comparison; its ending says the format: .json, .md or .html; may be given several times
+    #[arg(long = "report", value_name = "FILE")]
+    pub(crate) reports: Vec<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PlanCommand {
     /// Write a plan with a comment on everything that may stand in it
@@ -549,6 +584,28 @@ pub(crate) enum PlanCommand {
     Schema,
 }
 
+#[derive(Debug, Group)]
+pub(crate) struct VerifyReport {
+    /// A report (.json), or the record of an audit (.jsonl)
+    pub(crate) record: PathBuf,
+
+    /// The data set of the report [default: the path in its plan]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Of corrupted images as those of CIFAR-10-C, the severity of the report
+    #[arg(long, value_name = "1..5", requires = "data")]
+    pub(crate) severity: Option<Severity>,
+
+    /// How many samples to measure again, of each class its share
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) samples: usize,
+
+    /// Which ones
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReportCommand {
     /// Print what did not pass and what is in doubt as annotations of GitHub Actions
@@ -567,6 +624,8 @@ pub(crate) enum ReportCommand {
         #[arg(long = "report", value_name = "FILE", required = true)]
         reports: Vec<PathBuf>,
     },
+    /// Measure some samples of a report again with the models that are hosted now, and say where the report says something else (exit code 1)
+    Verify(VerifyReport),
     /// Put the records of all shards of one audit together: the report is the same as if one run had measured all samples
     Merge {
         /// Records of audits that were given --shard (.jsonl), all of them, or their folder

@@ -43,13 +43,14 @@ async fn run(args: Args) -> ExitCode {
         Command::Attack(command) if let Some(option) = command.oip.given() => Err(ClientError::Usage(format!(
             "{option} is for models on other servers: MODEL must be oip://HOST:PORT/NAME"
         ))),
-        // They ask nobody.
+        // They ask nobody, or on their own account.
         Command::Plan { command } => commands::plan::run(command, args.output),
-        Command::Report { command } => commands::report::run(command),
+        Command::Report { command } => commands::report::run(&args, command).await,
         // What trains here ends with a step, and what trains on a server does not end.
         Command::Harden(command) => commands::harden::run(&args, command).await,
         // What is measured here can go on later, and what a server measures does not end.
         Command::Audit(command) => commands::audit::run(&args, command).await,
+        Command::Compare(command) => commands::audit::compare(&args, command).await,
         // Dropping a command closes its stream, and the server stops working on it.
         _ => commands::interruptible(dispatch(args)).await,
     };
@@ -71,11 +72,12 @@ async fn dispatch(args: Args) -> Result<Verdict, ClientError> {
         Command::Transfer(command) => commands::transfer::run(&mut session, command).await,
         Command::Weights(command) => commands::weights::run(&mut session, command).await,
         Command::Audit(command) => commands::audit::run(&args, command).await,
+        Command::Compare(command) => commands::audit::compare(&args, command).await,
         Command::Models(command) => commands::models::run(&mut session, command).await,
         Command::Attacks(command) => commands::attacks::run(&mut session, command).await,
         Command::Harden(command) => commands::harden::run(&args, command).await,
         Command::Plan { command } => commands::plan::run(command, args.output),
-        Command::Report { command } => commands::report::run(command),
+        Command::Report { command } => commands::report::run(&args, command).await,
     };
     drop(session);
     connection.close().await;

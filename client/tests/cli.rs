@@ -433,6 +433,60 @@ fn shards_of_a_plan_make_the_report_of_one_run() {
 }
 
 #[test]
+fn a_model_is_compared_with_the_last_accepted_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let two = planned(folder.path(), "{ max_drop = 0.5 }");
+    succeeds(&embedded(&["audit", "--plan", &two, "--report", &file("both.json")]));
+    let text = std::fs::read_to_string(&two).unwrap();
+    let changed = |name: &str, changes: &[[&str; 2]]| -> String {
+        let text = changes.iter().fold(text.clone(), |text, [from, to]| text.replace(from, to));
+        std::fs::write(file(name), text).unwrap();
+        file(name)
+    };
+    let [parent, variant] = [["{ name = \"fashion-robust\" }, ", ""], [", { name = \"fashion-layer-pruned\" }", ""]];
+    let alone = changed("alone.toml", &[variant]);
+    fails(2, "alone.toml:4: gates[0].max_drop: compares two models", &embedded(&["audit", "--plan", &alone]));
+    let told = succeeds(&["plan", "check", &alone]);
+    assert!(told.contains("--baseline REPORT"), "{told}");
+    let alone = changed("alone.toml", &[variant, ["max_drop = 0.5", "min_clean_accuracy = 0.1"]]);
+    let accepted = file("accepted.json");
+    succeeds(&embedded(&["audit", "--plan", &alone, "--report", &accepted]));
+    let later = changed("later.toml", &[parent]);
+    let report = file("later.json");
+    let told = succeeds(&embedded(&["audit", "--plan", &later, "--baseline", &accepted, "--report", &report]));
+    assert!(told.contains("difference from accepted fashion-"), "{told}");
+    let read = |name: &str| -> Value { serde_json::from_str(&std::fs::read_to_string(file(name)).unwrap()).unwrap() };
+    assert_eq!(read("later.json")["comparison"], read("both.json")["comparison"]);
+    assert_eq!(read("later.json")["gates"], read("both.json")["gates"]);
+    // What a report says can be looked at again, and a report that was changed is found out.
+    let told = succeeds(&embedded(&["report", "verify", &accepted, "--data", &file("images"), "--samples", "30"]));
+    assert!(told.contains("30 of 100 samples were measured again: 0 of 91 findings differ"), "{told}");
+    let mut forged = read("accepted.json");
+    for threat in forged["models"][0]["threats"].as_array_mut().unwrap() {
+        threat["outcomes"] = serde_json::json!([]);
+    }
+    std::fs::write(file("forged.json"), forged.to_string()).unwrap();
+    let told =
+        assay(&embedded(&["report", "verify", &file("forged.json"), "--data", &file("images"), "--samples", "30"]));
+    assert_eq!(told.status.code(), Some(1));
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("held") && told.contains("by pgd"), "{told}");
+    fails(2, "say with --data where the samples are", &embedded(&["report", "verify", &accepted]));
+    // Other samples are no baseline.
+    let fewer = changed("fewer.toml", &[parent, ["samples = 100", "samples = 90"]]);
+    let words = "the accepted report is on other samples (100 there, 90 here)";
+    fails(3, words, &embedded(&["audit", "--plan", &fewer, "--baseline", &accepted]));
+    fails(2, "names two", &embedded(&["audit", "--plan", &two, "--baseline", &accepted]));
+    // What only the server knows is told with its line, too.
+    let wrong = ["fashion-layer-pruned", "fashion-layer-prunde"];
+    let alone = changed("wrong-alone.toml", &[parent, wrong, ["max_drop = 0.5", "min_clean_accuracy = 0.1"]]);
+    for plan in [alone, changed("wrong-second.toml", &[wrong])] {
+        fails(2, &format!("{plan}:3: "), &embedded(&["audit", "--plan", &plan]));
+    }
+}
+
+#[test]
 fn a_plan_is_written_checked_and_refused_with_file_and_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("audit.toml").display().to_string();

@@ -4,6 +4,7 @@
 #
 #   MODELS=deploy/models PLAN=audit.toml OUT=audit-report deploy/ci/audit.sh
 #
+# With BASELINE=accepted.json, a report that was accepted before, the model is compared with the one of that report.
 # The models are hosted in this process; set ASSAY_SERVER, and no MODELS, to ask a server. Reports are written before it ends, whatever the outcome.
 set -u
 PLAN=${PLAN:-audit.toml}
@@ -15,6 +16,9 @@ mkdir -p "$OUT"
 set -- audit --plan "$PLAN" --report "$OUT/report.json" --report "$OUT/report.md" --report "$OUT/report.html" --report "$OUT/junit.xml" --report "$OUT/report.sarif"
 if [ -n "${MODELS:-}" ]; then
     set -- --embed "$MODELS" "$@"
+fi
+if [ -n "${BASELINE:-}" ]; then
+    set -- "$@" --baseline "$BASELINE"
 fi
 "$ASSAY" "$@"
 code=$?

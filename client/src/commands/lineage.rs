@@ -34,11 +34,7 @@ struct Parent {
 
 /// Prints the tree: of all versions, or of one with its forebears and what was made from it.
 pub(super) async fn run(session: &mut Session, of: Option<&str>) -> Result<(), ClientError> {
-    let mut versions = versions(session).await?;
-    let parents: Vec<_> = (0..versions.len()).map(|at| parent(&versions, at)).collect();
-    for (version, parent) in versions.iter_mut().zip(parents) {
-        version.parent = parent;
-    }
+    let versions = versions(session).await?;
     let wanted = match of {
         Some(name) => Some(family(&versions, find(session, &versions, &spec::model(name)).await?)),
         None => None,
@@ -60,6 +56,24 @@ pub(super) async fn run(session: &mut Session, of: Option<&str>) -> Result<(), C
     }
 }
 
+/// The models that were made from this version, or from one that was; of each its newest version.
+pub(super) async fn made_from(
+    session: &mut Session,
+    parent: &assay_audit::ModelRef,
+) -> Result<Vec<ModelRef>, ClientError> {
+    let versions = versions(session).await?;
+    let is_parent = |v: &Version| v.name == parent.name && v.version == parent.version;
+    let Some(of) = versions.iter().position(is_parent) else { return Ok(Vec::new()) };
+    let mut found: Vec<ModelRef> = Vec::new();
+    for at in (0..versions.len()).filter(|&at| at != of && forebears(&versions, at).contains(&of)) {
+        let Version { name, version, .. } = &versions[at];
+        if found.iter().all(|other| other.model != *name) {
+            found.push(ModelRef { model: name.clone(), version: version.clone() });
+        }
+    }
+    Ok(found)
+}
+
 /// All versions in the order of names, the newest of each model first.
 async fn versions(session: &mut Session) -> Result<Vec<Version>, ClientError> {
     let request = session.request(ListModelsRequest {});
@@ -79,6 +93,10 @@ async fn versions(session: &mut Session) -> Result<Vec<Version>, ClientError> {
             };
             versions.push(Version { name: model.name.clone(), version, model: found, parent: None });
         }
+    }
+    let parents: Vec<_> = (0..versions.len()).map(|at| parent(&versions, at)).collect();
+    for (version, parent) in versions.iter_mut().zip(parents) {
+        version.parent = parent;
     }
     Ok(versions)
 }

@@ -28,7 +28,7 @@ pub(crate) fn read(file: &Path) -> Result<(Plan, String), ClientError> {
 }
 
 /// `audit.toml:7: evaluations[0].eps: ...`, as compilers say it.
-fn wrong(file: &Path, PlanFileError { line, error }: &PlanFileError) -> ClientError {
+pub(super) fn wrong(file: &Path, PlanFileError { line, error }: &PlanFileError) -> ClientError {
     ClientError::Usage(format!("{}{}: {error}", file.display(), at(*line)))
 }
 
@@ -81,6 +81,11 @@ fn check(file: &Path, samples: Option<u64>, output: Output) -> Result<(), Client
             if models == 1 { "model" } else { "models" }
         ))?,
         _ => print("the number of samples is not in the plan: say it with --samples to see what all of it costs")?,
+    }
+    if plan.check_compared(false).is_err() {
+        print(
+            "a gate compares, and there is one model: `assay audit --baseline REPORT` compares it with that of an accepted report",
+        )?;
     }
     for gate in undecidable {
         print(&format!("{}{}: {}", file.display(), at(gate.line), gate.what))?;

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use assay_audit::{Event, Format, Report, merge, report_schema};
 
-use crate::args::ReportCommand;
+use super::audit;
+use crate::args::{Args, ReportCommand};
 use crate::error::ClientError;
 use crate::output::{Verdict, must_be_writable, print};
 
 /// The ending of records of audits: one event a line.
 pub(super) const RECORD: &str = "jsonl";
 
-pub(crate) fn run(command: &ReportCommand) -> Result<Verdict, ClientError> {
+pub(crate) async fn run(args: &Args, command: &ReportCommand) -> Result<Verdict, ClientError> {
     let (report, files) = match command {
         ReportCommand::Render { record, reports } => (read(record)?, reports),
         ReportCommand::Merge { records, reports } => (merged(records)?, reports),
@@ -21,6 +22,7 @@ pub(crate) fn run(command: &ReportCommand) -> Result<Verdict, ClientError> {
             print(Format::Github.render(&read(record)?).trim_end())?;
             return Ok(Verdict::Pass);
         }
+        ReportCommand::Verify(command) => return audit::verify(args, command).await,
         ReportCommand::Schema => {
             print(report_schema().trim_end())?;
             return Ok(Verdict::Pass);
@@ -37,7 +39,7 @@ pub(crate) fn run(command: &ReportCommand) -> Result<Verdict, ClientError> {
 }
 
 /// A report, or the events that it is made of.
-fn read(file: &Path) -> Result<Report, ClientError> {
+pub(super) fn read(file: &Path) -> Result<Report, ClientError> {
     let text = text(file)?;
     if file.extension().is_some_and(|ending| ending == RECORD) {
         return fold(file, &events(file, &text)?);

@@ -7,6 +7,7 @@ use assay_runtime::Gradients;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::Accepted;
 use crate::plan::{Order, Plan};
 use crate::report::schema;
 use crate::schedule::Shard;
@@ -47,6 +48,7 @@ impl Started {
         let differences = [
             ("the plan", a.plan != b.plan || a.threats != b.threats),
             ("a model", a.models != b.models),
+            ("the baseline", a.baseline != b.baseline),
             ("the data set", a.data != b.data || self.labels != other.labels || self.positions != other.positions),
             ("the version of assay or of ONNX Runtime", a.environment != b.environment || a.chunk != b.chunk),
         ];
@@ -84,6 +86,9 @@ pub struct Setup {
     /// The part of the samples that was measured; all, if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
+    /// The model of an accepted report that the only model of the plan is compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Accepted>,
     /// With what it was measured.
     pub environment: Environment,
 }

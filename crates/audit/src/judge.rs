@@ -187,7 +187,8 @@ fn claims(gate: &Gate, plan: &Plan, models: &[ModelResult], comparison: Option<&
     let robust = |model: &ModelResult, threat: &ThreatResult, least: f64| {
         rate(model, Some(threat.title.clone()), threat.robust, unmeasured(model, threat), least)
     };
-    let second = models.get(1);
+    // What is compared: the variant with its parent, or the only model with that of an accepted report.
+    let second = models.last();
     match &gate.condition {
         Condition::ForbidFlags(_) => Some(Vec::new()),
         &Condition::MinCleanAccuracy(least) => {

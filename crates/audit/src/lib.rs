@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod baseline;
 mod decidable;
 mod event;
 mod gate;
@@ -22,6 +23,7 @@ mod schedule;
 mod stats;
 mod tally;
 
+pub use baseline::{Accepted, Baseline, Marks, Right, Unlike};
 pub use decidable::Undecidable;
 pub use event::{
     AttackFacts, Attacked, Circumstances, Clean, DataFacts, Environment, Event, Example, Fate, Found, GradientFacts,
@@ -33,8 +35,9 @@ pub use merge::{MergeError, merge};
 pub use plan::{AttackSpec, Evaluation, ModelRef, Order, PLAN_SCHEMA, Plan, PlanData, PlanError, Quoted};
 pub use plan_file::{PLAN_TEMPLATE, PlanFileError, line_of};
 pub use report::{
-    AttackResult, ClassResult, Comparison, Csv, Format, Github, Html, Json, Junit, Markdown, ModelResult, Raised,
-    Render, Report, Run, SCHEMA, Samples, Sarif, Seen, ThreatResult, Timed, plan_schema, report_schema,
+    AttackResult, ClassResult, Comparison, Costs, Csv, Departure, FAMILY_SCHEMA, Family, Format, Github, Html, JobView,
+    Json, Junit, Markdown, Member, ModelResult, NoFamily, Raised, Render, Repeated, Report, Run, SCHEMA, Samples,
+    Sarif, Seen, ThreatResult, Timed, Withstood, job_page, jobs_page, plan_schema, report_schema,
 };
 pub use run::{Audit, AuditError, Observer, ObserverError, Progress, Subject, run};
 pub use schedule::{Shard, Step, Work};

@@ -214,6 +214,25 @@ impl Plan {
         Ok(all)
     }
 
+    /// Whether it has two models to compare where it compares: its own, or its only one and that of an accepted report.
+    ///
+    /// # Errors
+    /// A gate compares, and there is but one model; or there is a baseline beside two.
+    pub fn check_compared(&self, has_baseline: bool) -> Result<(), PlanError> {
+        if has_baseline && self.models.len() > 1 {
+            let reason = "names two, but there is an accepted report, whose model takes the place of the first; name only the variant, or leave the report out";
+            return Err(wrong("models", reason));
+        }
+        let compares = |(_, gate): &(usize, &Gate)| gate.condition.compares();
+        match self.gates.iter().enumerate().find(compares) {
+            Some((i, gate)) if !has_baseline && self.models.len() < 2 => Err(wrong(
+                format!("gates[{i}].{}", gate.condition.name()),
+                "compares two models, but the plan names one; add the variant as the second, or give the report of the model that was accepted (--baseline)",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Titles of all threats, as gates name them.
     pub(crate) fn threats(&self) -> impl Iterator<Item = String> {
         self.evaluations.iter().flat_map(Evaluation::titles)
@@ -276,9 +295,6 @@ impl Plan {
         let field = format!("gates[{i}].{}", condition.name());
         if let Some(threshold) = condition.threshold().filter(|threshold| !(0.0..=1.0).contains(threshold)) {
             return Err(wrong(field, format!("is {threshold}; expected a proportion in [0, 1], such as 0.5 for 50 %")));
-        }
-        if condition.compares() && self.models.len() < 2 {
-            return Err(wrong(field, "compares two models, but the plan names one; add the variant as the second"));
         }
         if matches!(condition, Condition::ForbidFlags(kinds) if kinds.is_empty()) {
             return Err(wrong(field, "is empty; name at least one kind of flag, such as \"zero-gradient\""));
@@ -455,6 +471,24 @@ mod tests {
     }
 
     #[test]
+    fn gates_that_compare_need_two_models_or_a_baseline() {
+        let plan = |gate: &str, models: &str| {
+            Plan::parse(&format!("schema = 1\nmodels = [{models}]\ngates = [{{ {gate} = 0.1 }}]\n{EVALUATION}"))
+                .unwrap()
+        };
+        let (one, two) = ("{ name = \"a\" }", "{ name = \"a\" }, { name = \"b\" }");
+        for gate in ["max_drop", "max_clean_drop"] {
+            let error = plan(gate, one).check_compared(false).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("gates[0].{gate}: compares two models")), "{error}");
+            assert_eq!(plan(gate, one).check_compared(true), Ok(()));
+            assert_eq!(plan(gate, two).check_compared(false), Ok(()));
+            let error = plan(gate, two).check_compared(true).unwrap_err().to_string();
+            assert!(error.starts_with("models: names two"), "{error}");
+        }
+        assert_eq!(plan("min_clean_accuracy", one).check_compared(false), Ok(()));
+    }
+
+    #[test]
     fn refusals_name_the_field() {
         let one = "models = [{ name = \"a\" }]\n";
         let with = |gates: &str| refusal(&format!("gates = [{gates}]\n{one}{EVALUATION}"));
@@ -489,8 +523,6 @@ mod tests {
             (refusal(&format!("{one}{}", EVALUATION.replace("Linf", "L7"))), "unknown variant `L7`"),
             (with("{ min_robust_accuracy = nan }"), "gates[0].min_robust_accuracy: is NaN; expected a proportion"),
             (with("{ min_clean_accuracy = 50 }"), "gates[0].min_clean_accuracy: is 50; expected a proportion"),
-            (with("{ max_drop = 0.1 }"), "gates[0].max_drop: compares two models"),
-            (with("{ max_clean_drop = 0.1 }"), "gates[0].max_clean_drop: compares two models"),
             (
                 with("{ min_robust_accuracy = 0.1, threat = \"L2 1\" }"),
                 "gates[0].threat: no evaluation has the threat \"L2 1\"; there is \"Linf 8/255\"",

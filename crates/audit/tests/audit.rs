@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use assay_attack::FlagKind;
 use assay_attack::{Bounds, Cancel};
 use assay_audit::{
-    Audit, AuditError, Circumstances, Environment, Estimate, Event, GradientFacts, Html, Json, Markdown, Observer,
-    ObserverError, Plan, Progress, Raised, Render, Report, Shard, Subject, Verdict, merge, run,
+    Audit, AuditError, Baseline, Circumstances, Environment, Estimate, Event, Format, GradientFacts, Html, Json,
+    Markdown, Observer, ObserverError, Plan, Progress, Raised, Render, Report, Shard, Subject, Verdict, merge, run,
 };
 use assay_data::{Dataset, Parts};
 use assay_graph::Loss;
@@ -112,7 +112,7 @@ fn subject<'a>(name: &str, classifier: &'a dyn Classifier) -> Subject<'a> {
 fn audit_of<'a>(plan: &'a Plan, subjects: &'a [Subject<'a>], data: &'a Dataset) -> Audit<'a> {
     let environment = Environment { assay: "0.1.0".into(), onnxruntime: "none".into(), optimization: "none".into() };
     let circumstances = Circumstances { date: "2026-11-21T00:00:00Z".into(), threads: 1, sessions: 1, batch: 7 };
-    Audit { plan, subjects, data, shard: None, environment, circumstances }
+    Audit { plan, subjects, data, shard: None, baseline: None, environment, circumstances }
 }
 
 fn plan(models: &[&str], gates: &str) -> Plan {
@@ -222,6 +222,47 @@ fn the_fold_of_the_recorded_events_is_the_report() {
         let rest = read.iter().enumerate().filter(|(i, _)| *i != missing).map(|(_, event)| event);
         assert!(Report::fold(rest).is_err(), "without event {missing}");
     }
+}
+
+#[test]
+fn an_accepted_report_stands_for_its_model() {
+    let (plan, models, data) = (Plan::parse(TWO).unwrap(), two(), many());
+    let both: Vec<_> = ["a", "b"].iter().zip(&models).map(|(name, model)| subject(name, model)).collect();
+    let measured = |audit: &Audit<'_>, observer: &mut dyn Observer| run(audit, &[], observer, &Cancel::default());
+    let together = measured(&audit_of(&plan, &both, &data), &mut ()).unwrap();
+
+    let only = |at: usize| Plan { models: vec![plan.models[at].clone()], ..plan.clone() };
+    let (first, second) = (Plan { gates: Vec::new(), ..only(0) }, only(1));
+    let accepted = measured(&audit_of(&first, &both[..1], &data), &mut ()).unwrap();
+    let read: Report = serde_json::from_str(&Json.to_text(&accepted)).unwrap();
+    let baseline = Baseline::of(&read, "renamed").unwrap();
+    let audit = Audit { baseline: Some(&baseline), ..audit_of(&second, &both[1..], &data) };
+    let mut recorded = Recorded::default();
+    let later = measured(&audit, &mut recorded).unwrap();
+    assert_eq!(later.comparison, together.comparison);
+    assert_eq!((later.verdict, &later.gates), (together.verdict, &together.gates));
+    assert_eq!(later.compared(), Some(["accepted a@1".to_owned(), "b".to_owned()]));
+    for format in [Format::Html, Format::Markdown] {
+        let text = format.render(&later);
+        assert!(text.contains("accepted"), "{text}");
+    }
+
+    // In parts, and cut off, it is the same.
+    let parts: Vec<Vec<Event>> = (0..3)
+        .map(|index| {
+            let mut part = Recorded::default();
+            _ = measured(&Audit { shard: Shard::new(index, 3), ..audit.clone() }, &mut part).unwrap();
+            part.events
+        })
+        .collect();
+    same(&bytes(&Report::fold(&merge(&parts).unwrap()).unwrap()), &bytes(&later), "3 shards");
+    same(&bytes(&run(&audit, &recorded.events[..40], &mut (), &Cancel::default()).unwrap()), &bytes(&later), "cut");
+    let other = Audit { baseline: None, ..audit.clone() };
+    let error = run(&other, &recorded.events, &mut (), &Cancel::default()).unwrap_err().to_string();
+    assert!(error.contains("gates[0].max_drop: compares two models"), "{error}");
+    let beside = Audit { plan: &plan, subjects: &both, ..audit };
+    let error = measured(&beside, &mut ()).unwrap_err().to_string();
+    assert!(error.contains("models: names two"), "{error}");
 }
 
 fn raised(report: &Report, kind: FlagKind) -> &Raised {

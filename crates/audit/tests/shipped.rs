@@ -48,7 +48,15 @@ fn robust_and_pruned_models_are_measured_on_the_same_images() {
     let data = Dataset::open(&DataSource::new(deploy("data/fashion-mnist")), None).unwrap();
     let environment = Environment { assay: String::new(), onnxruntime: String::new(), optimization: String::new() };
     let circumstances = Circumstances::default();
-    let audit = Audit { plan: &plan, subjects: &subjects, data: &data, shard: None, environment, circumstances };
+    let audit = Audit {
+        plan: &plan,
+        subjects: &subjects,
+        data: &data,
+        shard: None,
+        baseline: None,
+        environment,
+        circumstances,
+    };
     let report = run(&audit, &[], &mut (), &Cancel::default()).unwrap();
 
     for (model, name) in report.models.iter().zip(MODELS) {

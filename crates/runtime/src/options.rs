@@ -52,6 +52,8 @@ pub struct ModelInfo {
     pub producer: String,
     /// Elements of all its weights.
     pub parameters: u64,
+    /// Size of its file, with the files of its tensors.
+    pub bytes: u64,
     /// Free-form properties.
     pub metadata: BTreeMap<String, String>,
     /// Name of the input.

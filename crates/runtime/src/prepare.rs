@@ -35,6 +35,7 @@ pub(crate) fn prepare(
         Source::Model(model) => ModelFile::from_bytes(model.to_bytes(), &options.limits)?,
     };
     let digest = digest_of(&content, &external);
+    let bytes = content.len() + external.iter().map(|(_, file)| AsRef::<[u8]>::as_ref(file).len()).sum::<usize>();
     // A file is only read again by ONNX Runtime, to compare with, and only where its tensors are in other files.
     let source = if external.is_empty() { Source::Bytes(&content) } else { source };
     let sample_shape = options.sample_shape.as_deref();
@@ -63,7 +64,7 @@ pub(crate) fn prepare(
     let derivable = wide.map_or_else(|| model.clone(), |(wide, _)| wide);
     let classes = sample_dims(&model, &output).iter().product();
     let sample_shape = file.sample_shape;
-    let info = describe(&about, &input, &output, adaptations);
+    let info = ModelInfo { bytes: bytes as u64, ..describe(&about, &input, &output, adaptations) };
     Ok(Prepared { digest, info, model, derivable, sample_shape, classes })
 }
 
@@ -177,6 +178,7 @@ fn describe(model: &Model, input: &Value, output: &Value, adaptations: Vec<Adapt
         opset: model.opsets.get("").copied().unwrap_or(0),
         producer: model.producer.clone(),
         parameters: weights.map(|tensor| tensor.len() as u64).sum(),
+        bytes: 0,
         metadata: model.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         input: input.to_string(),
         whole_numbers,

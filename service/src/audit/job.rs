@@ -33,6 +33,8 @@ pub(crate) struct Status {
     pub(super) cancel: Cancel,
     /// How far it is beyond its events, with its number.
     latest: Option<(u64, Progress)>,
+    /// How far it was when that was told last.
+    pub(crate) seen: Option<Progress>,
     /// How often its progress was told.
     told: u64,
 }
@@ -41,7 +43,16 @@ impl Job {
     /// A job with so many events.
     pub(super) fn new(record: Record, events: u64, held: bool) -> Self {
         let id = record.id;
-        let status = Status { record, events, held, unwanted: false, cancel: Cancel::default(), latest: None, told: 0 };
+        let status = Status {
+            record,
+            events,
+            held,
+            unwanted: false,
+            cancel: Cancel::default(),
+            latest: None,
+            seen: None,
+            told: 0,
+        };
         Self { id, status: Mutex::new(status), news: watch::Sender::new(()) }
     }
 
@@ -94,6 +105,7 @@ impl Watcher for Told<'_> {
         self.0.change(|status| {
             status.told += 1;
             status.latest = Some((status.told, progress.clone()));
+            status.seen = Some(progress.clone());
         });
     }
 }
@@ -181,7 +193,7 @@ mod tests {
         let environment = Environment { assay: String::new(), onnxruntime: String::new(), optimization: String::new() };
         let data = DataRef::Registered { name: "ramp".to_owned() };
         let plan = Plan::parse(plan).unwrap();
-        let asked = Asked { key: None, plan, data, shard: None, models: Vec::new(), environment };
+        let asked = Asked { key: None, plan, data, shard: None, baseline: None, models: Vec::new(), environment };
         let record =
             Record { id: JobId(1), asked, state: State::Running, created: Moment(1), started: None, ended: None };
         Job::new(record, 0, false)

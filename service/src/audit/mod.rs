@@ -17,7 +17,7 @@ use std::{
 
 use assay_attack::Cancel;
 use assay_audit::{
-    ModelRef, Plan, Report, Shard,
+    Baseline, ModelRef, Plan, Report, Shard,
     job::{Asked, AuditStore, DataRef, Input, JobId, ModelDigest, Moment, Record, Sqlite, State, StoreError},
 };
 use tokio::{sync::Notify, task::JoinSet};
@@ -61,6 +61,7 @@ pub(crate) struct Wanted {
     pub(crate) plan: Plan,
     pub(crate) data: DataRef,
     pub(crate) shard: Option<Shard>,
+    pub(crate) baseline: Option<Baseline>,
 }
 
 /// An audit that was asked for, and what was found out on the way.
@@ -153,9 +154,9 @@ impl Audits {
     /// # Errors
     /// The key belongs to another job; models or data are not there or do not fit; too many jobs wait; it cannot be stored.
     pub(crate) fn start(&self, core: &Core, wanted: Wanted) -> Result<Taken, CallError> {
-        let Wanted { key, join, plan, data, shard } = wanted;
+        let Wanted { key, join, plan, data, shard, baseline } = wanted;
         let environment = work::environment(core);
-        let asked = Asked { key, plan, data, shard, models: Vec::new(), environment };
+        let asked = Asked { key, plan, data, shard, baseline, models: Vec::new(), environment };
         if let Some(job) = self.keyed(&self.locked(), &asked, &core.metrics)? {
             return Ok(Taken { job, samples: None });
         }
@@ -256,7 +257,7 @@ impl Audits {
         let Some(job) = jobs.values().find(has).cloned() else { return Ok(None) };
         let same = job.look(|status| {
             let asked = &status.record.asked;
-            (&asked.data, asked.shard) == (&wanted.data, wanted.shard)
+            (&asked.data, asked.shard, &asked.baseline) == (&wanted.data, wanted.shard, &wanted.baseline)
                 && asked.plan == with_versions(&wanted.plan, &asked.plan)
         });
         if !same {

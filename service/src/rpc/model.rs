@@ -44,6 +44,7 @@ pub(super) async fn model(core: &Core, request: &Request<GetModelRequest>) -> Re
         structure,
         adaptations: info.adaptations.iter().map(ToString::to_string).collect(),
         lineage: Origin::read(&info.metadata).map(|origin| lineage(core, origin)),
+        bytes: info.bytes,
     })
 }
 

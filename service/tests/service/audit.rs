@@ -61,6 +61,39 @@ async fn two_models_are_compared_on_registered_data() {
     assert!(report.rendered[0].text.contains(PRUNED));
     assert!(report.rendered[1].text.contains("<html"));
     assert_eq!(server.metric("assay_audits_total{verdict=\"pass\"}"), Some(1.0));
+
+    // People find it on the admin port.
+    let (status, list) = server.admin("/audits");
+    assert_eq!(status, 200);
+    assert!(list.contains("<a href=\"audits/1\">1</a>") && list.contains(PRUNED) && list.contains(">pass<"), "{list}");
+    assert!(!list.contains("data-live>"), "nothing changes any more");
+    assert_eq!(server.admin("/audits/1"), (200, report.rendered[1].text.clone()));
+    let (status, reason) = server.admin("/audits/7");
+    assert!(status == 404 && reason.contains('7'), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_is_compared_with_the_one_of_an_accepted_report() {
+    let server = Running::start().await;
+    let report = async |audit| -> assay_audit::Report {
+        let (_, report) = run(&server, audit, Vec::new()).await.unwrap();
+        serde_json::from_str(&report.json).unwrap()
+    };
+    let together = report(request(&[MODEL, PRUNED], 40)).await;
+    let accepted = report(request(&[MODEL], 40)).await;
+    let baseline = serde_json::to_string(&assay_audit::Baseline::of(&accepted, MODEL).unwrap()).unwrap();
+    let later = |audit| AuditRequest { baseline: baseline.clone(), ..audit };
+    let compared = report(later(gated(request(&[PRUNED], 40), "{ max_drop = 1.0 }"))).await;
+    assert_eq!(compared.comparison, together.comparison);
+    assert_eq!(compared.verdict.name(), "pass");
+    for (audit, code, words) in [
+        (AuditRequest { baseline: "{}".to_owned(), ..request(&[PRUNED], 40) }, Code::InvalidArgument, "missing field"),
+        (later(request(&[MODEL, PRUNED], 40)), Code::InvalidArgument, "names two"),
+        (later(request(&[PRUNED], 30)), Code::FailedPrecondition, "other samples (40 there, 30 here)"),
+    ] {
+        let status = run(&server, audit, Vec::new()).await.unwrap_err();
+        assert!(status.code() == code && status.message().contains(words), "{status:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,10 @@
 //! `assay audit`: a job of a server, or of a repository that is hosted here.
 
+mod compare;
 mod job;
 mod order;
 mod shown;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,9 @@ use crate::connection::{Connection, Jobs};
 use crate::error::ClientError;
 use crate::output::Verdict;
 use shown::Target;
+
+pub(crate) use compare::run as compare;
+pub(crate) use verify::run as verify;
 
 /// Where a hosted repository keeps the jobs that it is not told another folder for. Folders with a dot are no models.
 const STATE: &str = ".audits";
@@ -89,6 +94,7 @@ async fn begin(session: &mut Session, command: &Audit) -> Result<AuditJob, Clien
         job::start(session, job::What::Order(Box::new(order))).await
     })
     .await
+    .map_err(|error| order::located(command, error))
 }
 
 async fn open(args: &Args, jobs: Option<Jobs>) -> Result<(Connection, Session), ClientError> {

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use assay_attack::FlagKind;
-use assay_audit::{Condition, Evaluation, Gate, ModelRef, Order as PlanOrder, PLAN_SCHEMA, Plan, PlanData};
+use assay_audit::{
+    Baseline, Condition, Evaluation, Gate, ModelRef, Order as PlanOrder, PLAN_SCHEMA, Plan, PlanData, PlanFileError,
+    line_of,
+};
 use assay_data::{DataSource, Dataset, Draw};
 use assay_proto::v1::upload_data_request::Part;
 use assay_proto::v1::{
@@ -15,7 +18,7 @@ use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::args::Audit;
-use crate::commands::{Session, plan as plan_file};
+use crate::commands::{Session, plan as plan_file, report};
 use crate::error::ClientError;
 use crate::samples::Samples;
 use crate::spec;
@@ -63,20 +66,68 @@ impl Order {
 /// What the command orders.
 pub(super) async fn read(session: &mut Session, command: &Audit) -> Result<Order, ClientError> {
     let Written { plan, text, path } = written(command)?;
+    let baseline = baseline(command, &plan, &text)?;
     let (uploaded, samples) = data(session, command, &plan, path.as_deref()).await?;
     let shard = command.shard.map(|shard| shard.to_string()).unwrap_or_default();
-    let audit = AuditRequest { plan: text, uploaded, shard };
+    let audit = AuditRequest { plan: text, uploaded, shard, baseline };
     Ok(Order { audit, key: command.key.clone().unwrap_or_default(), samples })
+}
+
+/// An audit of these samples, compared with a baseline if there is one.
+pub(super) async fn of(
+    session: &mut Session,
+    plan: &Plan,
+    data: Dataset,
+    baseline: Option<&Baseline>,
+) -> Result<Order, ClientError> {
+    let model = plan.models.first().ok_or_else(|| ClientError::Usage("the plan names no model".to_owned()))?;
+    let (uploaded, samples) = handed(session, model, data).await?;
+    let text = toml::to_string(plan).map_err(|error| ClientError::Usage(format!("the plan: {error}")))?;
+    let baseline = baseline.map(serde_json::to_string).transpose();
+    let baseline = baseline.map_err(|error| ClientError::Usage(format!("the baseline: {error}")))?.unwrap_or_default();
+    let audit = AuditRequest { plan: text, uploaded: Some(uploaded), baseline, ..AuditRequest::default() };
+    Ok(Order { audit, key: String::new(), samples: Some(samples) })
+}
+
+/// What the accepted report says of the plan's model, as the server reads it; empty where there is no such report. Says here already where a gate has nothing
+/// to compare.
+fn baseline(command: &Audit, plan: &Plan, text: &str) -> Result<String, ClientError> {
+    plan.check_compared(command.baseline.is_some()).map_err(|error| match &command.plan {
+        Some(file) => plan_file::wrong(file, &PlanFileError::at(text, error)),
+        None => ClientError::Usage(error.to_string()),
+    })?;
+    let (Some(file), Some(model)) = (&command.baseline, plan.models.first()) else { return Ok(String::new()) };
+    let wrong = |error: String| ClientError::Usage(format!("--baseline {}: {error}", file.display()));
+    let baseline = Baseline::of(&report::read(file)?, &model.name).map_err(|error| wrong(error.to_string()))?;
+    serde_json::to_string(&baseline).map_err(|error| wrong(error.to_string()))
+}
+
+/// An error with the line of the plan's file that names what the server does not have.
+pub(super) fn located(command: &Audit, error: ClientError) -> ClientError {
+    let (Some(file), ClientError::Rpc(status)) = (&command.plan, &error) else { return error };
+    let Ok((plan, text)) = plan_file::read(file) else { return error };
+    let models = plan.models.iter().enumerate().map(|(i, model)| (format!("models[{i}].name"), model.name.as_str()));
+    let dataset = plan.data.iter().filter_map(|data| data.dataset.as_deref());
+    let mut named = models.chain(dataset.map(|name| ("data.dataset".to_owned(), name)));
+    let is_told = |name: &str| status.message().contains(&format!("`{name}`"));
+    let line = named.find(|(_, name)| is_told(name)).and_then(|(field, _)| line_of(&text, &field));
+    match line {
+        Some(line) if status.code() == tonic::Code::NotFound => {
+            ClientError::Usage(format!("{}:{line}: {}", file.display(), status.message()))
+        }
+        _ => error,
+    }
 }
 
 /// A name for what the command orders: the same for the same command, for no other.
 pub(super) fn name(command: &Audit) -> Result<String, ClientError> {
-    let Written { plan, path, .. } = written(command)?;
+    let Written { plan, text, path } = written(command)?;
+    let baseline = baseline(command, &plan, &text)?;
     let path = match path {
         Some(path) => Some(path.canonicalize().map_err(|e| ClientError::Usage(format!("{}: {e}", path.display())))?),
         None => None,
     };
-    let all = format!("{:?}", (plan, path, command.data.severity, command.shard));
+    let all = format!("{:?}", (plan, path, command.data.severity, command.shard, baseline));
     Ok(Sha256::digest(all).iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -143,8 +194,6 @@ async fn data(
     let (Some(data), Some(model), Some(path)) = (&plan.data, plan.models.first(), path) else {
         return Ok((None, None));
     };
-    let (info, input) =
-        session.model(&v1::ModelRef { model: model.name.clone(), version: model.version.clone() }).await?;
     let wrong = |error: assay_data::DataError| ClientError::Usage(error.to_string());
     let samples = data.samples.map(|samples| usize::try_from(samples).unwrap_or(usize::MAX));
     // Those that are drawn are drawn from all.
@@ -154,13 +203,21 @@ async fn data(
     if let Some(samples) = samples {
         dataset = data.draw.take(&dataset, samples, plan.seed).map_err(wrong)?;
     }
-    let mut samples = Samples::from(dataset);
+    let (uploaded, bytes) = handed(session, model, dataset).await?;
+    Ok((Some(uploaded), Some(bytes)))
+}
+
+/// What is uploaded of a data set for an audit of `model`, and what the audit calls it.
+async fn handed(session: &mut Session, model: &ModelRef, data: Dataset) -> Result<(UploadedData, Bytes), ClientError> {
+    let (info, input) =
+        session.model(&v1::ModelRef { model: model.name.clone(), version: model.version.clone() }).await?;
+    let mut samples = Samples::from(data);
     samples.fit(&info.name, &input)?;
     let tensor = samples.tensor(0..samples.len(), &input);
     let bytes = Bytes::from(SampleData { input: Some(tensor), labels: samples.labels }.encode_to_vec());
     let content = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let Samples { name, digest, positions, .. } = samples;
-    Ok((Some(UploadedData { content, name, digest, positions }), Some(bytes)))
+    Ok((UploadedData { content, name, digest, positions }, bytes))
 }
 
 fn gates(command: &Audit) -> Result<Vec<Gate>, ClientError> {

@@ -71,8 +71,9 @@ impl<'a> Target<'a> {
 fn show(report: &Report, files: &[PathBuf]) -> Result<(), ClientError> {
     let mut heads = vec!["accuracy"];
     heads.extend(report.models.iter().map(|m| m.title.as_str()));
+    let from = report.setup.baseline.as_ref().map(|accepted| format!("difference from {}", accepted.title()));
     if report.comparison.is_some() {
-        heads.push("difference on the same samples");
+        heads.push(from.as_deref().unwrap_or("difference on the same samples"));
     }
     let mut rows = table(&heads, &[]);
     let mut clean = vec!["clean".to_owned()];

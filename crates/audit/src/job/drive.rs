@@ -78,6 +78,7 @@ pub fn carry_out(
         subjects,
         data,
         shard: job.asked.shard,
+        baseline: job.asked.baseline.as_ref(),
         environment: job.asked.environment.clone(),
         circumstances: (*circumstances).clone(),
     };

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::state::{Illegal, Input, State};
+use crate::baseline::Baseline;
 use crate::event::Environment;
 use crate::plan::Plan;
 use crate::schedule::Shard;
@@ -48,6 +49,8 @@ pub struct Asked {
     pub data: DataRef,
     /// The part of them; `None`: all.
     pub shard: Option<Shard>,
+    /// What the plan's only model is compared with.
+    pub baseline: Option<Baseline>,
     /// The plan's models in its order, as they were when the job was taken.
     pub models: Vec<ModelDigest>,
     /// With what it is to be made.
@@ -134,8 +137,8 @@ impl Record {
     #[must_use]
     pub fn measures(&self, other: &Asked) -> bool {
         let what = |asked: &Asked| {
-            let Asked { plan, data, shard, models, .. } = asked.clone();
-            (plan, data, shard, models)
+            let Asked { plan, data, shard, baseline, models, .. } = asked.clone();
+            (plan, data, shard, baseline, models)
         };
         what(&self.asked) == what(other)
     }
@@ -152,7 +155,7 @@ mod tests {
         let environment = Environment { assay: String::new(), onnxruntime: String::new(), optimization: String::new() };
         let data = DataRef::Registered { name: "ramp".to_owned() };
         let plan = Plan::parse(plan).unwrap();
-        let asked = Asked { key: None, plan, data, shard: None, models: Vec::new(), environment };
+        let asked = Asked { key: None, plan, data, shard: None, baseline: None, models: Vec::new(), environment };
         let mut record =
             Record { id: JobId(1), asked, state: State::Queued, created: Moment(1), started: None, ended: None };
         for (now, input, times) in [

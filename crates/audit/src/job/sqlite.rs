@@ -25,12 +25,12 @@ use crate::judge::Verdict;
 use crate::run::Progress;
 
 /// The format of the database, in its `user_version`.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// How long a change waits for another one; only another program that has the file open makes one wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What is kept of a job, in the order in which [`Sqlite::record`] reads it.
 const COLUMNS: &str =
-    "id, key, plan, data, models, environment, shard, state, verdict, reason, created, started, ended";
+    "id, key, plan, data, models, environment, shard, state, verdict, reason, created, started, ended, baseline";
 
 /// Jobs in an SQLite database.
 #[derive(Debug)]
@@ -144,6 +144,7 @@ impl Sqlite {
                 models: self.decoded(JobId(id), "models", &text(4)?)?,
                 environment: self.decoded(JobId(id), "environment", &text(5)?)?,
                 shard: optional(6)?.map(|text| text.parse().map_err(&damaged)).transpose()?,
+                baseline: optional(13)?.map(|text| self.decoded(JobId(id), "baseline", &text)).transpose()?,
             },
             state,
             created: moment(10)?.ok_or_else(|| damaged("no time".to_owned()))?,
@@ -172,15 +173,16 @@ impl Sqlite {
 
 impl AuditStore for Sqlite {
     fn create(&self, asked: &Asked, created: Moment) -> Result<Record, StoreError> {
-        let Asked { key, plan, data, shard, models, environment } = asked;
+        let Asked { key, plan, data, shard, baseline, models, environment } = asked;
         let (plan, data) = (self.encoded(plan)?, self.encoded(data)?);
         let (models, environment) = (self.encoded(models)?, self.encoded(environment)?);
         let shard = shard.map(|shard| shard.to_string());
+        let baseline = baseline.as_ref().map(|baseline| self.encoded(baseline)).transpose()?;
         let connection = self.locked();
         connection
             .execute(
-                "INSERT INTO jobs (key, plan, data, models, environment, shard, state, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                params![key, plan, data, models, environment, shard, State::Queued.name(), seconds(created)],
+                "INSERT INTO jobs (key, plan, data, models, environment, shard, baseline, state, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                params![key, plan, data, models, environment, shard, baseline, State::Queued.name(), seconds(created)],
             )
             .map_err(|e| self.refused(&e))?;
         let id = JobId(connection.last_insert_rowid());
@@ -307,7 +309,15 @@ mod tests {
             digest: String::new(),
             positions: vec![3, 5],
         };
-        Asked { key: None, plan: Plan::parse(plan).unwrap(), data, shard: None, models: Vec::new(), environment }
+        Asked {
+            key: None,
+            plan: Plan::parse(plan).unwrap(),
+            data,
+            shard: None,
+            baseline: None,
+            models: Vec::new(),
+            environment,
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ CREATE TABLE jobs (
     models TEXT NOT NULL,
     environment TEXT NOT NULL,
     shard TEXT,
+    -- JSON: Baseline, if there is one.
+    baseline TEXT,
     -- queued, running, done, failed or cancelled.
     state TEXT NOT NULL,
     -- Of a job that is done: pass, inconclusive, unreliable or fail.

@@ -63,6 +63,7 @@ fn started(names: [&str; 2], classes: [&str; 2]) -> Started {
         }],
         chunk: 64,
         shard: None,
+        baseline: None,
         environment: Environment { assay: "0.1.0".into(), onnxruntime: "1.31.1".into(), optimization: "all".into() },
         plan,
     };

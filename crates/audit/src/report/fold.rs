@@ -5,6 +5,7 @@ use assay_attack::{Cost, FlagKind};
 use super::{
     AttackResult, ClassResult, Comparison, ModelResult, Raised, Report, Run, SCHEMA, Samples, Seen, ThreatResult, Timed,
 };
+use crate::baseline::{Marks, Right, survived};
 use crate::event::{Event, Fate, ModelId, SampleResult, Setup, ThreatFacts};
 use crate::judge::judge;
 use crate::plan::Order;
@@ -38,8 +39,9 @@ impl Report {
             .map(|(i, model)| of.model(i, model))
             .collect::<Option<_>>()
             .ok_or_else(|| fail("a shard without samples has no rates; use fewer shards"))?;
-        let comparison = match tally.models.as_slice() {
-            [first, second] => of.compare(first, second),
+        let comparison = match (&setup.baseline, tally.models.as_slice()) {
+            (Some(accepted), [model]) => Comparison::of(&accepted.right.of(&members), &of.right(model)),
+            (None, [first, second]) => Comparison::of(&of.right(first), &of.right(second)),
             _ => None,
         };
         let flags = of.flags();
@@ -62,6 +64,15 @@ impl Report {
             run: Some(of.run()),
             models,
         })
+    }
+}
+
+impl Comparison {
+    /// Compares two models on the same samples; `None` if there are none.
+    pub(crate) fn of(first: &Right, second: &Right) -> Option<Self> {
+        let pair = |(first, second): (&Marks, &Marks)| Paired::new(&first.0, &second.0);
+        let threats = first.threats.iter().zip(&second.threats).map(pair).collect::<Option<_>>()?;
+        Some(Self { clean: pair((&first.clean, &second.clean))?, threats })
     }
 }
 
@@ -161,17 +172,11 @@ impl Measured<'_> {
         })
     }
 
-    fn compare(&self, first: &OfModel, second: &OfModel) -> Option<Comparison> {
-        // What could not be measured is neither a success nor a failure.
-        let correct = |m: &OfModel, i| prediction(m, i).map(|_| self.is_correct(m, i));
-        let robust = |m: &OfModel, t: &OfThreat, i| match (correct(m, i), fate(t, i)) {
-            (Some(true), Some(Fate::Unstable | Fate::Error)) => None,
-            (correct, fate) => correct.map(|correct| correct && fate == Some(Fate::Held)),
-        };
-        let all = |known: &dyn Fn(usize) -> Option<bool>| self.members.iter().map(|&i| known(i)).collect::<Vec<_>>();
-        let pair = |(a, b)| Paired::new(&all(&|i| robust(first, a, i)), &all(&|i| robust(second, b, i)));
-        let threats = first.threats.iter().zip(&second.threats).map(pair).collect::<Option<_>>()?;
-        Some(Comparison { clean: Paired::new(&all(&|i| correct(first, i)), &all(&|i| correct(second, i)))?, threats })
+    fn right(&self, model: &OfModel) -> Right {
+        let clean = |i| prediction(model, i).map(|_| self.is_correct(model, i));
+        let all = |known: &dyn Fn(usize) -> Option<bool>| Marks(self.members.iter().map(|&i| known(i)).collect());
+        let under = |threat| all(&|i| fate(threat, i).and_then(|fate| survived(clean(i), fate)));
+        Right { clean: all(&clean), threats: model.threats.iter().map(under).collect() }
     }
 
     fn flags(&self) -> Vec<Raised> {
@@ -191,10 +196,10 @@ impl Measured<'_> {
                 raise(FlagKind::NotFinite, "logits without attack are not finite", seen);
             }
             for (facts, threat) in self.setup().threats.iter().zip(&model.threats) {
-                for (named, attack) in facts.attacks.iter().zip(&threat.attacks) {
+                for (stage, attack) in facts.stages().into_iter().zip(&threat.attacks) {
                     for flag in attack.raised() {
-                        let stage = format!("{} {}", named.name, facts.title());
-                        raise(flag.kind, what(&flag.detail), Seen { stage, samples: flag.samples, of: attack.samples });
+                        let seen = Seen { stage: stage.clone(), samples: flag.samples, of: attack.samples };
+                        raise(flag.kind, what(&flag.detail), seen);
                     }
                 }
             }
@@ -211,8 +216,7 @@ impl Measured<'_> {
             let attacks: f64 = model.threats.iter().flat_map(|t| &t.attacks).map(|attack| attack.seconds).sum();
             stages.push(Timed { model: id, stage: "clean".to_owned(), seconds: model.seconds - attacks });
             for (facts, threat) in self.setup().threats.iter().zip(&model.threats) {
-                for (named, attack) in facts.attacks.iter().zip(&threat.attacks) {
-                    let stage = format!("{} {}", named.name, facts.title());
+                for (stage, attack) in facts.stages().into_iter().zip(&threat.attacks) {
                     stages.push(Timed { model: id, stage, seconds: attack.seconds });
                 }
             }

@@ -66,8 +66,8 @@ fn accuracy(report: &Report, out: &mut dyn Write) -> fmt::Result {
 }
 
 fn comparison(report: &Report, out: &mut dyn Write) -> fmt::Result {
-    let (Some(comparison), [first, second]) = (&report.comparison, report.models.as_slice()) else { return Ok(()) };
-    let (first, second) = (escaped(&first.title), escaped(&second.title));
+    let (Some(comparison), Some(titles)) = (&report.comparison, report.compared()) else { return Ok(()) };
+    let [first, second] = titles.map(|title| escaped(&title));
     writeln!(out, "## {second} against {first}\n\nOn the same {} samples.\n", Count(comparison.clean.of()))?;
     writeln!(
         out,
@@ -174,7 +174,7 @@ fn setup(report: &Report, out: &mut dyn Write) -> fmt::Result {
 }
 
 /// Text that Markdown shows as it is: characters with a meaning are escaped, and line breaks become spaces.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -5,6 +5,7 @@
 mod concern;
 mod csv;
 mod curves;
+mod family;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod fold;
@@ -14,6 +15,7 @@ mod html;
 mod json;
 mod junit;
 mod markdown;
+mod repeat;
 mod rows;
 mod sarif;
 pub(crate) mod schema;
@@ -32,12 +34,14 @@ use crate::judge::{GateResult, Verdict};
 use crate::stats::{Estimate, Paired};
 
 pub use self::csv::Csv;
+pub use family::{Costs, FAMILY_SCHEMA, Family, Member, NoFamily, Withstood};
 pub use format::Format;
 pub use github::Github;
-pub use html::Html;
+pub use html::{Html, JobView, job_page, jobs_page};
 pub use json::Json;
 pub use junit::Junit;
 pub use markdown::Markdown;
+pub use repeat::{Departure, Repeated};
 pub use sarif::Sarif;
 pub use schema::{plan_schema, report_schema};
 
@@ -56,7 +60,7 @@ pub struct Report {
     pub gates: Vec<GateResult>,
     /// One per model, in the plan's order.
     pub models: Vec<ModelResult>,
-    /// The second model against the first, where there are two.
+    /// The second model against the first, or the only one against that of an accepted report ([`Setup::baseline`]).
     pub comparison: Option<Comparison>,
     /// Reasons to doubt a number: one of each kind for each model.
     pub flags: Vec<Raised>,
@@ -200,7 +204,7 @@ pub struct AttackResult {
     pub cost: Cost,
 }
 
-/// The second model against the first on the same samples.
+/// Two models on the same samples: the second, or the only one, against the first, or that of an accepted report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// Correct without attack.

@@ -89,10 +89,16 @@ impl Paired {
         PValue(self.p_value).to_string()
     }
 
+    /// Whether the samples show a difference: McNemar's p is below 0.05.
+    #[must_use]
+    pub fn is_shown(&self) -> bool {
+        self.p_value < 0.05
+    }
+
     /// What the test says: the word for a difference, or for none that could be shown.
     #[must_use]
     pub fn reading(&self) -> &'static str {
-        match (self.p_value < 0.05, self.difference.value < 0.0) {
+        match (self.is_shown(), self.difference.value < 0.0) {
             (true, true) => "worse",
             (true, false) => "better",
             (false, _) => "no difference shown",
@@ -160,6 +166,11 @@ impl fmt::Display for Attack<'_> {
 }
 
 impl ThreatFacts {
+    /// What is done to a model under it, attack by attack: `pgd Linf 0.1`.
+    pub(crate) fn stages(&self) -> Vec<String> {
+        self.attack_titles().into_iter().map(|attack| format!("{attack} {}", self.title())).collect()
+    }
+
     /// Its attacks by name; several of one name with the parameters in which they differ.
     pub(super) fn attack_titles(&self) -> Vec<String> {
         let title = |attack: &AttackFacts| {
@@ -371,6 +382,17 @@ impl Report {
     #[must_use]
     pub fn model_title(&self, id: ModelId) -> &str {
         self.models.get(id.0 as usize).map_or("", |model| &model.title)
+    }
+
+    /// Titles of the two models that are compared: what comes first is the parent, or the model of the accepted report.
+    #[must_use]
+    pub fn compared(&self) -> Option<[String; 2]> {
+        self.comparison.as_ref()?;
+        match (&self.setup.baseline, self.models.as_slice()) {
+            (Some(accepted), [model]) => Some([accepted.title(), model.title.clone()]),
+            (_, [first, second]) => Some([first.title.clone(), second.title.clone()]),
+            _ => None,
+        }
     }
 
     /// Title of a threat; empty if there is no such threat.

@@ -10,6 +10,7 @@ use assay_attack::{Attack, AttackError, Bounds, Cancel};
 use assay_data::{DataError, Dataset};
 use assay_runtime::{Classifier, Gradients, RunError};
 
+use crate::baseline::{Baseline, Unlike};
 use crate::event::{
     AttackFacts, Circumstances, DataFacts, Environment, Event, ModelFacts, Setup, Started, ThreatFacts,
 };
@@ -51,6 +52,8 @@ pub struct Audit<'a> {
     pub data: &'a Dataset,
     /// The part of it that is measured; `None`: all.
     pub shard: Option<Shard>,
+    /// What the plan's only model is compared with.
+    pub baseline: Option<&'a Baseline>,
     /// With what.
     pub environment: Environment,
     /// When, and on what machine.
@@ -74,7 +77,8 @@ pub fn run(
 ) -> Result<Report, AuditError> {
     let attacks = audit.plan.attacks()?;
     fit(audit, &attacks)?;
-    let started = started(audit, &attacks);
+    let mut started = started(audit, &attacks);
+    started.setup.baseline = audit.baseline.map(|baseline| baseline.accepted(&started)).transpose()?;
     if let Some(shard) = audit.shard.filter(|shard| shard.of() > started.setup.chunks()) {
         let (chunks, samples) = (started.setup.chunks(), started.setup.data.samples);
         let reason = format!("is {shard}, but {samples} samples have {chunks} chunks; use at most {chunks} shards");
@@ -150,6 +154,9 @@ pub enum AuditError {
     /// The data cannot be used.
     #[error("data: {0}")]
     Data(#[from] DataError),
+    /// The baseline says nothing that could be compared.
+    #[error("baseline: {0}")]
+    Baseline(#[from] Unlike),
     /// The data or the plan do not fit the model.
     #[error("model \"{model}\": {reason}")]
     Subject {
@@ -203,7 +210,8 @@ pub enum AuditError {
 
 /// Checks that plan, models and data belong together, before anything is spent.
 fn fit(audit: &Audit<'_>, attacks: &[Attacks]) -> Result<(), AuditError> {
-    let Audit { plan, subjects, data, .. } = *audit;
+    let Audit { plan, subjects, data, baseline, .. } = *audit;
+    plan.check_compared(baseline.is_some())?;
     let named = |(model, subject): (&crate::ModelRef, &Subject<'_>)| {
         model.name == subject.name && (model.version.is_empty() || model.version == subject.version)
     };
@@ -299,6 +307,7 @@ fn started(audit: &Audit<'_>, attacks: &[Attacks]) -> Started {
         threats: threats.collect(),
         chunk: schedule::chunk(data.samples().ncols()),
         shard: audit.shard,
+        baseline: None,
         environment: audit.environment.clone(),
     };
     Started {

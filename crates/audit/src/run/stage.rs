@@ -62,7 +62,8 @@ pub(super) fn at(tally: &Tally, attacks: &[Attacks], step: Step, ended: bool) ->
                 return progress;
             };
             let before: usize = attacks.iter().take(threat.0 as usize).map(|of| of.attacks.len()).sum();
-            progress.stage = format!("{} {}", attacker.description().name, plan.title());
+            let stages = setup.threats.get(threat.0 as usize).map(|facts| facts.stages()).unwrap_or_default();
+            progress.stage = stages.into_iter().nth(attack as usize).unwrap_or_default();
             progress.stage_number += 1 + before as u32 + attack;
             let held = |i: &usize| of.results.get(*i).is_some_and(|result| result.fate == Fate::Held);
             progress.correct = match plan.order {

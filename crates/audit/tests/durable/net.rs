@@ -88,6 +88,7 @@ pub(crate) fn asked(key: Option<&str>) -> Asked {
         plan,
         data: DataRef::Registered { name: "ramp".into() },
         shard: None,
+        baseline: None,
         models: vec![model("one"), model("two")],
         environment: Environment { assay: "0.1.0".into(), onnxruntime: "none".into(), optimization: "none".into() },
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use assay_audit::{Plan, PlanError, PlanFileError, Shard, job::DataRef};
+use assay_audit::{Baseline, Plan, PlanError, PlanFileError, job::DataRef};
 use assay_proto::v1::{AuditJob, AuditRequest, StartAuditRequest, UploadedData, start_audit_request::What};
 use tonic::Request;
 
@@ -32,8 +32,7 @@ pub(in crate::rpc) async fn start(
     let taken = match what {
         What::Audit(audit) => {
             let key = Some(idempotency_key).filter(|key| !key.is_empty());
-            let (plan, data, shard) = wanted(core, &call, audit)?;
-            let wanted = Wanted { key, join, plan, data, shard };
+            let wanted = Wanted { key, join, ..wanted(core, &call, audit)? };
             blocking(core, move |core| core.audits.start(core, wanted)).await?
         }
         What::Job(id) => {
@@ -48,9 +47,14 @@ pub(in crate::rpc) async fn start(
 }
 
 /// What is asked for: models may have no version.
-fn wanted(core: &Core, call: &Call, audit: AuditRequest) -> Result<(Plan, DataRef, Option<Shard>), CallError> {
-    let AuditRequest { plan: text, uploaded, shard } = audit;
+fn wanted(core: &Core, call: &Call, audit: AuditRequest) -> Result<Wanted, CallError> {
+    let AuditRequest { plan: text, uploaded, shard, baseline } = audit;
     let plan = Plan::parse(&text).map_err(wrong_plan)?;
+    let baseline: Option<Baseline> = match baseline.as_str() {
+        "" => None,
+        json => Some(serde_json::from_str(json).map_err(|e| CallError::field("baseline", e.to_string()))?),
+    };
+    plan.check_compared(baseline.is_some()).map_err(|error| wrong_plan(PlanFileError::at(&text, error)))?;
     for (i, model) in plan.models.iter().enumerate() {
         core.repository.model(&format!("models[{i}].name"), &model.name)?;
     }
@@ -73,7 +77,7 @@ fn wanted(core: &Core, call: &Call, audit: AuditRequest) -> Result<(Plan, DataRe
             return Err(CallError::field("plan", reason));
         }
     };
-    Ok((plan, data, shard))
+    Ok(Wanted { key: None, join: false, plan, data, shard, baseline })
 }
 
 fn wrong_plan(PlanFileError { line, error }: PlanFileError) -> CallError {

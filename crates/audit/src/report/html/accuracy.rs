@@ -14,7 +14,9 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> fmt::Result {
     section(out, "accuracy", "Accuracy", ABOUT)?;
     let mut headings = vec!["Measure".to_owned()];
     headings.extend(report.models.iter().map(|model| Text(&model.title).to_string()));
-    headings.extend(report.comparison.as_ref().map(|_| "Difference on the same samples".to_owned()));
+    let from = report.setup.baseline.as_ref().map(|accepted| format!(" from {}", Text(&accepted.title())));
+    let difference = format!("Difference{} on the same samples", from.unwrap_or_default());
+    headings.extend(report.comparison.as_ref().map(|_| difference));
     table(out, "Accuracy", "", headings)?;
     let comparison = report.comparison.as_ref();
     let clean = |model: &ModelResult| Some(model.clean);

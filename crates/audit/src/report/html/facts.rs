@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::markup::{Text, end, end_table, section, table};
+use crate::event::Environment;
 use crate::report::Report;
 use crate::report::text::{Attack, Count, Spent, Time};
 
@@ -29,6 +30,11 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> fmt::Result {
             model.provider
         );
         row("Model", &value, Some(&model.digest))?;
+    }
+    if let Some(accepted) = &setup.baseline {
+        let Environment { assay, onnxruntime, .. } = &accepted.environment;
+        let value = format!("{}, measured with assay {assay}, ONNX Runtime {onnxruntime}", accepted.title());
+        row("Baseline", &value, Some(&accepted.model.digest))?;
     }
     let data = format!("{}, {} samples", setup.data.name, Count(setup.data.samples));
     row("Data", &data, Some(&setup.data.digest))?;

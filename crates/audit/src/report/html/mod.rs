@@ -9,8 +9,11 @@ mod confusion;
 mod corruptions;
 mod curves;
 mod facts;
+mod family;
+mod front;
 mod gallery;
 mod head;
+mod jobs;
 mod markup;
 mod plot;
 mod samples;
@@ -22,6 +25,9 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::{Render, Report};
+pub use jobs::{JobView, job_page, jobs_page};
+
+pub(super) use family::page as family;
 use markup::Text;
 
 /// One self-contained HTML page, light and dark, for screens of any width and for paper.
@@ -32,15 +38,7 @@ const SCRIPT: &str = include_str!("samples.js");
 
 impl Render for Html {
     fn render(&self, report: &Report, out: &mut dyn Write) -> fmt::Result {
-        write!(
-            out,
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>Robustness audit: {}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n",
-            policy(),
-            Text(&report.subjects())
-        )?;
+        begin(&format!("Robustness audit: {}", report.subjects()), &policy(SCRIPT), out)?;
         head::write(report, out)?;
         writeln!(out, "<main>")?;
         accuracy::write(report, out)?;
@@ -59,11 +57,24 @@ impl Render for Html {
     }
 }
 
+/// A page up to its content.
+fn begin(title: &str, policy: &str, out: &mut dyn Write) -> fmt::Result {
+    write!(
+        out,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n",
+        policy,
+        Text(title)
+    )
+}
+
 /// What the page may do: show pictures that are inside it, and use its own style and script, which are known by their hash. Nothing of a name in the report
 /// could run, even if it became markup.
-fn policy() -> String {
+fn policy(script: &str) -> String {
     let hash = |content: &str| STANDARD.encode(Sha256::digest(content));
-    let (style, script) = (hash(STYLE), hash(SCRIPT));
+    let (style, script) = (hash(STYLE), hash(script));
     format!(
         "default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'"
     )

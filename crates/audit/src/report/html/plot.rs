@@ -16,32 +16,37 @@ use plotters::style::{Color, IntoFont, RGBColor, ShapeStyle, TRANSPARENT, TextSt
 use crate::report::curves::{Curve, Line, Point};
 use crate::report::text::Short;
 
-const SIZE: (u32, u32) = (720, 480);
-const GRID: RGBColor = RGBColor(0, 0, 1);
-const AXIS: RGBColor = RGBColor(0, 0, 2);
-const LETTERS: RGBColor = RGBColor(0, 0, 3);
-const FIRST: RGBColor = RGBColor(0, 0, 4);
-const SECOND: RGBColor = RGBColor(0, 0, 5);
-const LETTER: i32 = 24;
+pub(super) const SIZE: (u32, u32) = (720, 480);
+pub(super) const GRID: RGBColor = RGBColor(0, 0, 1);
+pub(super) const AXIS: RGBColor = RGBColor(0, 0, 2);
+pub(super) const LETTERS: RGBColor = RGBColor(0, 0, 3);
+pub(super) const FIRST: RGBColor = RGBColor(0, 0, 4);
+pub(super) const SECOND: RGBColor = RGBColor(0, 0, 5);
+pub(super) const LETTER: i32 = 24;
 /// Height of a line of the legend.
 const LEGEND: i32 = 34;
 /// Half of the width of a mark.
-const MARK: i32 = 7;
+pub(super) const MARK: i32 = 7;
 
 /// Accuracy over the length of a perturbation: one line for each model with the band of its intervals. It is marked as decoration: whoever shows it gives
 /// it a description and its numbers.
 pub(super) fn svg(curve: &Curve) -> Result<String, fmt::Error> {
     let mut text = String::new();
     draw(curve, &mut text).map_err(|_| fmt::Error)?;
+    embedded(&text)
+}
+
+/// A drawing as an element of a page.
+pub(super) fn embedded(drawing: &str) -> Result<String, fmt::Error> {
     // The size is the style's, and the name of the space is known in HTML.
-    let (_, content) = text.split_once('>').ok_or(fmt::Error)?;
+    let (_, content) = drawing.split_once('>').ok_or(fmt::Error)?;
     let (width, height) = SIZE;
     Ok(format!(
         "<svg class=\"plot\" viewBox=\"0 0 {width} {height}\" aria-hidden=\"true\" focusable=\"false\">{content}"
     ))
 }
 
-type Failure = Box<dyn std::error::Error>;
+pub(super) type Failure = Box<dyn std::error::Error>;
 
 fn draw(curve: &Curve, text: &mut String) -> Result<(), Failure> {
     let area = SVGBackend::with_string(text, SIZE).into_drawing_area();
@@ -87,7 +92,7 @@ fn draw(curve: &Curve, text: &mut String) -> Result<(), Failure> {
     area.present().map_err(failure)
 }
 
-fn failure(error: impl std::error::Error) -> Failure {
+pub(super) fn failure(error: impl std::error::Error) -> Failure {
     error.to_string().into()
 }
 

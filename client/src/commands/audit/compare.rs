@@ -1,0 +1,230 @@
+//! `assay compare`: a model and its variants, audited on the same samples, beside what each costs.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use assay_audit::{
+    Baseline, Costs, Evaluation, Family, Member, ModelRef, Order as PlanOrder, PLAN_SCHEMA, Plan, Report,
+};
+use assay_data::{DataSource, Dataset};
+use assay_proto::v1::{self, GetModelRequest, PredictRequest};
+
+use super::{job, open, order};
+use crate::args::{Args, Compare, Output};
+use crate::commands::{Session, interruptible, lineage};
+use crate::error::ClientError;
+use crate::output::{Verdict, must_be_writable, print, table};
+use crate::samples::Samples;
+use crate::spec;
+
+/// How long a variant's predictions are timed, in turn with its parent's, and how often at least.
+const TIMED: Duration = Duration::from_secs(2);
+const FEWEST: usize = 30;
+
+/// Writes a family in one format.
+type Format = fn(&Family) -> String;
+
+pub(crate) async fn run(args: &Args, command: &Compare) -> Result<Verdict, ClientError> {
+    let targets = command.reports.iter().map(target).collect::<Result<Vec<_>, _>>()?;
+    let path = command.data.data.as_ref().ok_or_else(|| {
+        ClientError::Usage("--data PATH is required: models are compared on samples with their labels".to_owned())
+    })?;
+    let wrong = |error: assay_data::DataError| ClientError::Usage(error.to_string());
+    let limit = command.data.samples.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let data = Dataset::open(&DataSource::new(path).with_severity(command.data.severity), limit).map_err(wrong)?;
+    let (connection, mut session) = open(args, None).await?;
+    let compared = compared(&mut session, args, command, &data).await;
+    drop(session);
+    connection.close().await;
+    let family = compared?;
+    for (file, format) in targets {
+        std::fs::write(file, format(&family))
+            .map_err(|error| ClientError::Environment(format!("cannot write {}: {error}", file.display())))?;
+    }
+    match args.output {
+        Output::Json => print(family.json().trim_end())?,
+        Output::Human => show(&family)?,
+    }
+    Ok(Verdict::Pass)
+}
+
+fn target(file: &PathBuf) -> Result<(&PathBuf, Format), ClientError> {
+    must_be_writable("--report", file)?;
+    let format: Format = match file.extension().and_then(|ending| ending.to_str()) {
+        Some("json") => Family::json,
+        Some("md") => Family::markdown,
+        Some("html") => Family::page,
+        _ => {
+            let problem = format!("--report {}: the ending must be one of .json, .md, .html", file.display());
+            return Err(ClientError::Usage(problem));
+        }
+    };
+    Ok((file, format))
+}
+
+/// Audits the parent, then each variant beside its report, and times them.
+async fn compared(
+    session: &mut Session,
+    args: &Args,
+    command: &Compare,
+    data: &Dataset,
+) -> Result<Family, ClientError> {
+    let parent = known(session, &spec::model(&command.parent)).await?;
+    let named: Vec<v1::ModelRef> = match command.variants.as_slice() {
+        [] => lineage::made_from(session, &parent.0).await?,
+        named => named.iter().map(|name| spec::model(name)).collect(),
+    };
+    if named.is_empty() {
+        return Err(ClientError::Usage(format!(
+            "no hosted model was made from {}, as far as their files say; name the variants",
+            command.parent
+        )));
+    }
+    let mut models = vec![parent];
+    for name in &named {
+        models.push(known(session, name).await?);
+    }
+    let sample =
+        Samples::from(data.subset(&[assay_attack::SampleId(0)]).map_err(|e| ClientError::Usage(e.to_string()))?);
+    let mut members: Vec<(Report, Costs)> = Vec::new();
+    let mut baseline: Option<Baseline> = None;
+    for (model, costs) in &models {
+        let report = audited(session, args, command, model, data.clone(), baseline.as_ref()).await?;
+        if baseline.is_none() {
+            let of = Baseline::of(&report, &model.name);
+            baseline = Some(of.map_err(|error| ClientError::Protocol(error.to_string()))?);
+        }
+        let (milliseconds, latency_ratio) = interruptible(timed(session, &models[0].0, model, &sample)).await?;
+        members.push((report, Costs { milliseconds, latency_ratio, ..*costs }));
+    }
+    Family::of(&members).map_err(|error| ClientError::Protocol(error.to_string()))
+}
+
+/// A hosted version, and what it costs but for the time.
+async fn known(session: &mut Session, model: &v1::ModelRef) -> Result<(ModelRef, Costs), ClientError> {
+    let (name, version) = (model.model.clone(), model.version.clone());
+    let request = session.request(GetModelRequest { model: name, version, structure: true });
+    let found = session.client.get_model(request).await?.into_inner();
+    let macs = found.structure.map_or(0, |structure| structure.macs);
+    let costs = Costs { macs, parameters: found.parameters, bytes: found.bytes, ..Costs::default() };
+    Ok((ModelRef { name: found.name, version: found.version }, costs))
+}
+
+async fn audited(
+    session: &mut Session,
+    args: &Args,
+    command: &Compare,
+    model: &ModelRef,
+    data: Dataset,
+    baseline: Option<&Baseline>,
+) -> Result<Report, ClientError> {
+    let attacks: Vec<_> = command.attacks.iter().map(spec::AttackArg::planned).collect();
+    let evaluation = |threat: &spec::ThreatArg| {
+        let (norm, eps) = threat.parts();
+        Evaluation { name: None, norm, eps: vec![eps], attacks: attacks.clone(), order: PlanOrder::Sequence }
+    };
+    let plan = Plan {
+        schema: PLAN_SCHEMA,
+        models: vec![model.clone()],
+        data: None,
+        evaluations: command.threats.iter().map(evaluation).collect(),
+        gates: Vec::new(),
+        seed: command.seed,
+    };
+    plan.check().map_err(|error| ClientError::Usage(error.to_string()))?;
+    let started = interruptible(async {
+        let order = order::of(session, &plan, data, baseline).await?;
+        order.upload(session).await?;
+        job::start(session, job::What::Order(Box::new(order))).await
+    })
+    .await?;
+    let followed = job::Followed { formats: Vec::new(), here: args.target.embed.is_some(), reconnect: 60 };
+    let report = job::follow(session, started, &followed).await?;
+    serde_json::from_str(&report.json).map_err(|error| ClientError::Protocol(format!("the report's JSON: {error}")))
+}
+
+/// Milliseconds of a prediction of one sample, and how that compares with the parent's: medians of predictions in turn.
+async fn timed(
+    session: &mut Session,
+    parent: &ModelRef,
+    model: &ModelRef,
+    sample: &Samples,
+) -> Result<(f64, f64), ClientError> {
+    let mut requests = Vec::new();
+    for model in [parent, model] {
+        let named = v1::ModelRef { model: model.name.clone(), version: model.version.clone() };
+        let (_, input) = session.model(&named).await?;
+        let mut sample = sample.clone();
+        sample.fit(&model.name, &input)?;
+        let input = Some(sample.tensor(0..1, &input));
+        requests.push(PredictRequest { model: named.model, version: named.version, input, top_k: 1 });
+    }
+    let mut rounds: Vec<[f64; 2]> = Vec::new();
+    let start = Instant::now();
+    // The first round is not counted: it may make sessions.
+    for round in 0.. {
+        let mut times = [0.0; 2];
+        for (time, request) in times.iter_mut().zip(&requests) {
+            let request = session.request(request.clone());
+            let begun = Instant::now();
+            session.client.predict(request).await?;
+            *time = 1e3 * begun.elapsed().as_secs_f64();
+        }
+        if round > 0 {
+            rounds.push(times);
+        }
+        if rounds.len() >= FEWEST && start.elapsed() >= TIMED {
+            break;
+        }
+    }
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or_default()
+    };
+    let milliseconds = median(rounds.iter().map(|[_, model]| *model).collect());
+    Ok((milliseconds, median(rounds.iter().map(|[parent, model]| model / parent).collect())))
+}
+
+fn show(family: &Family) -> Result<(), ClientError> {
+    let mut heads = vec!["model".to_owned(), "kind".to_owned(), "clean".to_owned()];
+    heads.extend(family.threats.iter().map(|threat| format!("robust, {threat}")));
+    heads.extend(["WRA", "NRR", "multiplications", "bytes", "latency"].map(str::to_owned));
+    let mut rows = table(&heads.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+    let first = family.members.first().map(|first| first.costs).unwrap_or_default();
+    let beside = |paired: &Option<assay_audit::Paired>| match paired {
+        Some(paired) if paired.is_shown() => format!("\n{}", paired.difference),
+        _ => String::new(),
+    };
+    let percent = |rate: f64| format!("{:.1} %", 100.0 * rate);
+    for member in &family.members {
+        let Member { costs, clean, clean_difference, threats, .. } = member;
+        let mut row = vec![family.title(member), member.kind.clone()];
+        row.push(percent(clean.rate()) + &beside(clean_difference));
+        row.extend(threats.iter().map(|threat| {
+            let front = if threat.on_front { " *" } else { "" };
+            format!("{}{front}{}", percent(threat.robust.rate()), beside(&threat.difference))
+        }));
+        let each = |of: fn(&assay_audit::Withstood) -> f64| -> String {
+            threats.iter().map(|threat| percent(of(threat))).collect::<Vec<_>>().join("\n")
+        };
+        row.extend([each(|threat| threat.wra), each(|threat| threat.nrr)]);
+        row.push(format!("{}\n{:.2}", costs.macs, costs.macs as f64 / first.macs.max(1) as f64));
+        row.push(format!("{}\n{:.2}", costs.bytes, costs.bytes as f64 / first.bytes.max(1) as f64));
+        row.push(format!("{:.2} ms\n{:.2}", costs.milliseconds, costs.latency_ratio));
+        rows.add_row(row);
+    }
+    print(&rows)?;
+    for member in family.members.iter().filter(|member| !member.flags.is_empty()) {
+        print(&format!(
+            "{} raised {}: its robust accuracy may say less than it seems to",
+            family.title(member),
+            member.flags.join(", ")
+        ))?;
+    }
+    print(&format!(
+        "{} samples of {}. Below a number: the difference from {} where the samples show one, or the share of its costs. *: no other model is both as robust and as fast",
+        family.samples,
+        family.data,
+        family.members.first().map(|first| family.title(first)).unwrap_or_default()
+    ))
+}
