@@ -28,16 +28,22 @@ pub(crate) struct Samples {
     pub(crate) positions: Vec<u64>,
 }
 
+/// A value in [0, 1] in the model's input range.
+fn scaled(value: f32, input: &InputSpec) -> f32 {
+    // Rounding must not put the brightest pixel outside of the range.
+    (input.low + (input.high - input.low) * value).clamp(input.low, input.high)
+}
+
 impl From<Dataset> for Samples {
     fn from(data: Dataset) -> Self {
         Self {
             name: data.name().to_owned(),
             names: Vec::new(),
-            values: data.samples().clone(),
             shape: data.sample_shape().to_vec(),
             labels: data.labels().iter().map(|class| class.0).collect(),
             digest: data.digest().to_owned(),
             positions: data.positions().to_vec(),
+            values: data.into_samples(),
         }
     }
 }
@@ -133,16 +139,15 @@ impl Samples {
     /// Samples `range` as a batch of floats for the model.
     pub(crate) fn floats(&self, range: Range<usize>, input: &InputSpec) -> Tensor {
         let shape = self.batch(&range);
-        let data: Vec<u8> = self.scaled(range, input).iter().flat_map(|value| value.to_le_bytes()).collect();
+        let rows = self.values.slice_axis(Axis(0), Slice::from(range));
+        let mut data = Vec::with_capacity(rows.len() * size_of::<f32>());
+        rows.iter().for_each(|value| data.extend(scaled(*value, input).to_le_bytes()));
         Tensor { shape, datatype: DataType::Fp32.into(), data: data.into() }
     }
 
     /// Samples `range` in the model's input range, `[n, features]`.
     pub(crate) fn scaled(&self, range: Range<usize>, input: &InputSpec) -> Array2<f32> {
-        let scale = input.high - input.low;
-        // Rounding must not put the brightest pixel outside of the range.
-        let value = |value: &f32| (input.low + scale * value).clamp(input.low, input.high);
-        self.values.slice_axis(Axis(0), Slice::from(range)).map(value)
+        self.values.slice_axis(Axis(0), Slice::from(range)).map(|value| scaled(*value, input))
     }
 
     /// These samples with values from a model's input range, `[n, features]`: [`Samples::scaled`] backwards, exactly where the range is [0, 1].

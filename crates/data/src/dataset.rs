@@ -146,6 +146,12 @@ impl Dataset {
         Ok(Self { positions, ..self })
     }
 
+    /// The samples, `[n, features]`, without what else is known of them.
+    #[must_use]
+    pub fn into_samples(self) -> Array2<f32> {
+        self.samples
+    }
+
     /// Some of the samples, in the order of `rows`, which know their positions. They have name and digest of the whole.
     ///
     /// # Errors

@@ -94,7 +94,12 @@ async fn compared(
             let of = Baseline::of(&report, &model.name);
             baseline = Some(of.map_err(|error| ClientError::Protocol(error.to_string()))?);
         }
-        let (milliseconds, latency_ratio) = interruptible(timed(session, &models[0].0, model, &sample)).await?;
+        let [of_parent, latency_ratio] = interruptible(timed(session, &models[0].0, model, &sample)).await?;
+        // Times of now and of then may differ by what else the machine does; shares of what was measured in turn do not.
+        let (milliseconds, latency_ratio) = match members.first() {
+            Some((_, parent)) => (parent.milliseconds * latency_ratio, latency_ratio),
+            None => (of_parent, 1.0),
+        };
         members.push((report, Costs { milliseconds, latency_ratio, ..*costs }));
     }
     Family::of(&members).map_err(|error| ClientError::Protocol(error.to_string()))
@@ -133,7 +138,7 @@ async fn audited(
     };
     plan.check().map_err(|error| ClientError::Usage(error.to_string()))?;
     let started = interruptible(async {
-        let order = order::of(session, &plan, data, baseline).await?;
+        let mut order = order::of(session, &plan, data, baseline).await?;
         order.upload(session).await?;
         job::start(session, job::What::Order(Box::new(order))).await
     })
@@ -143,13 +148,13 @@ async fn audited(
     serde_json::from_str(&report.json).map_err(|error| ClientError::Protocol(format!("the report's JSON: {error}")))
 }
 
-/// Milliseconds of a prediction of one sample, and how that compares with the parent's: medians of predictions in turn.
+/// Milliseconds of a prediction of one sample by the parent, and the time of the model divided by that: medians of predictions in turn.
 async fn timed(
     session: &mut Session,
     parent: &ModelRef,
     model: &ModelRef,
     sample: &Samples,
-) -> Result<(f64, f64), ClientError> {
+) -> Result<[f64; 2], ClientError> {
     let mut requests = Vec::new();
     for model in [parent, model] {
         let named = v1::ModelRef { model: model.name.clone(), version: model.version.clone() };
@@ -181,8 +186,8 @@ async fn timed(
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied().unwrap_or_default()
     };
-    let milliseconds = median(rounds.iter().map(|[_, model]| *model).collect());
-    Ok((milliseconds, median(rounds.iter().map(|[parent, model]| model / parent).collect())))
+    let of_parent = median(rounds.iter().map(|[parent, _]| *parent).collect());
+    Ok([of_parent, median(rounds.iter().map(|[parent, model]| model / parent).collect())])
 }
 
 fn show(family: &Family) -> Result<(), ClientError> {

@@ -89,7 +89,7 @@ async fn here(args: &Args, repository: &Path, command: &Audit, targets: &[Target
 /// Starts the job, or finds it again.
 async fn begin(session: &mut Session, command: &Audit) -> Result<AuditJob, ClientError> {
     interruptible(async {
-        let order = order::read(session, command).await?;
+        let mut order = order::read(session, command).await?;
         order.upload(session).await?;
         job::start(session, job::What::Order(Box::new(order))).await
     })

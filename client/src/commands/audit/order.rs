@@ -45,8 +45,8 @@ impl Order {
     }
 
     /// Hands the samples over, unless the server has them.
-    pub(super) async fn upload(&self, session: &mut Session) -> Result<(), ClientError> {
-        let (Some(bytes), Some(data)) = (self.samples.clone(), &self.audit.uploaded) else { return Ok(()) };
+    pub(super) async fn upload(&mut self, session: &mut Session) -> Result<(), ClientError> {
+        let (Some(bytes), Some(data)) = (self.samples.take(), &self.audit.uploaded) else { return Ok(()) };
         let content = data.content.clone();
         let request = session.request(FindDataRequest { content: content.clone() });
         if session.client.find_data(request).await?.into_inner().found {
@@ -214,9 +214,11 @@ async fn handed(session: &mut Session, model: &ModelRef, data: Dataset) -> Resul
     let mut samples = Samples::from(data);
     samples.fit(&info.name, &input)?;
     let tensor = samples.tensor(0..samples.len(), &input);
-    let bytes = Bytes::from(SampleData { input: Some(tensor), labels: samples.labels }.encode_to_vec());
+    // What is in the tensor now may be much.
+    let Samples { name, labels, digest, positions, values, .. } = samples;
+    drop(values);
+    let bytes = Bytes::from(SampleData { input: Some(tensor), labels }.encode_to_vec());
     let content = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    let Samples { name, digest, positions, .. } = samples;
     Ok((UploadedData { content, name, digest, positions }, bytes))
 }
 

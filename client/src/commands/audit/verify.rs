@@ -27,7 +27,7 @@ pub(crate) async fn run(args: &Args, command: &VerifyReport) -> Result<Verdict, 
     let (connection, mut session) = open(args, None).await?;
     let again = async {
         let started = interruptible(async {
-            let order = order::of(&mut session, &plan, data, None).await?;
+            let mut order = order::of(&mut session, &plan, data, None).await?;
             order.upload(&mut session).await?;
             job::start(&mut session, job::What::Order(Box::new(order))).await
         })

@@ -57,7 +57,7 @@ pub struct Costs {
     pub parameters: u64,
     /// Size of its file, with the files of its weights.
     pub bytes: u64,
-    /// Median time of a prediction of one sample, as the client sees it.
+    /// Time of a prediction of one sample as the client sees it: of the first member the median, of the others that times their ratio.
     pub milliseconds: f64,
     /// The median of its time divided by that of the first member, measured in turn.
     pub latency_ratio: f64,

@@ -9,7 +9,7 @@ use plotters::element::{Circle, PathElement, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, TRANSPARENT};
 
-use super::plot::{AXIS, FIRST, Failure, GRID, LETTER, LETTERS, MARK, SECOND, SIZE, embedded, failure};
+use super::plot::{AXIS, FIRST, Failure, GRID, LETTER, LETTERS, MARK, SIZE, embedded, failure};
 use crate::report::family::Family;
 use crate::report::text::Short;
 
@@ -47,15 +47,14 @@ fn draw(family: &Family, threat: usize, text: &mut String) -> Result<(), Failure
         .draw()
         .map_err(failure)?;
     let style = letters().pos(Pos::new(HPos::Left, VPos::Bottom));
-    for (i, member) in family.members.iter().enumerate() {
+    for (number, member) in (1..).zip(&family.members) {
         let Some(withstood) = member.threats.get(threat) else { continue };
         let (x, robust) = (member.costs.milliseconds, withstood.robust);
-        let colour = if i == 0 { FIRST } else { SECOND };
-        let whisker = PathElement::new([(x, robust.low()), (x, robust.high())], colour.stroke_width(3));
+        let whisker = PathElement::new([(x, robust.low()), (x, robust.high())], FIRST.stroke_width(3));
         chart.draw_series([whisker]).map_err(failure)?;
-        let fill = if withstood.on_front { colour.filled() } else { colour.stroke_width(3) };
+        let fill = if withstood.on_front { FIRST.filled() } else { FIRST.stroke_width(3) };
         chart.draw_series([Circle::new((x, robust.rate()), MARK + 2, fill)]).map_err(failure)?;
-        let number = Text::new((i + 1).to_string(), (x + right * 0.015, robust.rate()), style.clone());
+        let number = Text::new(number.to_string(), (x + right * 0.015, robust.rate()), style.clone());
         chart.draw_series([number]).map_err(failure)?;
     }
     drop(chart);

@@ -21,7 +21,7 @@ pub(super) const GRID: RGBColor = RGBColor(0, 0, 1);
 pub(super) const AXIS: RGBColor = RGBColor(0, 0, 2);
 pub(super) const LETTERS: RGBColor = RGBColor(0, 0, 3);
 pub(super) const FIRST: RGBColor = RGBColor(0, 0, 4);
-pub(super) const SECOND: RGBColor = RGBColor(0, 0, 5);
+const SECOND: RGBColor = RGBColor(0, 0, 5);
 pub(super) const LETTER: i32 = 24;
 /// Height of a line of the legend.
 const LEGEND: i32 = 34;
