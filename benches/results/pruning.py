@@ -30,6 +30,11 @@ def main() -> None:
     bench = Bench(arguments(__doc__, 400), THREATS)
     dense = bench.harden("dense.toml", "dense")
     bench.measure("dense", dense, dense)
+    # What the fine-tuning does without the pruning.
+    net = dense
+    for iteration in (1, 2):
+        net = bench.harden("tuned.toml", f"tuned-{iteration}", model=str(bench.model(net)), seed=iteration)
+        bench.measure(f"none, {iteration}", net, dense)
     for structure, seeds in STRUCTURES.items():
         # Blocks have no l1.
         for criterion in CRITERIA if structure == "filters" else CRITERIA[1:]:

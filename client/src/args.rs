@@ -557,6 +557,10 @@ pub(crate) struct Compare {
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
 
+    /// Gate: every variant's latency is at most so many times the model's, decided by bounds of the median; it fails with exit code 1, and is open with 4
+    #[arg(long, value_name = "RATIO")]
+    pub(crate) max_latency_ratio: Option<f64>,
+
     /// Write the comparison; its ending says the format: .json, .md or .html; may be given several times
     #[arg(long = "report", value_name = "FILE")]
     pub(crate) reports: Vec<PathBuf>,

@@ -487,6 +487,68 @@ fn a_model_is_compared_with_the_last_accepted_report() {
 }
 
 #[test]
+fn a_model_is_compared_with_what_was_made_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let compare = |more: &[&str]| -> Vec<String> {
+        let how =
+            ["--data", "deploy/data/fashion-mnist", "--samples", "20", "--threat", "Linf:0.1", "--attack", "fgsm"];
+        let all = embedded(&[&["compare"], more, &how].concat());
+        all.into_iter().map(str::to_owned).collect()
+    };
+    let [json, page, markdown] = ["family.json", "family.html", "family.md"].map(file);
+    let arguments = compare(&[
+        "fashion-dense",
+        "--report",
+        &json,
+        "--report",
+        &page,
+        "--report",
+        &markdown,
+        "--max-latency-ratio",
+        "50",
+    ]);
+    let told = succeeds(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(told.contains("fashion-filter-pruned") && !told.contains("fashion-robust"), "{told}");
+    assert!(told.contains("pass: latency of fashion-filter-pruned is 0."), "{told}");
+    let family: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let [parent, variant] = family["members"].as_array().unwrap().as_slice() else { panic!("{family}") };
+    assert_eq!((&parent["name"], &variant["name"]), (&"fashion-dense".into(), &"fashion-filter-pruned".into()));
+    let macs = |member: &Value| member["costs"]["macs"].as_f64().unwrap();
+    assert!(
+        macs(variant) < 0.6 * macs(parent) && variant["costs"]["bytes"].as_u64() < parent["costs"]["bytes"].as_u64()
+    );
+    let together = succeeds(&embedded(&[
+        "--output",
+        "json",
+        "audit",
+        "fashion-dense",
+        "fashion-filter-pruned",
+        "--data",
+        "deploy/data/fashion-mnist",
+        "--samples",
+        "20",
+        "--threat",
+        "Linf:0.1",
+        "--attack",
+        "fgsm",
+    ]));
+    let together: Value = serde_json::from_str(&together).unwrap();
+    assert_eq!(variant["threats"][0]["difference"], together["comparison"]["threats"][0]);
+    assert_eq!(variant["clean_difference"], together["comparison"]["clean"]);
+    assert!(std::fs::read_to_string(&page).unwrap().contains("<svg class=\"plot\""));
+    assert!(std::fs::read_to_string(&markdown).unwrap().starts_with("# Variants of fashion-dense"));
+
+    let refused = |code: i32, says: &str, more: &[&str]| {
+        let arguments = compare(more);
+        fails(code, says, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    refused(1, "", &["fashion-dense", "--max-latency-ratio", "0.001"]);
+    refused(2, "no hosted model was made from fashion-upsampled", &["fashion-upsampled"]);
+    refused(2, "the ending must be one of .json, .md, .html", &["fashion-dense", "--report", &file("x.pdf")]);
+}
+
+#[test]
 fn a_plan_is_written_checked_and_refused_with_file_and_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("audit.toml").display().to_string();

@@ -43,6 +43,6 @@ pub use run::{Audit, AuditError, Observer, ObserverError, Progress, Subject, run
 pub use schedule::{Shard, Step, Work};
 pub use stats::{
     ALPHA, Counts, Decidable, Decision, Demand, Difference, Discordant, Estimate, Evidence, LEVEL, POWER, Paired,
-    decide,
+    decide, median,
 };
 pub use tally::{Inconsistent, Tally};

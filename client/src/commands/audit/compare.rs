@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use assay_audit::{
-    Baseline, Costs, Evaluation, Family, Member, ModelRef, Order as PlanOrder, PLAN_SCHEMA, Plan, Report,
+    ALPHA, Baseline, Costs, Evaluation, Family, Member, ModelRef, Order as PlanOrder, PLAN_SCHEMA, Plan, Report, median,
 };
 use assay_data::{DataSource, Dataset};
 use assay_proto::v1::{self, GetModelRequest, PredictRequest};
@@ -45,7 +45,7 @@ pub(crate) async fn run(args: &Args, command: &Compare) -> Result<Verdict, Clien
         Output::Json => print(family.json().trim_end())?,
         Output::Human => show(&family)?,
     }
-    Ok(Verdict::Pass)
+    command.max_latency_ratio.map_or(Ok(Verdict::Pass), |most| gate(&family, most, args.output))
 }
 
 fn target(file: &PathBuf) -> Result<(&PathBuf, Format), ClientError> {
@@ -94,15 +94,28 @@ async fn compared(
             let of = Baseline::of(&report, &model.name);
             baseline = Some(of.map_err(|error| ClientError::Protocol(error.to_string()))?);
         }
-        let [of_parent, latency_ratio] = interruptible(timed(session, &models[0].0, model, &sample)).await?;
-        // Times of now and of then may differ by what else the machine does; shares of what was measured in turn do not.
-        let (milliseconds, latency_ratio) = match members.first() {
-            Some((_, parent)) => (parent.milliseconds * latency_ratio, latency_ratio),
-            None => (of_parent, 1.0),
-        };
-        members.push((report, Costs { milliseconds, latency_ratio, ..*costs }));
+        let level = ALPHA / (models.len() - 1).max(1) as f64;
+        let rounds = interruptible(timed(session, &models[0].0, model, &sample)).await?;
+        let costs = with_latency(*costs, &rounds, level, members.first().map(|(_, parent)| parent))?;
+        members.push((report, costs));
     }
     Family::of(&members).map_err(|error| ClientError::Protocol(error.to_string()))
+}
+
+/// Costs with the latency that rounds of predictions by parent and model show. The parent's own is known before those of its variants.
+fn with_latency(costs: Costs, rounds: &[[f64; 2]], level: f64, parent: Option<&Costs>) -> Result<Costs, ClientError> {
+    let of = |time: fn(&[f64; 2]) -> f64| {
+        let none = || ClientError::Protocol("times that are no numbers".to_owned());
+        median(rounds.iter().map(time).collect(), level).ok_or_else(none)
+    };
+    let Some(parent) = parent else {
+        let [_, milliseconds, _] = of(|[parent, _]| *parent)?;
+        return Ok(Costs { milliseconds, latency_ratio: 1.0, latency_bounds: [1.0; 2], ..costs });
+    };
+    let [low, latency_ratio, high] = of(|[parent, model]| model / parent)?;
+    // Times of now and of then may differ by what else the machine does; ratios of what was measured in turn do not.
+    let milliseconds = parent.milliseconds * latency_ratio;
+    Ok(Costs { milliseconds, latency_ratio, latency_bounds: [low, high], ..costs })
 }
 
 /// A hosted version, and what it costs but for the time.
@@ -148,13 +161,13 @@ async fn audited(
     serde_json::from_str(&report.json).map_err(|error| ClientError::Protocol(format!("the report's JSON: {error}")))
 }
 
-/// Milliseconds of a prediction of one sample by the parent, and the time of the model divided by that: medians of predictions in turn.
+/// Milliseconds of predictions of one sample, by the parent and by the model in turn.
 async fn timed(
     session: &mut Session,
     parent: &ModelRef,
     model: &ModelRef,
     sample: &Samples,
-) -> Result<[f64; 2], ClientError> {
+) -> Result<Vec<[f64; 2]>, ClientError> {
     let mut requests = Vec::new();
     for model in [parent, model] {
         let named = v1::ModelRef { model: model.name.clone(), version: model.version.clone() };
@@ -182,12 +195,23 @@ async fn timed(
             break;
         }
     }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or_default()
-    };
-    let of_parent = median(rounds.iter().map(|[parent, _]| *parent).collect());
-    Ok([of_parent, median(rounds.iter().map(|[parent, model]| model / parent).collect())])
+    Ok(rounds)
+}
+
+/// Decides the gate on latency of every variant: a failure before what is open.
+fn gate(family: &Family, most: f64, output: Output) -> Result<Verdict, ClientError> {
+    let verdicts = family.latency_verdicts(most);
+    for (member, verdict) in verdicts.iter().filter(|_| output == Output::Human) {
+        let [low, high] = member.costs.latency_bounds;
+        print(&format!(
+            "{}: latency of {} is {low:.2} to {high:.2} of the first's; demanded at most {most}",
+            verdict.name(),
+            family.title(member)
+        ))?;
+    }
+    let verdicts = || verdicts.iter().map(|(_, verdict)| Verdict::from(*verdict));
+    let worst = [Verdict::Fail, Verdict::Open].into_iter().find(|wanted| verdicts().any(|verdict| verdict == *wanted));
+    Ok(worst.unwrap_or(Verdict::Pass))
 }
 
 fn show(family: &Family) -> Result<(), ClientError> {

@@ -5,6 +5,7 @@ mod demand;
 mod drop;
 mod estimate;
 mod evidence;
+mod median;
 mod paired;
 mod power;
 #[cfg(test)]
@@ -14,5 +15,6 @@ pub use decision::{Decision, decide};
 pub use demand::{Counts, Decidable, Demand};
 pub use estimate::{Estimate, LEVEL};
 pub use evidence::{ALPHA, Evidence};
+pub use median::median;
 pub use paired::{Difference, Discordant, Paired};
 pub use power::POWER;

@@ -5,6 +5,7 @@ mod markdown;
 use serde::Serialize;
 
 use super::{ModelResult, Report, ThreatResult, html};
+use crate::judge::Verdict;
 use crate::stats::{Estimate, Paired};
 
 /// Version of the JSON of families; it changes when a field changes its meaning or goes.
@@ -61,6 +62,8 @@ pub struct Costs {
     pub milliseconds: f64,
     /// The median of its time divided by that of the first member, measured in turn.
     pub latency_ratio: f64,
+    /// Bounds of that median, each one-sided at the level of a gate on it.
+    pub latency_bounds: [f64; 2],
 }
 
 /// What a model withstood.
@@ -133,6 +136,17 @@ impl Family {
     pub fn title(&self, member: &Member) -> String {
         let same = self.members.iter().filter(|other| other.name == member.name).count();
         if same > 1 { format!("{}@{}", member.name, member.version) } else { member.name.clone() }
+    }
+
+    /// What a gate on the latency of the variants makes of each: it is at most `most` times that of the first member.
+    #[must_use]
+    pub fn latency_verdicts(&self, most: f64) -> Vec<(&Member, Verdict)> {
+        let verdict = |member: &Member| match member.costs.latency_bounds {
+            [_, high] if high <= most => Verdict::Pass,
+            [low, _] if low > most => Verdict::Fail,
+            _ => Verdict::Inconclusive,
+        };
+        self.members.iter().skip(1).map(|member| (member, verdict(member))).collect()
     }
 
     /// The family as JSON.
@@ -230,6 +244,7 @@ pub(crate) mod tests {
             bytes: 99,
             milliseconds,
             latency_ratio: milliseconds / 2.0,
+            latency_bounds: [milliseconds / 2.0 - 0.1, milliseconds / 2.0 + 0.1],
         };
         let slow = (only(1, Some(&baseline)), costs(300, 3.0));
         let fast = (only(1, Some(&baseline)), costs(100, 1.0));
@@ -254,6 +269,10 @@ pub(crate) mod tests {
         assert!(parent.threats[0].robust.hits() > fast.threats[0].robust.hits());
         let fronts: Vec<bool> = family.members.iter().map(|member| member.threats[0].on_front).collect();
         assert_eq!(fronts, [true, false, true]);
+        let verdicts = |most| family.latency_verdicts(most).into_iter().map(|(_, verdict)| verdict).collect::<Vec<_>>();
+        // 1.4 to 1.6 and 0.4 to 0.6 times as slow.
+        assert_eq!(verdicts(1.0), [Verdict::Fail, Verdict::Pass]);
+        assert_eq!(verdicts(1.5), [Verdict::Inconclusive, Verdict::Pass]);
         assert_eq!(family.title(fast), "pruned@2");
         assert_eq!(family.title(parent), "net");
     }
