@@ -9,7 +9,7 @@ use assay_audit::{
 use assay_data::{DataSource, Dataset};
 use assay_proto::v1::{self, GetModelRequest, PredictRequest};
 
-use super::{job, open, order};
+use super::{measured, open};
 use crate::args::{Args, Compare, Output};
 use crate::commands::{Session, interruptible, lineage};
 use crate::error::ClientError;
@@ -89,7 +89,7 @@ async fn compared(
     let mut members: Vec<(Report, Costs)> = Vec::new();
     let mut baseline: Option<Baseline> = None;
     for (model, costs) in &models {
-        let report = audited(session, args, command, model, data.clone(), baseline.as_ref()).await?;
+        let report = measured(session, args, &plan(command, model)?, data.clone(), baseline.as_ref()).await?;
         if baseline.is_none() {
             let of = Baseline::of(&report, &model.name);
             baseline = Some(of.map_err(|error| ClientError::Protocol(error.to_string()))?);
@@ -128,14 +128,8 @@ async fn known(session: &mut Session, model: &v1::ModelRef) -> Result<(ModelRef,
     Ok((ModelRef { name: found.name, version: found.version }, costs))
 }
 
-async fn audited(
-    session: &mut Session,
-    args: &Args,
-    command: &Compare,
-    model: &ModelRef,
-    data: Dataset,
-    baseline: Option<&Baseline>,
-) -> Result<Report, ClientError> {
+/// What each of the models is audited by.
+fn plan(command: &Compare, model: &ModelRef) -> Result<Plan, ClientError> {
     let attacks: Vec<_> = command.attacks.iter().map(spec::AttackArg::planned).collect();
     let evaluation = |threat: &spec::ThreatArg| {
         let (norm, eps) = threat.parts();
@@ -150,15 +144,7 @@ async fn audited(
         seed: command.seed,
     };
     plan.check().map_err(|error| ClientError::Usage(error.to_string()))?;
-    let started = interruptible(async {
-        let mut order = order::of(session, &plan, data, baseline).await?;
-        order.upload(session).await?;
-        job::start(session, job::What::Order(Box::new(order))).await
-    })
-    .await?;
-    let followed = job::Followed { formats: Vec::new(), here: args.target.embed.is_some(), reconnect: 60 };
-    let report = job::follow(session, started, &followed).await?;
-    serde_json::from_str(&report.json).map_err(|error| ClientError::Protocol(format!("the report's JSON: {error}")))
+    Ok(plan)
 }
 
 /// Milliseconds of predictions of one sample, by the parent and by the model in turn.

@@ -8,6 +8,8 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 
+use assay_audit::{Baseline, Plan, Report};
+use assay_data::Dataset;
 use assay_proto::v1::AuditJob;
 
 use super::{Session, interruptible};
@@ -22,6 +24,9 @@ pub(crate) use verify::run as verify;
 
 /// Where a hosted repository keeps the jobs that it is not told another folder for. Folders with a dot are no models.
 const STATE: &str = ".audits";
+
+/// Seconds that a command which cannot be told otherwise waits for a server that went away.
+const RECONNECT: u64 = 60;
 
 /// Carries the command out, and ends it on Ctrl-C: what is measured here goes on with the same command, what a server measures goes on by itself.
 pub(crate) async fn run(args: &Args, command: &Audit) -> Result<Verdict, ClientError> {
@@ -95,6 +100,25 @@ async fn begin(session: &mut Session, command: &Audit) -> Result<AuditJob, Clien
     })
     .await
     .map_err(|error| order::located(command, error))
+}
+
+/// The report of an audit of these samples, which is followed to its end.
+async fn measured(
+    session: &mut Session,
+    args: &Args,
+    plan: &Plan,
+    data: Dataset,
+    baseline: Option<&Baseline>,
+) -> Result<Report, ClientError> {
+    let started = interruptible(async {
+        let mut order = order::of(session, plan, data, baseline).await?;
+        order.upload(session).await?;
+        job::start(session, job::What::Order(Box::new(order))).await
+    })
+    .await?;
+    let followed = job::Followed { formats: Vec::new(), here: args.target.embed.is_some(), reconnect: RECONNECT };
+    let report = job::follow(session, started, &followed).await?;
+    serde_json::from_str(&report.json).map_err(|error| ClientError::Protocol(format!("the report's JSON: {error}")))
 }
 
 async fn open(args: &Args, jobs: Option<Jobs>) -> Result<(Connection, Session), ClientError> {

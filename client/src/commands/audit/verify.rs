@@ -6,9 +6,9 @@ use assay_attack::SampleId;
 use assay_audit::{ModelRef, Plan, Repeated, Report};
 use assay_data::{DataSource, Dataset, Draw};
 
-use super::{job, open, order};
+use super::{measured, open};
 use crate::args::{Args, Output, VerifyReport};
-use crate::commands::{ROWS, interruptible, report};
+use crate::commands::{ROWS, report};
 use crate::error::ClientError;
 use crate::output::{Verdict, print, print_json, table};
 
@@ -25,22 +25,10 @@ pub(crate) async fn run(args: &Args, command: &VerifyReport) -> Result<Verdict, 
         ..told.setup.plan.clone()
     };
     let (connection, mut session) = open(args, None).await?;
-    let again = async {
-        let started = interruptible(async {
-            let mut order = order::of(&mut session, &plan, data, None).await?;
-            order.upload(&mut session).await?;
-            job::start(&mut session, job::What::Order(Box::new(order))).await
-        })
-        .await?;
-        let followed = job::Followed { formats: Vec::new(), here: args.target.embed.is_some(), reconnect: 60 };
-        job::follow(&mut session, started, &followed).await
-    }
-    .await;
+    let again = measured(&mut session, args, &plan, data, None).await;
     drop(session);
     connection.close().await;
-    let again: Report = serde_json::from_str(&again?.json)
-        .map_err(|error| ClientError::Protocol(format!("the report's JSON: {error}")))?;
-    shown(&told, &told.repeated(&again), args.output)
+    shown(&told, &told.repeated(&again?), args.output)
 }
 
 /// As many of the report's samples as asked for, of each class its share.
