@@ -28,7 +28,7 @@ pub use classifier::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, Ob
 pub use engine::{Engine, EngineOptions, RunObserver, RunTimes, Ticket};
 pub use library::{Library, LibraryError, OnnxRuntime};
 pub use memory::MemoryError;
-pub use native::exit_at_once;
+pub use native::{exit_at_once, return_free_memory};
 pub use onnx::OnnxClassifier;
 pub use options::{ClassifierOptions, LoadCause, LoadError, ModelInfo};
 pub use probe::{ProbeError, shapes};

@@ -8,7 +8,7 @@ use assay_audit::{
     job::{self, JobError, ModelDigest, Moment, Record},
 };
 
-use assay_runtime::OPTIMIZATION;
+use assay_runtime::{OPTIMIZATION, return_free_memory};
 
 use super::{
     Audits,
@@ -61,6 +61,8 @@ pub(super) fn carry_out(
     let models = record.asked.models.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     let first = models.first().ok_or_else(|| Ended::Failed("it names no models".to_owned()))?;
     let data = Data::find(core, &audits.spool, &record.asked)?.open(first)?;
+    // An audit is long, and what its samples were decoded from is not needed again.
+    return_free_memory();
     let metrics = &core.metrics;
     let metered: Vec<Metered> = models
         .iter()
