@@ -3,15 +3,13 @@
 use std::fmt;
 
 use plotters::backend::SVGBackend;
-use plotters::chart::ChartBuilder;
 use plotters::drawing::IntoDrawingArea;
 use plotters::element::{Circle, PathElement, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{Color, IntoFont, TRANSPARENT};
+use plotters::style::{Color, IntoFont};
 
-use super::plot::{AXIS, FIRST, Failure, GRID, LETTER, LETTERS, MARK, SIZE, embedded, failure};
+use super::plot::{FIRST, Failure, LETTER, LETTERS, MARK, SIZE, axes, embedded, failure};
 use crate::report::family::Family;
-use crate::report::text::Short;
 
 /// One mark for each member under a threat, numbered as in the table. Decoration, as all plots.
 pub(super) fn svg(family: &Family, threat: usize) -> Result<String, fmt::Error> {
@@ -24,29 +22,8 @@ fn draw(family: &Family, threat: usize, text: &mut String) -> Result<(), Failure
     let area = SVGBackend::with_string(text, SIZE).into_drawing_area();
     let longest = family.members.iter().map(|member| member.costs.milliseconds).fold(0.0, f64::max);
     let right = if longest > 0.0 { longest * 1.15 } else { 1.0 };
-    let letters = || ("sans-serif", LETTER).into_font().color(&LETTERS);
-    let mut chart = ChartBuilder::on(&area)
-        .margin_top(14)
-        .margin_right(20)
-        .x_label_area_size(76)
-        .y_label_area_size(104)
-        .build_cartesian_2d(0.0..right, 0.0..1.0)
-        .map_err(failure)?;
-    chart
-        .configure_mesh()
-        .x_labels(5)
-        .y_labels(6)
-        .bold_line_style(GRID)
-        .light_line_style(TRANSPARENT)
-        .axis_style(AXIS)
-        .label_style(letters())
-        .axis_desc_style(letters())
-        .x_desc("latency of one sample in ms")
-        .x_label_formatter(&|x| Short(*x).to_string())
-        .y_label_formatter(&|y| format!("{:.0} %", y * 100.0))
-        .draw()
-        .map_err(failure)?;
-    let style = letters().pos(Pos::new(HPos::Left, VPos::Bottom));
+    let mut chart = axes(&area, 14, right, "latency of one sample in ms")?;
+    let style = ("sans-serif", LETTER).into_font().color(&LETTERS).pos(Pos::new(HPos::Left, VPos::Bottom));
     for (number, member) in (1..).zip(&family.members) {
         let Some(withstood) = member.threats.get(threat) else { continue };
         let (x, robust) = (member.costs.milliseconds, withstood.robust);

@@ -5,8 +5,10 @@
 use std::fmt;
 
 use plotters::backend::SVGBackend;
-use plotters::chart::ChartBuilder;
+use plotters::chart::{ChartBuilder, ChartContext};
 use plotters::coord::Shift;
+use plotters::coord::cartesian::Cartesian2d;
+use plotters::coord::types::RangedCoordf64;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::element::{Circle, PathElement, Polygon, Text, TriangleMarker};
 use plotters::series::LineSeries;
@@ -17,8 +19,8 @@ use crate::report::curves::{Curve, Line, Point};
 use crate::report::text::Short;
 
 pub(super) const SIZE: (u32, u32) = (720, 480);
-pub(super) const GRID: RGBColor = RGBColor(0, 0, 1);
-pub(super) const AXIS: RGBColor = RGBColor(0, 0, 2);
+const GRID: RGBColor = RGBColor(0, 0, 1);
+const AXIS: RGBColor = RGBColor(0, 0, 2);
 pub(super) const LETTERS: RGBColor = RGBColor(0, 0, 3);
 pub(super) const FIRST: RGBColor = RGBColor(0, 0, 4);
 const SECOND: RGBColor = RGBColor(0, 0, 5);
@@ -52,28 +54,8 @@ fn draw(curve: &Curve, text: &mut String) -> Result<(), Failure> {
     let area = SVGBackend::with_string(text, SIZE).into_drawing_area();
     let end = curve.end();
     let right = if end > 0.0 { end * 1.04 } else { 1.0 };
-    let letters = || ("sans-serif", LETTER).into_font().color(&LETTERS);
-    let mut chart = ChartBuilder::on(&area)
-        .margin_top(LEGEND * curve.lines.len() as i32 + 14)
-        .margin_right(20)
-        .x_label_area_size(76)
-        .y_label_area_size(104)
-        .build_cartesian_2d(0.0..right, 0.0..1.0)
-        .map_err(failure)?;
-    chart
-        .configure_mesh()
-        .x_labels(5)
-        .y_labels(6)
-        .bold_line_style(GRID)
-        .light_line_style(TRANSPARENT)
-        .axis_style(AXIS)
-        .label_style(letters())
-        .axis_desc_style(letters())
-        .x_desc(format!("perturbation in {}", curve.norm))
-        .x_label_formatter(&|x| Short(*x).to_string())
-        .y_label_formatter(&|y| format!("{:.0} %", y * 100.0))
-        .draw()
-        .map_err(failure)?;
+    let top = LEGEND * curve.lines.len() as i32 + 14;
+    let mut chart = axes(&area, top, right, &format!("perturbation in {}", curve.norm))?;
     for (i, line) in curve.lines.iter().enumerate() {
         chart.draw_series([Polygon::new(band(line, curve.steps, end), role(i).mix(0.18).filled())]).map_err(failure)?;
     }
@@ -90,6 +72,40 @@ fn draw(curve: &Curve, text: &mut String) -> Result<(), Failure> {
     drop(chart);
     legend(&area, curve)?;
     area.present().map_err(failure)
+}
+
+type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+/// Axes from 0 to `right` and from 0 to 100 %, below `top` pixels for what stands above them.
+pub(super) fn axes<'a, 'b>(
+    area: &'a DrawingArea<SVGBackend<'b>, Shift>,
+    top: i32,
+    right: f64,
+    along: &str,
+) -> Result<Chart<'a, 'b>, Failure> {
+    let letters = || ("sans-serif", LETTER).into_font().color(&LETTERS);
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(top)
+        .margin_right(20)
+        .x_label_area_size(76)
+        .y_label_area_size(104)
+        .build_cartesian_2d(0.0..right, 0.0..1.0)
+        .map_err(failure)?;
+    chart
+        .configure_mesh()
+        .x_labels(5)
+        .y_labels(6)
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .axis_style(AXIS)
+        .label_style(letters())
+        .axis_desc_style(letters())
+        .x_desc(along)
+        .x_label_formatter(&|x| Short(*x).to_string())
+        .y_label_formatter(&|y| format!("{:.0} %", y * 100.0))
+        .draw()
+        .map_err(failure)?;
+    Ok(chart)
 }
 
 pub(super) fn failure(error: impl std::error::Error) -> Failure {
