@@ -145,15 +145,13 @@ impl Tensor {
     #[must_use]
     pub fn floats(dims: &[usize], values: &[f32]) -> Self {
         assert_eq!(dims.iter().product::<usize>(), values.len(), "elements of a tensor");
-        let data = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into();
-        Self::raw(DataType::Float, dims.to_vec(), data)
+        Self::raw(DataType::Float, dims.to_vec(), little_endian(values, |v| v.to_le_bytes()))
     }
 
     /// A vector of i64, as ONNX wants shapes and axes.
     #[must_use]
     pub fn ints(values: &[i64]) -> Self {
-        let data = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into();
-        Self::raw(DataType::Int64, vec![values.len()], data)
+        Self::raw(DataType::Int64, vec![values.len()], little_endian(values, |v| v.to_le_bytes()))
     }
 
     /// A scalar of a floating-point type, rounded to it.
@@ -173,14 +171,14 @@ impl Tensor {
     pub fn rounded(dtype: DataType, dims: &[usize], values: &[f64]) -> Self {
         assert_eq!(dims.iter().product::<usize>(), values.len(), "elements of a tensor");
         #[allow(clippy::cast_possible_truncation)]
-        let element = |&value: &f64| match dtype {
-            DataType::Float => (value as f32).to_le_bytes().to_vec(),
-            DataType::Double => value.to_le_bytes().to_vec(),
-            DataType::Float16 => half::f16::from_f64(value).to_le_bytes().to_vec(),
-            DataType::BFloat16 => half::bf16::from_f64(value).to_le_bytes().to_vec(),
+        let data = match dtype {
+            DataType::Float => little_endian(values, |&v| (v as f32).to_le_bytes()),
+            DataType::Double => little_endian(values, |v| v.to_le_bytes()),
+            DataType::Float16 => little_endian(values, |&v| half::f16::from_f64(v).to_le_bytes()),
+            DataType::BFloat16 => little_endian(values, |&v| half::bf16::from_f64(v).to_le_bytes()),
             other => unreachable!("a number of type {other:?}"),
         };
-        Self::raw(dtype, dims.to_vec(), values.iter().flat_map(element).collect::<Vec<u8>>().into())
+        Self::raw(dtype, dims.to_vec(), data)
     }
 
     /// Element type.
@@ -228,13 +226,11 @@ impl Tensor {
     /// Content as f64, whatever the number type; `None` for strings and types that are not read.
     #[must_use]
     pub fn to_f64(&self) -> Option<Vec<f64>> {
-        let size = self.dtype.size()?;
-        let elements = self.data.chunks_exact(size);
         Some(match self.dtype {
-            DataType::Float => elements.map(|b| f64::from(f32::from_le_bytes(array(b)))).collect(),
-            DataType::Double => elements.map(|b| f64::from_le_bytes(array(b))).collect(),
-            DataType::Float16 => elements.map(|b| half::f16::from_le_bytes(array(b)).to_f64()).collect(),
-            DataType::BFloat16 => elements.map(|b| half::bf16::from_le_bytes(array(b)).to_f64()).collect(),
+            DataType::Float => self.elements().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
+            DataType::Double => self.elements().map(|&b| f64::from_le_bytes(b)).collect(),
+            DataType::Float16 => self.elements().map(|&b| half::f16::from_le_bytes(b).to_f64()).collect(),
+            DataType::BFloat16 => self.elements().map(|&b| half::bf16::from_le_bytes(b).to_f64()).collect(),
             #[allow(clippy::cast_precision_loss)]
             _ => self.to_i64()?.into_iter().map(|v| v as f64).collect(),
         })
@@ -243,27 +239,32 @@ impl Tensor {
     /// Content as i64, for integers and booleans; `None` for other types and for u64 beyond i64.
     #[must_use]
     pub fn to_i64(&self) -> Option<Vec<i64>> {
-        let size = self.dtype.size()?;
-        let elements = self.data.chunks_exact(size);
         Some(match self.dtype {
-            DataType::Int64 => elements.map(|b| i64::from_le_bytes(array(b))).collect(),
-            DataType::Int32 => elements.map(|b| i64::from(i32::from_le_bytes(array(b)))).collect(),
-            DataType::Int16 => elements.map(|b| i64::from(i16::from_le_bytes(array(b)))).collect(),
-            DataType::Int8 => elements.map(|b| i64::from(i8::from_le_bytes(array(b)))).collect(),
-            DataType::Uint32 => elements.map(|b| i64::from(u32::from_le_bytes(array(b)))).collect(),
-            DataType::Uint16 => elements.map(|b| i64::from(u16::from_le_bytes(array(b)))).collect(),
-            DataType::Uint8 | DataType::Bool => elements.map(|b| i64::from(b[0])).collect(),
+            DataType::Int64 => self.elements().map(|&b| i64::from_le_bytes(b)).collect(),
+            DataType::Int32 => self.elements().map(|&b| i64::from(i32::from_le_bytes(b))).collect(),
+            DataType::Int16 => self.elements().map(|&b| i64::from(i16::from_le_bytes(b))).collect(),
+            DataType::Int8 => self.elements().map(|&b| i64::from(i8::from_le_bytes(b))).collect(),
+            DataType::Uint32 => self.elements().map(|&b| i64::from(u32::from_le_bytes(b))).collect(),
+            DataType::Uint16 => self.elements().map(|&b| i64::from(u16::from_le_bytes(b))).collect(),
+            DataType::Uint8 | DataType::Bool => self.elements().map(|&[b]| i64::from(b)).collect(),
             DataType::Uint64 => {
-                elements.map(|b| i64::try_from(u64::from_le_bytes(array(b))).ok()).collect::<Option<_>>()?
+                self.elements().map(|&b| i64::try_from(u64::from_le_bytes(b)).ok()).collect::<Option<_>>()?
             }
             _ => return None,
         })
     }
+
+    /// The bytes of each element, of which a type of this tensor has `N`.
+    fn elements<const N: usize>(&self) -> impl ExactSizeIterator<Item = &[u8; N]> {
+        self.data.as_chunks().0.iter()
+    }
 }
 
-/// A chunk of exactly `N` bytes as an array.
-fn array<const N: usize>(chunk: &[u8]) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(chunk);
-    array
+/// The bytes of `values`, one after the other. Weights have tens of millions of them, and are written anew for each step of adversarial training.
+fn little_endian<T, const N: usize>(values: &[T], bytes: impl Fn(&T) -> [u8; N]) -> Bytes {
+    let mut data = vec![0; N * values.len()];
+    for (slot, value) in data.as_chunks_mut().0.iter_mut().zip(values) {
+        *slot = bytes(value);
+    }
+    data.into()
 }

@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use assay_data::DataError;
-use assay_graph::TransformError;
-use assay_runtime::{LoadCause, LoadError, RunError, SessionError};
+use assay_graph::{ShapeError, TransformError};
+use assay_runtime::{LoadError, RunError, SessionError};
 
 /// A model that cannot be trained, or a run that failed.
 #[derive(Debug, thiserror::Error)]
@@ -14,9 +14,9 @@ pub enum TrainError {
     /// The model cannot be hosted.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The net with its present weights cannot be hosted.
+    /// The net's present weights are not those of its model.
     #[error("the net with its present weights: {0}")]
-    Snapshot(#[from] LoadCause),
+    Snapshot(#[from] ShapeError),
     /// A graph cannot be derived from it.
     #[error(transparent)]
     Transform(#[from] TransformError),

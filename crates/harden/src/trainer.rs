@@ -2,7 +2,7 @@
 
 use assay_attack::SampleId;
 use assay_graph::{Lowering, Model, Shaped, Value, untied};
-use assay_runtime::{Class, Classifier, ClassifierOptions, LoadCause, OnnxClassifier, OnnxRuntime, Provider};
+use assay_runtime::{Class, Classifier, ClassifierOptions, OnnxClassifier, OnnxRuntime, Provider};
 use indexmap::IndexMap;
 use ndarray::{Array1, Array2, ArrayD, ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
@@ -89,7 +89,7 @@ impl Trainer {
             return Err(TrainError::Unfit(format!("it takes batches of {size} samples only")));
         }
         // A copy of a weight under another name would be a weight that no file has.
-        let base = base.with_graph(untied(base.model()))?;
+        let base = base.with_graph(untied(base.model()));
         let engine = options.model.engine.clone();
         let model = lowered(base.model(), engine.provider);
         let shape = base.spec().sample_shape.clone();
@@ -196,12 +196,12 @@ impl Trainer {
         Ok(())
     }
 
-    /// The net with its present weights, or with their average if one is kept, hosted.
+    /// The net with its present weights, or with their average if one is kept, as a classifier.
     ///
     /// # Errors
-    /// The runtime refuses it.
-    pub fn snapshot(&self) -> Result<OnnxClassifier, LoadCause> {
-        self.base.with_weights(self.result().tensors())
+    /// The net is not of this model.
+    pub fn snapshot(&self) -> Result<OnnxClassifier, TrainError> {
+        Ok(self.base.with_weights(self.result().tensors())?)
     }
 
     /// Refuses a net of which a weight or a statistic is no number, though every loss and gradient was one: no checkpoint shall have it.

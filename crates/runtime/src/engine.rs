@@ -6,11 +6,11 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::native::Session;
@@ -198,20 +198,16 @@ impl Engine {
             spinning: options.spinning,
             optimized: true,
         };
-        let mut first = match session::open(runtime, source, &settings) {
+        let mut sessions = match open_all(runtime, source, &settings, options.sessions) {
             Err(SessionError::Provider { provider, reason }) if options.fallback && provider != Provider::Cpu => {
                 tracing::warn!(%provider, %reason, "the provider is not available: falling back to the processor");
                 settings.provider = Provider::Cpu;
                 settings.intra_threads = options.threads(Provider::Cpu);
-                session::open(runtime, source, &settings)?
+                open_all(runtime, source, &settings, options.sessions)?
             }
             other => other?,
         };
-        let seen = look(&mut first, settings.provider)?;
-        let mut sessions = vec![first];
-        for _ in 1..options.sessions.get() {
-            sessions.push(session::open(runtime, source, &settings)?);
-        }
+        let seen = look(&mut sessions[0], settings.provider)?;
         drop(alone);
         let (queue, jobs) = sync_channel(options.queue.get());
         let jobs = Arc::new(Mutex::new(jobs));
@@ -219,7 +215,7 @@ impl Engine {
             Self { provider: settings.provider, closed: Arc::default(), queue: Some(queue), threads: Vec::new() };
         for session in sessions {
             let (jobs, closed, observer) = (Arc::clone(&jobs), Arc::clone(&engine.closed), options.observer.clone());
-            let thread = std::thread::Builder::new()
+            let thread = thread::Builder::new()
                 .name("assay-session".into())
                 .spawn(move || serve(session, settings.provider, &jobs, &closed, observer.as_ref()))
                 .map_err(|e| SessionError::Refused(format!("no thread for a session: {e}")))?;
@@ -297,6 +293,25 @@ impl Engine {
     fn open_queue(&self) -> Option<&SyncSender<Job>> {
         self.queue.as_ref().filter(|_| !self.is_closed())
     }
+}
+
+/// `count` sessions of `source`. On the processor they are opened at the same time: most of it is that each packs the weights for itself.
+fn open_all(
+    runtime: &OnnxRuntime,
+    source: Source<'_>,
+    settings: &SessionSettings,
+    count: NonZeroUsize,
+) -> Result<Vec<Session>, SessionError> {
+    let open = || session::open(runtime, source, settings);
+    if settings.provider != Provider::Cpu {
+        return (0..count.get()).map(|_| open()).collect();
+    }
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..count.get()).map(|_| scope.spawn(open)).collect();
+        let first = open();
+        let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        [first].into_iter().chain(others).collect()
+    })
 }
 
 impl Drop for Engine {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use assay_graph::{Gradient, Inspection, Loss, Lowering, Model, Shaped, Tensor, Value, gradient, inspect};
+use assay_graph::{Gradient, Inspection, Loss, Lowering, Model, ShapeError, Shaped, Tensor, Value, gradient, inspect};
 use ndarray::{Array2, ArrayView2, CowArray, Ix2, s};
 
 use crate::derived::{Cache, Derived, Layout, Of};
@@ -38,9 +38,9 @@ pub struct OnnxClassifier {
     steady: bool,
     /// What gradients are derived from.
     model: Shaped,
-    forward: Forward,
-    /// The forward pass for fewer and fewer samples, where runs are steady.
-    smaller: Vec<Forward>,
+    /// The forward pass. Its sessions for a file are there from the beginning, for it is not hosted unless they run. Those for other weights are made when they are first
+    /// asked for, because a step of adversarial training needs a gradient only.
+    forward: OnceLock<Result<Forwards, RunError>>,
     derived: Cache,
     inspection: OnceLock<Inspection>,
     sizes: OnceLock<Sizes>,
@@ -54,6 +54,35 @@ struct Sizes {
 }
 
 /// Sessions of the forward pass.
+struct Forwards {
+    first: Forward,
+    /// For fewer and fewer samples, where runs are steady.
+    smaller: Vec<Forward>,
+}
+
+impl Forwards {
+    /// `first` and, where runs are steady, those beside it that `start` makes for a number of samples.
+    fn new(
+        first: Forward,
+        steady: bool,
+        start: impl Fn(usize) -> Result<Forward, LoadCause>,
+    ) -> Result<Self, LoadCause> {
+        let rows: Vec<usize> = if steady { steps(first.most).skip(1).collect() } else { Vec::new() };
+        let smaller = rows.into_iter().map(start).collect::<Result<_, _>>()?;
+        Ok(Self { first, smaller })
+    }
+
+    /// Those that take `n` samples with the least to spare.
+    fn of(&self, n: usize) -> &Forward {
+        self.smaller.iter().rev().find(|forward| n <= forward.most).unwrap_or(&self.first)
+    }
+
+    fn close(&self) {
+        [&self.first].into_iter().chain(&self.smaller).for_each(|forward| forward.engine.close());
+    }
+}
+
+/// Sessions of the forward pass for one size of runs.
 struct Forward {
     engine: Engine,
     /// Most samples of one run.
@@ -137,8 +166,7 @@ impl OnnxClassifier {
         let inspection = OnceLock::new();
         let few = || inspection.get_or_init(|| inspect(&derivable)).weights.bytes <= STEADY_WEIGHTS;
         let steady = provider != Provider::Cpu && fixed_batch.is_none() && few();
-        let rows: Vec<usize> = if steady { steps(forward.most).skip(1).collect() } else { Vec::new() };
-        let smaller = rows.into_iter().map(|rows| start(rows, &engine_options)).collect::<Result<_, _>>()?;
+        let forward = Forwards::new(forward, steady, |rows| start(rows, &engine_options))?;
         Ok(Self {
             spec: ClassifierSpec { digest, sample_shape, classes, provider: provider.to_string(), gradients },
             info,
@@ -148,33 +176,27 @@ impl OnnxClassifier {
             fixed_batch,
             steady,
             model: derivable,
-            forward,
-            smaller,
+            forward: OnceLock::from(Ok(forward)),
             derived: Cache::default(),
             inspection,
             sizes: OnceLock::new(),
         })
     }
 
-    /// The same model with other content in some of its initializers, in sessions of its own: a snapshot of weights that are
-    /// being trained. Nothing is probed or compared again. It has no file, so its digest is empty.
+    /// The same model with other content in some of its initializers: a snapshot of weights that are being trained. Nothing is probed
+    /// or compared again, and sessions are made when a result is first asked for. It has no file, so its digest is empty.
     ///
     /// # Errors
-    /// There is no such initializer, or it has another type or shape; the runtime refuses the graph.
-    pub fn with_weights(&self, weights: impl IntoIterator<Item = (Value, Tensor)>) -> Result<Self, LoadCause> {
-        self.with_graph(self.model.with_initializers(weights)?)
+    /// There is no such initializer, or it has another type or shape.
+    pub fn with_weights(&self, weights: impl IntoIterator<Item = (Value, Tensor)>) -> Result<Self, ShapeError> {
+        Ok(self.with_graph(self.model.with_initializers(weights)?))
     }
 
-    /// The same classifier computed by another graph that `model` was made to, in sessions of its own. It has no file, so its digest is empty.
-    ///
-    /// # Errors
-    /// The runtime refuses the graph.
-    pub fn with_graph(&self, model: Shaped) -> Result<Self, LoadCause> {
-        let start = |rows: usize| Forward::start(&self.runtime, &model, &self.budget, rows, &self.options);
-        let forward = start(self.budget.batch)?;
-        let rows: Vec<usize> = if self.steady { steps(forward.most).skip(1).collect() } else { Vec::new() };
-        let smaller = rows.into_iter().map(start).collect::<Result<_, _>>()?;
-        Ok(Self {
+    /// The same classifier computed by another graph that `model` was made to, in sessions of its own, made when a result is first asked
+    /// for. It has no file, so its digest is empty.
+    #[must_use]
+    pub fn with_graph(&self, model: Shaped) -> Self {
+        Self {
             spec: ClassifierSpec { digest: String::new(), ..self.spec.clone() },
             info: self.info.clone(),
             runtime: self.runtime.clone(),
@@ -183,12 +205,11 @@ impl OnnxClassifier {
             fixed_batch: self.fixed_batch,
             steady: self.steady,
             model,
-            forward,
-            smaller,
+            forward: OnceLock::new(),
             derived: Cache::default(),
             inspection: OnceLock::new(),
             sizes: OnceLock::from(self.sizes()),
-        })
+        }
     }
 
     /// The graph that its gradients are derived from: canonical, of known shapes, in f32, with its normalization.
@@ -219,7 +240,13 @@ impl OnnxClassifier {
         reply: impl FnOnce(Result<Array2<f32>, RunError>) + Send + 'static,
     ) -> Ticket {
         let n = x.nrows();
-        let forward = self.forward(n);
+        let forward = match self.forward(n) {
+            Ok(forward) => forward,
+            Err(e) => {
+                reply(Err(e));
+                return Ticket::new(Cancel::default());
+            }
+        };
         let (mut chunks, sizes) = match self.chunks(x.into(), &forward.engine, forward.most) {
             Ok((chunks, _)) if chunks.is_empty() => {
                 reply(Ok(Array2::zeros((0, self.spec.classes))));
@@ -254,7 +281,9 @@ impl OnnxClassifier {
 
     /// Refuses the calls that wait and those that come, as [`RunError::Unloaded`]. Runs that have begun end normally.
     pub fn unload(&self) {
-        [&self.forward].into_iter().chain(&self.smaller).for_each(|forward| forward.engine.close());
+        if let Ok(forward) = self.forward.get_or_init(|| Err(RunError::Unloaded)) {
+            forward.close();
+        }
         self.derived.close();
     }
 
@@ -297,8 +326,24 @@ impl OnnxClassifier {
     }
 
     /// The sessions that take `n` samples with the least to spare.
-    fn forward(&self, n: usize) -> &Forward {
-        self.smaller.iter().rev().find(|forward| n <= forward.most).unwrap_or(&self.forward)
+    fn forward(&self, n: usize) -> Result<&Forward, RunError> {
+        let start = |rows| Forward::start(&self.runtime, &self.model, &self.budget, rows, &self.options);
+        let made = self.forward.get_or_init(|| {
+            let first = start(self.budget.batch);
+            first
+                .and_then(|first| Forwards::new(first, self.steady, start))
+                .map_err(|e| RunError::Runtime(e.to_string()))
+        });
+        made.as_ref().map(|forward| forward.of(n)).map_err(Clone::clone)
+    }
+
+    /// Whether it was unloaded.
+    fn is_closed(&self) -> bool {
+        match self.forward.get() {
+            Some(Ok(forward)) => forward.first.engine.is_closed(),
+            Some(Err(e)) => *e == RunError::Unloaded,
+            None => false,
+        }
     }
 
     /// The sessions of the gradient of `of` for `n` samples, made when they are first asked for.
@@ -315,7 +360,7 @@ impl OnnxClassifier {
         };
         let budget = Budget { batch: rows, ..self.budget.clone() };
         let make = || Derived::new(of, &self.model, &self.runtime, &options, &budget);
-        self.derived.get((of, layout, rows), make, || !self.forward.engine.is_closed())
+        self.derived.get((of, layout, rows), make, || !self.is_closed())
     }
 
     /// The sessions that compute a gradient of `n` samples fastest.
@@ -459,7 +504,7 @@ impl Classifier for OnnxClassifier {
     }
 
     fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
-        let forward = self.forward(x.nrows());
+        let forward = self.forward(x.nrows())?;
         let (mut chunks, sizes) = self.chunks(x.into(), &forward.engine, forward.most)?;
         if chunks.is_empty() {
             return Ok(Array2::zeros((0, self.spec.classes)));
@@ -496,7 +541,7 @@ const WORTH_A_RUN: usize = 2;
 
 /// Bytes of weights up to which a gradient gets a session for each processor. Models with more have few operators that are too
 /// small to be shared among threads, and copies that cost more memory than they gain time.
-const LANE_WEIGHTS: u64 = 32 << 20;
+const LANE_WEIGHTS: u64 = 64 << 20;
 
 /// Bytes of activations of the forward pass that one run of a gradient may have. A gradient reads them again in reverse order:
 /// far beyond this, they come from main memory (docs/performance.md, "Size of a run").

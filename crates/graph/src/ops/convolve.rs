@@ -209,18 +209,49 @@ pub(super) fn flip(kernel: &Tensor, group: usize) -> Rule<Tensor> {
     let (&[out, wide], taps) = kernel.dims().split_first_chunk().ok_or_else(defect)?;
     let narrow = out.checked_div(group).filter(|n| n * group == out).ok_or_else(defect)?;
     let volume: usize = taps.iter().product();
-    let mut data = Vec::with_capacity(kernel.bytes().len());
-    for g in 0..group {
-        for w in 0..wide {
-            for n in 0..narrow {
-                let start = ((g * narrow + n) * wide + w) * volume * size;
-                let taps = &kernel.bytes()[start..start + volume * size];
-                data.extend(taps.rchunks_exact(size).flatten());
-            }
-        }
+    let layout = Layout { group, narrow, wide, volume };
+    let mut data = vec![0; kernel.bytes().len()];
+    match size {
+        4 => layout.flip::<4>(kernel.bytes(), &mut data),
+        8 => layout.flip::<8>(kernel.bytes(), &mut data),
+        2 => layout.flip::<2>(kernel.bytes(), &mut data),
+        1 => layout.flip::<1>(kernel.bytes(), &mut data),
+        _ => return Err(defect()),
     }
     let dims = [group * wide, narrow].into_iter().chain(taps.iter().copied()).collect();
     Tensor::new(kernel.dtype(), dims, Bytes::from(data)).ok_or_else(defect)
+}
+
+/// A kernel `[g·n, w, k…]` with `volume` taps in a row.
+struct Layout {
+    group: usize,
+    narrow: usize,
+    wide: usize,
+    volume: usize,
+}
+
+impl Layout {
+    /// Channels on either side of a square that is flipped before the next: both what is read and what is written stay in the cache.
+    const TILE: usize = 16;
+
+    /// `kernel`, of elements of `N` bytes, flipped.
+    fn flip<const N: usize>(&self, kernel: &[u8], flipped: &mut [u8]) {
+        let &Self { group, narrow, wide, volume } = self;
+        let (from, to) = (kernel.as_chunks::<N>().0, flipped.as_chunks_mut::<N>().0);
+        let tiles = |of: usize| (0..of).step_by(Self::TILE).map(move |at| at..of.min(at + Self::TILE));
+        for g in 0..group {
+            for (ws, ns) in tiles(wide).flat_map(|ws| tiles(narrow).map(move |ns| (ws.clone(), ns))) {
+                for w in ws {
+                    for n in ns.clone() {
+                        let read = ((g * narrow + n) * wide + w) * volume;
+                        let written = ((g * wide + w) * narrow + n) * volume;
+                        let taps = from[read..read + volume].iter().rev();
+                        to[written..written + volume].iter_mut().zip(taps).for_each(|(to, from)| *to = *from);
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -247,5 +278,19 @@ mod tests {
         assert_eq!(flipped, Tensor::floats(&[2, 2, 2], &[2., 1., 4., 3., 6., 5., 8., 7.]));
         assert_eq!(flip(&flipped, 2).unwrap(), kernel);
         assert!(flip(&kernel, 3).is_err());
+    }
+
+    #[test]
+    fn flip_goes_over_channels_that_do_not_fill_its_squares() {
+        let (narrow, wide, volume) = (19, 35, 3);
+        let at = |n: usize, w: usize, k: usize| ((n * wide + w) * volume + k) as f64;
+        let values: Vec<f64> = (0..narrow * wide * volume).map(|i| i as f64).collect();
+        for dtype in [DataType::Float, DataType::Double] {
+            let flipped = flip(&Tensor::rounded(dtype, &[narrow, wide, volume], &values), 1).unwrap();
+            let expected: Vec<f64> = (0..wide)
+                .flat_map(|w| (0..narrow).flat_map(move |n| (0..volume).rev().map(move |k| at(n, w, k))))
+                .collect();
+            assert_eq!(flipped, Tensor::rounded(dtype, &[wide, narrow, volume], &expected));
+        }
     }
 }
