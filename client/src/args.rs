@@ -434,7 +434,7 @@ pub(crate) struct Audit {
     pub(crate) models: Vec<String>,
 
     /// What to measure, on what, and what must hold: a file, in the place of the options for all this. `assay plan init` writes one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["models", "data", "severity", "samples", "dataset", "threats", "seed"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["models", "data", "severity", "samples", "dataset", "threats", "transfer", "seed"])]
     pub(crate) plan: Option<PathBuf>,
 
     #[command(flatten)]
@@ -459,6 +459,10 @@ pub(crate) struct Audit {
     /// Each attack sees all samples, not what the ones before left: the accuracy under each alone
     #[arg(long)]
     pub(crate) separate: bool,
+
+    /// Show what is found on each of two models to the other too
+    #[arg(long)]
+    pub(crate) transfer: bool,
 
     /// Seed of all randomness
     #[arg(long, default_value_t = 0)]
@@ -491,6 +495,10 @@ pub(crate) struct Audit {
     /// Gate: every model's mean error over the threats is at most this (0 to 1), where the attack is `corruption`
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) max_corruption_error: Option<f64>,
+
+    /// Gate: the second model's predictions take at most this many times as long as the first's; both are timed in turn, while the audit runs
+    #[arg(long, value_name = "RATIO")]
+    pub(crate) max_latency_ratio: Option<f64>,
 
     /// Gate: no model raises a flag of these kinds, such as zero-gradient
     #[arg(long, value_name = "KIND,...", value_delimiter = ',')]

@@ -36,6 +36,8 @@ pub enum FlagKind {
     UnconstrainedAttackFails,
     /// An attack without gradients broke what attacks with gradients did not.
     BlackBoxStronger,
+    /// What was found on another model broke what attacks on this one did not. Raised by audits that show it.
+    TransferStronger,
     /// A point on the way was adversarial, and the sample counts as robust.
     SilentSuccess,
     /// Adversarial samples were not adversarial when they were evaluated again.
@@ -54,7 +56,7 @@ struct Text {
 
 impl FlagKind {
     /// All of them, in the order they are reported in.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::RandomizedOutput,
         Self::BatchDependentOutput,
         Self::Probabilities,
@@ -66,6 +68,7 @@ impl FlagKind {
         Self::IncompleteOptimization,
         Self::UnconstrainedAttackFails,
         Self::BlackBoxStronger,
+        Self::TransferStronger,
         Self::SilentSuccess,
         Self::UnstablePredictions,
         Self::BudgetSpent,
@@ -162,6 +165,12 @@ impl FlagKind {
                 cause: "Of the samples that withstood the attacks with gradients, one without broke more than 0.2 % of all.",
                 meaning: "Gradients are masked, and attacks with gradients overestimate the robustness of this model.",
                 remedy: "Trust the worst case only; raise the queries of square; adapt the loss to the model.",
+            },
+            Self::TransferStronger => Text {
+                name: "transfer-stronger",
+                cause: "Of the samples that withstood all attacks on this model, those that were found on the other one mislead it on more than 0.2 % of all.",
+                meaning: "The attacks on this model overlook what another model shows: its gradients are masked, or the attacks are too weak.",
+                remedy: "Trust the accuracy under both; add stronger attacks, with other losses and square, until they find these samples themselves.",
             },
             Self::SilentSuccess => Text {
                 name: "silent-success",

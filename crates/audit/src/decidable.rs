@@ -66,7 +66,8 @@ impl Plan {
             Condition::MaxCorruptionError(most) => {
                 (Demand::MeanAtMost { rates: self.corruption_rates(gate), most }, models)
             }
-            Condition::ForbidFlags(_) => return None,
+            // Decided by rounds of predictions, not by samples.
+            Condition::MaxLatencyRatio(_) | Condition::ForbidFlags(_) => return None,
         })
     }
 }

@@ -23,6 +23,8 @@ pub enum Event {
     Clean(Clean),
     /// One attack of one evaluation ended for one model on a chunk of samples.
     Attacked(Attacked),
+    /// Two models predicted a sample in turn, again and again.
+    Timed(Latency),
     /// Last event: everything was measured.
     Finished,
 }
@@ -240,6 +242,21 @@ pub struct Clean {
     pub seconds: f64,
 }
 
+/// How long two models took for predictions of one sample, in turn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// The second of the two.
+    pub model: ModelId,
+    /// Which chunk the sample is from.
+    pub chunk: u32,
+    /// Seconds of the first and of the second model, round by round.
+    pub rounds: Vec<[f64; 2]>,
+    /// What was spent.
+    pub cost: Cost,
+    /// Wall time.
+    pub seconds: f64,
+}
+
 /// Outcome of one attack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attacked {
@@ -287,6 +304,9 @@ pub struct SampleResult {
 pub struct Found {
     /// Class predicted for it.
     pub prediction: u32,
+    /// Class that the plan's other model predicts for it, where the plan shows it and that model's logits are finite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<u32>,
     /// The attack that found it: of a suite, which of its parts.
     pub by: String,
     /// Distance from the original.

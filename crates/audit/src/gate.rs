@@ -23,7 +23,7 @@ pub struct Gate {
     pub threat: Option<String>,
 }
 
-/// What a gate demands. Thresholds are proportions in `[0, 1]`.
+/// What a gate demands. Thresholds are proportions in `[0, 1]`, but for that of the latency.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
     /// Every model's robust accuracy under every threat is at least this.
@@ -37,17 +37,21 @@ pub enum Condition {
     /// Every model's mean error under the plan's corruptions is at most this: one less the robust accuracy, in the mean over all
     /// evaluations whose only attack is `corruption`.
     MaxCorruptionError(f64),
+    /// The second model's predictions of one sample take at most this many times as long as the first's: a positive number. Both are timed in turn, while
+    /// the audit runs.
+    MaxLatencyRatio(f64),
     /// No model raises a flag of these kinds.
     ForbidFlags(Vec<FlagKind>),
 }
 
 /// Keys of a gate in plan files.
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     "min_robust_accuracy",
     "min_clean_accuracy",
     "max_drop",
     "max_clean_drop",
     "max_corruption_error",
+    "max_latency_ratio",
     "forbid_flags",
     "threat",
 ];
@@ -62,6 +66,7 @@ impl Condition {
             Self::MaxDrop(_) => "max_drop",
             Self::MaxCleanDrop(_) => "max_clean_drop",
             Self::MaxCorruptionError(_) => "max_corruption_error",
+            Self::MaxLatencyRatio(_) => "max_latency_ratio",
             Self::ForbidFlags(_) => "forbid_flags",
         }
     }
@@ -74,7 +79,8 @@ impl Condition {
             | Self::MinCleanAccuracy(value)
             | Self::MaxDrop(value)
             | Self::MaxCleanDrop(value)
-            | Self::MaxCorruptionError(value) => Some(value),
+            | Self::MaxCorruptionError(value)
+            | Self::MaxLatencyRatio(value) => Some(value),
             Self::ForbidFlags(_) => None,
         }
     }
@@ -82,7 +88,7 @@ impl Condition {
     /// Whether it compares two models.
     #[must_use]
     pub fn compares(&self) -> bool {
-        matches!(self, Self::MaxDrop(_) | Self::MaxCleanDrop(_))
+        matches!(self, Self::MaxDrop(_) | Self::MaxCleanDrop(_) | Self::MaxLatencyRatio(_))
     }
 
     /// Whether it looks at what attacks did under each threat, so that it may be restricted to one.
@@ -136,6 +142,7 @@ impl JsonSchema for Gate {
                 "max_drop": proportion,
                 "max_clean_drop": proportion,
                 "max_corruption_error": proportion,
+                "max_latency_ratio": { "type": "number", "exclusiveMinimum": 0 },
                 "forbid_flags": { "type": "array", "items": { "enum": kinds }, "minItems": 1 },
                 "threat": { "type": "string" }
             },
@@ -168,6 +175,7 @@ impl<'de> Visitor<'de> for Table {
                 "max_drop" => Condition::MaxDrop(map.next_value()?),
                 "max_clean_drop" => Condition::MaxCleanDrop(map.next_value()?),
                 "max_corruption_error" => Condition::MaxCorruptionError(map.next_value()?),
+                "max_latency_ratio" => Condition::MaxLatencyRatio(map.next_value()?),
                 "forbid_flags" => Condition::ForbidFlags(map.next_value()?),
                 unknown => return Err(de::Error::custom(unknown_key(unknown))),
             };
@@ -211,6 +219,7 @@ mod tests {
             (r#"{"max_drop":0.25}"#, Condition::MaxDrop(0.25)),
             (r#"{"max_clean_drop":0.25}"#, Condition::MaxCleanDrop(0.25)),
             (r#"{"max_corruption_error":0.25}"#, Condition::MaxCorruptionError(0.25)),
+            (r#"{"max_latency_ratio":1.5}"#, Condition::MaxLatencyRatio(1.5)),
             (
                 r#"{"forbid_flags":["zero-gradient","unstable-predictions"]}"#,
                 Condition::ForbidFlags(vec![FlagKind::ZeroGradient, FlagKind::UnstablePredictions]),
@@ -222,7 +231,7 @@ mod tests {
             let restricted = Gate { threat: Some("Linf 8/255".into()), ..gate };
             assert_eq!(read(&serde_json::to_string(&restricted).unwrap()), Ok(restricted));
         }
-        assert_eq!(KEYS.len(), 7);
+        assert_eq!(KEYS.len(), 8);
     }
 
     #[test]

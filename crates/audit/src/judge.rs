@@ -8,7 +8,9 @@ use crate::event::ModelId;
 use crate::gate::{Condition, Gate};
 use crate::plan::Plan;
 use crate::report::{Comparison, ModelResult, Raised, ThreatResult, schema};
-use crate::stats::{ALPHA, Counts, Decision, Demand, Difference, Discordant, Estimate, Evidence, Paired, decide};
+use crate::stats::{
+    ALPHA, Counts, Decision, Demand, Difference, Discordant, Estimate, Evidence, Paired, decide, median,
+};
 
 /// Outcome of a check, of a gate, and of all gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -100,6 +102,13 @@ pub enum Observed {
         /// Number of samples.
         of: u64,
     },
+    /// How many times as long predictions of one sample take as those of the baseline.
+    LatencyRatio {
+        /// Median over the rounds.
+        ratio: f64,
+        /// Rounds in which both models made one prediction.
+        rounds: u64,
+    },
     /// Whether a flag was raised.
     Flag {
         /// What was looked for.
@@ -142,6 +151,8 @@ struct Claim {
     best: Counts,
     of: u64,
     unmeasured: u64,
+    /// What the demand is on in truth, where `demand` is that half of them are at most as large: ratios, with the largest median.
+    ratios: Option<(Vec<f64>, f64)>,
 }
 
 /// Decides every gate of the plan, and all of them. Fails where a gate has nothing to look at: an empty result never passes.
@@ -150,9 +161,10 @@ pub(crate) fn judge(
     models: &[ModelResult],
     comparison: Option<&Comparison>,
     flags: &[Raised],
+    rounds: &[[f64; 2]],
 ) -> Result<(Verdict, Vec<GateResult>), &'static str> {
-    let claims: Vec<Vec<Claim>> =
-        plan.gates.iter().map(|gate| claims(gate, plan, models, comparison)).collect::<Option<_>>().ok_or(NOTHING)?;
+    let claims = |gate| claims(gate, plan, models, comparison, rounds);
+    let claims: Vec<Vec<Claim>> = plan.gates.iter().map(claims).collect::<Option<_>>().ok_or(NOTHING)?;
     let all: Vec<&Claim> = claims.iter().flatten().collect();
     let mut decided = decided(&all).into_iter();
     let mut results = Vec::new();
@@ -182,7 +194,13 @@ pub(crate) fn judge(
 const NOTHING: &str = "a gate has nothing to look at";
 
 /// What a gate demands of what was measured; `None` if that is not there.
-fn claims(gate: &Gate, plan: &Plan, models: &[ModelResult], comparison: Option<&Comparison>) -> Option<Vec<Claim>> {
+fn claims(
+    gate: &Gate,
+    plan: &Plan,
+    models: &[ModelResult],
+    comparison: Option<&Comparison>,
+    rounds: &[[f64; 2]],
+) -> Option<Vec<Claim>> {
     let wanted = |threat: &ThreatResult| gate.threat.as_ref().is_none_or(|title| *title == threat.title);
     let robust = |model: &ModelResult, threat: &ThreatResult, least: f64| {
         rate(model, Some(threat.title.clone()), threat.robust, unmeasured(model, threat), least)
@@ -204,6 +222,7 @@ fn claims(gate: &Gate, plan: &Plan, models: &[ModelResult], comparison: Option<&
             let pairs = second.threats.iter().zip(pairs).filter(|(threat, _)| wanted(threat));
             Some(pairs.map(|(threat, pair)| drop(second, Some(threat.title.clone()), pair, most)).collect())
         }
+        &Condition::MaxLatencyRatio(most) => Some(vec![latency(second?, rounds, most)?]),
         &Condition::MaxCorruptionError(most) => {
             let threats = plan.corruptions(gate);
             models.iter().map(|model| mean(model, &threats, gate.threat.clone(), most)).collect()
@@ -233,6 +252,7 @@ fn rate(model: &ModelResult, threat: Option<String>, observed: Estimate, unmeasu
         best: Counts::Hits(observed.hits() + unmeasured),
         of: observed.of(),
         unmeasured,
+        ratios: None,
     }
 }
 
@@ -248,7 +268,27 @@ fn drop(model: &ModelResult, threat: Option<String>, paired: &Paired, most: f64)
         best: Counts::Pairs(paired.best),
         of: paired.of(),
         unmeasured: u64::try_from(extent(paired.worst) - extent(paired.best)).unwrap_or(0),
+        ratios: None,
     }
+}
+
+/// `None` if nothing was timed. The median is at most `most` where at least half of all ratios are, which is a demand on a rate: a sign test.
+fn latency(model: &ModelResult, rounds: &[[f64; 2]], most: f64) -> Option<Claim> {
+    let ratios: Vec<f64> = rounds.iter().map(|[first, second]| second / first).collect();
+    let within = ratios.iter().filter(|&&ratio| ratio <= most).count() as u64;
+    let of = ratios.len() as u64;
+    let [_, ratio, _] = median(ratios.clone(), ALPHA)?;
+    Some(Claim {
+        model: model.title.clone(),
+        threat: None,
+        observed: Observed::LatencyRatio { ratio, rounds: of },
+        demand: Demand::AtLeast(0.5),
+        worst: Counts::Hits(within),
+        best: Counts::Hits(within),
+        of,
+        unmeasured: 0,
+        ratios: Some((ratios, most)),
+    })
 }
 
 /// `None` if there are no such evaluations.
@@ -268,6 +308,7 @@ fn mean(model: &ModelResult, threats: &[usize], threat: Option<String>, most: f6
         best: Counts::Hits(errors.saturating_sub(unmeasured)),
         of,
         unmeasured,
+        ratios: None,
     })
 }
 
@@ -315,8 +356,23 @@ fn decided(claims: &[&Claim]) -> Vec<(Verdict, Grounds)> {
     .collect()
 }
 
+/// Bounds of the median, which decide as the sign test does: as many ratios are beyond a bound as its level allows.
+fn latency_grounds(ratios: &[f64], threshold: f64, verdict: Verdict, evidence: Evidence, level: f64) -> Grounds {
+    let bounds = median(ratios.to_vec(), level);
+    let (low, high) = (bounds.map(|[low, ..]| low), bounds.map(|[.., high]| high));
+    let (low, high) = match verdict {
+        Verdict::Pass => (None, high),
+        Verdict::Fail => (low, None),
+        Verdict::Inconclusive | Verdict::Unreliable => (low, high),
+    };
+    Grounds { threshold, unmeasured: 0, evidence, level, low, high, samples_needed: None }
+}
+
 impl Claim {
     fn grounds(&self, verdict: Verdict, evidence: Evidence, level: f64) -> Grounds {
+        if let Some((ratios, most)) = &self.ratios {
+            return latency_grounds(ratios, *most, verdict, evidence, level);
+        }
         let met = || self.demand.bound_if_met(self.worst, self.of, level);
         let missed = || self.demand.bound_if_missed(self.best, self.of, level);
         let (met, missed) = match verdict {
@@ -388,6 +444,7 @@ attacks = [{ name = "corruption", parameters = { severity = 5 } }]
                 robust: rate(robust),
                 cost: Cost::default(),
             }],
+            transfer: None,
             outcomes: Vec::new(),
         };
         ModelResult {
@@ -414,7 +471,7 @@ attacks = [{ name = "corruption", parameters = { severity = 5 } }]
 
     fn verdict(gates: &str, models: &[ModelResult], pairs: Paired, flags: &[Raised]) -> (Verdict, Vec<GateResult>) {
         let comparison = Comparison { clean: pairs, threats: vec![pairs; 2] };
-        judge(&plan(gates), models, Some(&comparison), flags).unwrap()
+        judge(&plan(gates), models, Some(&comparison), flags, &[]).unwrap()
     }
 
     fn of(gate: &str, clean: u64, robust: u64, unmeasured: u64, pairs: Paired) -> Verdict {
@@ -451,7 +508,7 @@ attacks = [{ name = "corruption", parameters = { severity = 5 } }]
     #[test]
     fn a_point_on_the_right_side_is_not_enough() {
         let models = [model("a", 900, [510, 700], 0, 0)];
-        let (verdict, results) = judge(&plan_of_one("{ min_robust_accuracy = 0.5 }"), &models, None, &[]).unwrap();
+        let (verdict, results) = judge(&plan_of_one("{ min_robust_accuracy = 0.5 }"), &models, None, &[], &[]).unwrap();
         assert_eq!(verdict, Verdict::Inconclusive);
         let [open, passed] = results[0].checks.as_slice() else { panic!("two checks") };
         assert_eq!((open.verdict, passed.verdict), (Verdict::Inconclusive, Verdict::Pass));
@@ -542,7 +599,8 @@ attacks = [{ name = "corruption", parameters = { severity = 5 } }]
         let models = [model("a", 900, [527, 527], 0, 0), model("b", 900, [527, 527], 0, 0)];
         // 527 of 1,000 have p = 0.047 of a rate below a half: enough alone, too much among four.
         let alone =
-            judge(&plan_of_one("{ min_robust_accuracy = 0.5, threat = \"L2 1\" }"), &models[..1], None, &[]).unwrap();
+            judge(&plan_of_one("{ min_robust_accuracy = 0.5, threat = \"L2 1\" }"), &models[..1], None, &[], &[])
+                .unwrap();
         assert_eq!(alone.0, Verdict::Pass);
         assert_eq!(verdict("{ min_robust_accuracy = 0.5 }", &models, paired(0, 0, 0), &[]).0, Verdict::Inconclusive);
     }
@@ -561,17 +619,40 @@ attacks = [{ name = "corruption", parameters = { severity = 5 } }]
         for condition in conditions {
             let mut plan = plan("");
             plan.gates = vec![condition(f64::NAN).into()];
-            let (verdict, results) = judge(&plan, &models, Some(&comparison), &[]).unwrap();
+            let (verdict, results) = judge(&plan, &models, Some(&comparison), &[], &[]).unwrap();
             assert_eq!((verdict, results[0].verdict), (Verdict::Inconclusive, Verdict::Inconclusive));
             plan.gates = vec![condition(0.0).into()];
-            assert_eq!(judge(&plan, &[], None, &[]), Err(NOTHING));
+            assert_eq!(judge(&plan, &[], None, &[], &[]), Err(NOTHING));
         }
         let mut plan = plan("");
         plan.gates = vec![Condition::MaxDrop(1.0).into()];
-        assert_eq!(judge(&plan, &models[..1], None, &[]), Err(NOTHING));
+        assert_eq!(judge(&plan, &models[..1], None, &[], &[]), Err(NOTHING));
         plan.gates = vec![Gate { threat: Some("L7 1".into()), ..Condition::MinRobustAccuracy(0.0).into() }];
-        assert_eq!(judge(&plan, &models, Some(&comparison), &[]), Err(NOTHING));
+        assert_eq!(judge(&plan, &models, Some(&comparison), &[], &[]), Err(NOTHING));
         plan.gates = Vec::new();
-        assert_eq!(judge(&plan, &models, None, &[]), Ok((Verdict::Pass, Vec::new())));
+        assert_eq!(judge(&plan, &models, None, &[], &[]), Ok((Verdict::Pass, Vec::new())));
+    }
+
+    #[test]
+    fn the_median_ratio_of_times_is_decided_as_its_bounds_say() {
+        let models = [model("a", 900, [800, 800], 0, 0), model("b", 900, [800, 800], 0, 0)];
+        let plan = |most: f64| plan(&format!("{{ max_latency_ratio = {most} }}"));
+        // Twenty rounds with ratios of 1.01 to 1.20: at 5 % the sixth and the fifteenth bound the median.
+        let rounds: Vec<[f64; 2]> = (1..=20).map(|i| [2.0, 2.0 + f64::from(i) / 50.0]).collect();
+        let decided = |most| {
+            let (verdict, results) = judge(&plan(most), &models, None, &[], &rounds).unwrap();
+            let check = results[0].checks[0].clone();
+            let Observed::LatencyRatio { ratio, rounds } = check.observed else { panic!("{check:?}") };
+            assert!(rounds == 20 && (ratio - 1.105).abs() < 1e-9 && check.model == "b", "{check:?}");
+            let Grounds { low, high, threshold, .. } = check.grounds.unwrap();
+            assert!((threshold - most).abs() < 1e-12);
+            (verdict, low.map(|low| (low * 100.0).round()), high.map(|high| (high * 100.0).round()))
+        };
+        assert_eq!(decided(1.149), (Verdict::Inconclusive, Some(106.0), Some(115.0)));
+        assert_eq!(decided(1.151), (Verdict::Pass, None, Some(115.0)));
+        assert_eq!(decided(1.061), (Verdict::Inconclusive, Some(106.0), Some(115.0)));
+        assert_eq!(decided(1.059), (Verdict::Fail, Some(106.0), None));
+        assert_eq!(judge(&plan(1.0), &models, None, &[], &[]), Err(NOTHING));
+        assert_eq!(judge(&plan(1.0), &models, None, &[], &[[0.0, 0.0]; 20]), Err(NOTHING));
     }
 }

@@ -27,7 +27,7 @@ pub use baseline::{Accepted, Baseline, Marks, Right, Unlike};
 pub use decidable::Undecidable;
 pub use event::{
     AttackFacts, Attacked, Circumstances, Clean, DataFacts, Environment, Event, Example, Fate, Found, GradientFacts,
-    ModelFacts, ModelId, Pictures, SampleResult, Setup, Started, ThreatFacts, ThreatId,
+    Latency, ModelFacts, ModelId, Pictures, SampleResult, Setup, Started, ThreatFacts, ThreatId,
 };
 pub use gate::{Condition, Gate};
 pub use judge::{Check, GateResult, Grounds, Observed, Verdict};
@@ -37,7 +37,7 @@ pub use plan_file::{PLAN_TEMPLATE, PlanFileError, line_of};
 pub use report::{
     AttackResult, ClassResult, Comparison, Costs, Csv, Departure, FAMILY_SCHEMA, Family, Format, Github, Html, JobView,
     Json, Junit, Markdown, Member, ModelResult, NoFamily, Raised, Render, Repeated, Report, Run, SCHEMA, Samples,
-    Sarif, Seen, ThreatResult, Timed, Withstood, job_page, jobs_page, plan_schema, report_schema,
+    Sarif, Seen, ThreatResult, Timed, Transfer, Withstood, job_page, jobs_page, plan_schema, report_schema,
 };
 pub use run::{Audit, AuditError, Observer, ObserverError, Progress, Subject, run};
 pub use schedule::{Shard, Step, Work};

@@ -42,6 +42,9 @@ pub struct Plan {
     /// Conditions on the outcome; none: the verdict is a pass.
     #[serde(default)]
     pub gates: Vec<Gate>,
+    /// Whether what is found on each of two models is shown to the other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transfer: bool,
     /// Seed of all randomness.
     #[serde(default)]
     pub seed: u64,
@@ -223,6 +226,10 @@ impl Plan {
             let reason = "names two, but there is an accepted report, whose model takes the place of the first; name only the variant, or leave the report out";
             return Err(wrong("models", reason));
         }
+        if let Some(i) = self.latency_gate().filter(|_| self.models.len() < 2) {
+            let reason = "times two models in turn, but the plan names one; add the variant as the second: a report has times of another run";
+            return Err(wrong(format!("gates[{i}].max_latency_ratio"), reason));
+        }
         let compares = |(_, gate): &(usize, &Gate)| gate.condition.compares();
         match self.gates.iter().enumerate().find(compares) {
             Some((i, gate)) if !has_baseline && self.models.len() < 2 => Err(wrong(
@@ -231,6 +238,11 @@ impl Plan {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Position of the first gate that looks at how long predictions take.
+    pub(crate) fn latency_gate(&self) -> Option<usize> {
+        self.gates.iter().position(|gate| matches!(gate.condition, Condition::MaxLatencyRatio(_)))
     }
 
     /// Titles of all threats, as gates name them.
@@ -278,6 +290,10 @@ impl Plan {
             return Err(wrong(format!("models[{i}].name"), "is empty; name a model of the repository"));
         }
         match self.models.as_slice() {
+            [_] if self.transfer => Err(wrong(
+                "transfer",
+                "shows what is found on each model to the other, but the plan names one; add the other to `models`, or leave this out",
+            )),
             [_] => Ok(()),
             [first, second] if first == second => {
                 Err(wrong("models[1]", "is the same as models[0]; compare another model or version, or name one model"))
@@ -293,7 +309,11 @@ impl Plan {
     fn check_gate(&self, i: usize, gate: &Gate) -> Result<(), PlanError> {
         let Gate { condition, threat } = gate;
         let field = format!("gates[{i}].{}", condition.name());
-        if let Some(threshold) = condition.threshold().filter(|threshold| !(0.0..=1.0).contains(threshold)) {
+        if let &Condition::MaxLatencyRatio(most) = condition {
+            if !(most > 0.0 && most.is_finite()) {
+                return Err(wrong(field, format!("is {most}; expected how many times as long, such as 1.2")));
+            }
+        } else if let Some(threshold) = condition.threshold().filter(|threshold| !(0.0..=1.0).contains(threshold)) {
             return Err(wrong(field, format!("is {threshold}; expected a proportion in [0, 1], such as 0.5 for 50 %")));
         }
         if matches!(condition, Condition::ForbidFlags(kinds) if kinds.is_empty()) {
@@ -486,6 +506,11 @@ mod tests {
             assert!(error.starts_with("models: names two"), "{error}");
         }
         assert_eq!(plan("min_clean_accuracy", one).check_compared(false), Ok(()));
+        for has_baseline in [false, true] {
+            let error = plan("max_latency_ratio", one).check_compared(has_baseline).unwrap_err().to_string();
+            assert!(error.starts_with("gates[0].max_latency_ratio: times two models in turn"), "{error}");
+        }
+        assert_eq!(plan("max_latency_ratio", two).check_compared(false), Ok(()));
     }
 
     #[test]
@@ -501,6 +526,7 @@ mod tests {
                 refusal(&format!("models = [{{ name = \"a\" }}, {{ name = \"a\" }}]\n{EVALUATION}")),
                 "models[1]: is the same",
             ),
+            (refusal(&format!("transfer = true\n{one}{EVALUATION}")), "transfer: shows what is found on each model"),
             (refusal(&format!("evaluations = []\n{one}")), "evaluations: is empty"),
             (
                 refusal(&format!("{one}{EVALUATION}{EVALUATION}")),
@@ -522,6 +548,8 @@ mod tests {
             (refusal(&format!("{one}{}", EVALUATION.replace("8/255", "inf"))), "attack \"pgd\" needs a finite eps"),
             (refusal(&format!("{one}{}", EVALUATION.replace("Linf", "L7"))), "unknown variant `L7`"),
             (with("{ min_robust_accuracy = nan }"), "gates[0].min_robust_accuracy: is NaN; expected a proportion"),
+            (with("{ max_latency_ratio = 0 }"), "gates[0].max_latency_ratio: is 0; expected how many times as long"),
+            (with("{ max_latency_ratio = 1.2, threat = \"Linf 8/255\" }"), "gates[0].threat: is for gates on attacks"),
             (with("{ min_clean_accuracy = 50 }"), "gates[0].min_clean_accuracy: is 50; expected a proportion"),
             (
                 with("{ min_robust_accuracy = 0.1, threat = \"L2 1\" }"),

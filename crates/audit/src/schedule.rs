@@ -14,6 +14,11 @@ const CHUNK: usize = 64;
 /// Most elements of a chunk; an attack keeps a few copies of it.
 const ELEMENTS: usize = 1 << 25;
 
+/// Least rounds of predictions that are timed over all chunks: at 5 %, the bounds of the median are the 88th and the 113th of them.
+const ROUNDS: u32 = 200;
+/// Least rounds of a chunk, so that a shard of one chunk has bounds.
+const LEAST_ROUNDS: u32 = 8;
+
 /// Samples of a chunk, of so many elements each; at least 1.
 pub(crate) fn chunk(features: usize) -> u32 {
     // At most 64.
@@ -43,6 +48,8 @@ pub enum Work {
         /// Position of the attack within its evaluation.
         attack: u32,
     },
+    /// One of them is predicted by two models in turn, which is timed.
+    Latency,
 }
 
 impl Setup {
@@ -62,7 +69,19 @@ impl Setup {
 
     /// Stages over all models.
     pub(crate) fn stages(&self) -> u32 {
-        u32::try_from(self.models.len() * self.work().len()).unwrap_or(u32::MAX)
+        let latency = usize::from(self.latency().is_some());
+        u32::try_from(self.models.len() * self.work().len() + latency).unwrap_or(u32::MAX)
+    }
+
+    /// The model that is timed against the first, which is done last, if a gate asks for it.
+    fn latency(&self) -> Option<(ModelId, Work)> {
+        let second = ModelId(u32::try_from(self.models.len()).ok()?.checked_sub(1).filter(|&last| last > 0)?);
+        self.plan.latency_gate().map(|_| (second, Work::Latency))
+    }
+
+    /// Rounds of predictions that are timed on each chunk.
+    pub(crate) fn rounds(&self) -> u32 {
+        ROUNDS.div_ceil(self.chunks().max(1)).max(LEAST_ROUNDS)
     }
 
     /// Positions of the samples of a chunk.
@@ -85,6 +104,7 @@ impl Setup {
             .map(ModelId)
             .zip(&self.models)
             .flat_map(|(model, _)| self.work().into_iter().map(move |work| (model, work)))
+            .chain(self.latency())
             .collect();
         stages
             .into_iter()

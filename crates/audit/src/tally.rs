@@ -4,7 +4,9 @@ use std::iter::Peekable;
 
 use assay_attack::{BLACK_BOX_SHARE, Cost, Distance, Flag, FlagKind, Norm};
 
-use crate::event::{Attacked, Clean, Event, Example, Fate, Found, ModelId, SampleResult, Setup, Started, ThreatId};
+use crate::event::{
+    Attacked, Clean, Event, Example, Fate, Found, Latency, ModelId, SampleResult, Setup, Started, ThreatId,
+};
 use crate::plan::Order;
 use crate::schedule::{Step, Work};
 
@@ -28,6 +30,8 @@ pub struct Inconsistent {
 pub struct Tally {
     pub(crate) started: Started,
     pub(crate) models: Vec<OfModel>,
+    /// Seconds of predictions by the first model and by the second, in turn.
+    pub(crate) rounds: Vec<[f64; 2]>,
     steps: Peekable<Steps>,
     finished: bool,
     events: usize,
@@ -43,6 +47,8 @@ pub(crate) struct OfModel {
     pub(crate) cost: Cost,
     pub(crate) checks: Cost,
     pub(crate) seconds: f64,
+    /// Apart, for the stages are the attacks and what is left.
+    pub(crate) latency_seconds: f64,
     pub(crate) threats: Vec<OfThreat>,
 }
 
@@ -106,11 +112,12 @@ impl Tally {
             cost: Cost::default(),
             checks: Cost::default(),
             seconds: 0.0,
+            latency_seconds: 0.0,
             threats: setup.threats.iter().map(|facts| threat(facts.attacks.len())).collect(),
         };
         let models = setup.models.iter().map(|_| model()).collect();
         let steps = setup.steps().collect::<Vec<_>>().into_iter().peekable();
-        Ok(Self { started: started.as_ref().clone(), models, steps, finished: false, events: 1 })
+        Ok(Self { started: started.as_ref().clone(), models, rounds: Vec::new(), steps, finished: false, events: 1 })
     }
 
     /// What some events tell.
@@ -204,6 +211,7 @@ impl Tally {
             Event::Started(_) => return Err("the audit has started already"),
             Event::Clean(clean) => self.clean(clean)?,
             Event::Attacked(attacked) => self.attacked(attacked)?,
+            Event::Timed(timed) => self.timed(timed)?,
             Event::Finished if self.steps.peek().is_some() => return Err("something was not measured"),
             Event::Finished => {
                 self.finished = true;
@@ -237,6 +245,18 @@ impl Tally {
         }
         model.cost += event.cost;
         model.seconds += event.seconds;
+        Ok(())
+    }
+
+    fn timed(&mut self, event: &Latency) -> Result<(), &'static str> {
+        self.expect(Step { model: event.model, work: Work::Latency, chunk: event.chunk })?;
+        if event.rounds.len() != self.setup().rounds() as usize {
+            return Err("there are not as many rounds as planned");
+        }
+        let model = self.models.get_mut(event.model.0 as usize).ok_or("there is no such model")?;
+        model.checks += event.cost;
+        model.latency_seconds += event.seconds;
+        self.rounds.extend(&event.rounds);
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use assay_attack::FlagKind;
 use assay_attack::{Bounds, Cancel};
 use assay_audit::{
     Audit, AuditError, Baseline, Circumstances, Environment, Estimate, Event, Format, GradientFacts, Html, Json,
-    Markdown, Observer, ObserverError, Plan, Progress, Raised, Render, Report, Shard, Subject, Verdict, merge, run,
+    Markdown, Observed, Observer, ObserverError, Plan, Progress, Raised, Render, Report, Shard, Subject, Verdict,
+    merge, run,
 };
 use assay_data::{Dataset, Parts};
 use assay_graph::Loss;
@@ -231,7 +232,7 @@ fn an_accepted_report_stands_for_its_model() {
     let measured = |audit: &Audit<'_>, observer: &mut dyn Observer| run(audit, &[], observer, &Cancel::default());
     let together = measured(&audit_of(&plan, &both, &data), &mut ()).unwrap();
 
-    let only = |at: usize| Plan { models: vec![plan.models[at].clone()], ..plan.clone() };
+    let only = |at: usize| Plan { models: vec![plan.models[at].clone()], transfer: false, ..plan.clone() };
     let (first, second) = (Plan { gates: Vec::new(), ..only(0) }, only(1));
     let accepted = measured(&audit_of(&first, &both[..1], &data), &mut ()).unwrap();
     let read: Report = serde_json::from_str(&Json.to_text(&accepted)).unwrap();
@@ -265,6 +266,73 @@ fn an_accepted_report_stands_for_its_model() {
     assert!(error.contains("models: names two"), "{error}");
 }
 
+#[test]
+fn what_is_found_on_each_model_is_shown_to_the_other() {
+    let blind = Hyperplane { flat: true, ..Hyperplane::new(0.5) };
+    let models = [("exact", &Hyperplane::new(0.5)), ("blind", &blind)];
+    let with = |transfer| audit(&Plan { transfer, ..plan(&["exact", "blind"], "") }, &models).0;
+    let (apart, report) = (with(false), with(true));
+    let [exact, blind] = report.models.as_slice() else { panic!("two models") };
+    // Without a slope the attacks see less than the four samples within reach. What is found on its twin misleads it.
+    let own = blind.threats[0].robust;
+    assert!(own.hits() > 16, "{own}");
+    let transfer = blind.threats[0].transfer.as_ref().unwrap();
+    assert_eq!((transfer.from.as_str(), transfer.misled, transfer.robust), ("exact", Some(rate(4, 4)), rate(16, 20)));
+    let flag = raised(&report, FlagKind::TransferStronger);
+    assert_eq!((flag.model.0, &flag.stages[0].stage), (1, &"transfer from exact Linf 0.1".to_owned()));
+    assert_eq!((flag.stages[0].samples, flag.stages[0].of), (own.hits() - 16, 20));
+    // The other way round nothing is overlooked.
+    let transfer = exact.threats[0].transfer.as_ref().unwrap();
+    assert_eq!((transfer.from.as_str(), transfer.robust), ("blind", exact.threats[0].robust));
+    assert_eq!(transfer.misled, Estimate::new(20 - own.hits(), 20 - own.hits()));
+    assert!(report.flags.iter().filter(|flag| flag.kind == FlagKind::TransferStronger).all(|flag| flag.model.0 == 1));
+    // What is shown does not change what is measured.
+    for (shown, alone) in report.models.iter().zip(&apart.models) {
+        assert_eq!((shown.threats[0].robust, shown.cost), (alone.threats[0].robust, alone.cost));
+        assert!(alone.threats[0].transfer.is_none());
+    }
+    for text in [Markdown.to_text(&report), Html.to_text(&report)] {
+        assert!(text.contains("what was found on exact") && text.contains("transfer-stronger"), "{text}");
+    }
+    let gated = Plan { transfer: true, ..plan(&["exact", "blind"], "{ forbid_flags = [\"transfer-stronger\"] }") };
+    assert_eq!(audit(&gated, &models).0.verdict, Verdict::Fail);
+}
+
+#[test]
+fn a_gate_on_latency_times_both_models_in_turn() {
+    let models = [("exact", &Hyperplane::new(0.5)), ("shifted", &Hyperplane::new(0.7))];
+    let with = |gate: &str| audit(&plan(&["exact", "shifted"], gate), &models);
+    let (report, recorded) = with("{ max_latency_ratio = 100 }, { min_clean_accuracy = 0.1 }");
+    assert_eq!(report.verdict, Verdict::Pass, "{:?}", report.gates);
+    let check = &report.gates[0].checks[0];
+    let Observed::LatencyRatio { ratio, rounds } = check.observed else { panic!("{check:?}") };
+    let high = check.grounds.unwrap().high.unwrap();
+    assert!(rounds == 200 && ratio > 0.01 && ratio <= high && high < 100.0, "{check:?}");
+    assert!(check.to_string().starts_with("shifted, latency: "), "{check}");
+    assert_eq!(Report::fold(&recorded.events).unwrap(), report);
+    let stages: Vec<&str> = recorded.progress.iter().map(|p| p.stage.as_str()).collect();
+    assert_eq!(stages.last(), Some(&"latency"));
+    assert!(recorded.progress.iter().all(|p| p.stages == 7 && p.stage_number <= 7));
+
+    let (report, _) = with("{ max_latency_ratio = 0.0001 }");
+    assert_eq!(report.verdict, Verdict::Fail, "{:?}", report.gates);
+    let (_, recorded) = with("");
+    assert!(!recorded.events.iter().any(|event| matches!(event, Event::Timed(_))));
+
+    // Each shard times its own chunks, and all rounds are judged together.
+    let (plan, data) = (plan(&["exact", "shifted"], "{ max_latency_ratio = 100 }"), many());
+    let subjects: Vec<_> = models.iter().map(|(name, model)| subject(name, *model)).collect();
+    let part = |index| {
+        let audit = Audit { shard: Shard::new(index, 2), ..audit_of(&plan, &subjects, &data) };
+        let mut part = Recorded::default();
+        _ = run(&audit, &[], &mut part, &Cancel::default()).unwrap();
+        part.events
+    };
+    let whole = Report::fold(&merge(&[part(0), part(1)]).unwrap()).unwrap();
+    let Observed::LatencyRatio { rounds, .. } = whole.gates[0].checks[0].observed else { panic!("no ratio") };
+    assert_eq!((whole.verdict, rounds), (Verdict::Pass, 16 * 13));
+}
+
 fn raised(report: &Report, kind: FlagKind) -> &Raised {
     report.flags.iter().find(|raised| raised.kind == kind).unwrap()
 }
@@ -288,7 +356,7 @@ fn two() -> [Hyperplane; 2] {
     [Hyperplane { finite_below: 0.9, ..Hyperplane::new(0.5) }, Hyperplane { flat: true, ..Hyperplane::new(0.6) }]
 }
 
-const TWO: &str = "schema = 1\nmodels = [{ name = \"a\" }, { name = \"b\" }]\ngates = [{ max_drop = 0.1 }]\nseed = 3\n\
+const TWO: &str = "schema = 1\nmodels = [{ name = \"a\" }, { name = \"b\" }]\ngates = [{ max_drop = 0.1 }]\ntransfer = true\nseed = 3\n\
      [[evaluations]]\nnorm = \"Linf\"\neps = [\"0.05\", \"0.1\"]\nattacks = [{ name = \"fgsm\" }, { name = \"pgd\", parameters = { steps = 3 } }]\n\
      [[evaluations]]\nname = \"each\"\nnorm = \"L2\"\neps = \"0.1\"\norder = \"separate\"\n\
      attacks = [{ name = \"pgd\", parameters = { steps = 3 } }, { name = \"fgsm\" }]";

@@ -141,6 +141,7 @@ fn plan(command: &Compare, model: &ModelRef) -> Result<Plan, ClientError> {
         data: None,
         evaluations: command.threats.iter().map(evaluation).collect(),
         gates: Vec::new(),
+        transfer: false,
         seed: command.seed,
     };
     plan.check().map_err(|error| ClientError::Usage(error.to_string()))?;

@@ -178,6 +178,7 @@ fn written(command: &Audit) -> Result<Written, ClientError> {
         data: Some(data),
         evaluations: command.threats.iter().map(evaluation).collect(),
         gates: gates(command)?,
+        transfer: command.transfer,
         seed: command.seed,
     };
     plan.check().map_err(|error| ClientError::Usage(error.to_string()))?;
@@ -235,6 +236,7 @@ fn gates(command: &Audit) -> Result<Vec<Gate>, ClientError> {
         command.max_drop.map(Condition::MaxDrop),
         command.max_clean_drop.map(Condition::MaxCleanDrop),
         command.max_corruption_error.map(Condition::MaxCorruptionError),
+        command.max_latency_ratio.map(Condition::MaxLatencyRatio),
         (!flags.is_empty()).then_some(Condition::ForbidFlags(flags)),
     ];
     Ok(conditions.into_iter().flatten().map(|condition| Gate { condition, threat: None }).collect())

@@ -11,7 +11,7 @@ use super::{Render, Report};
 /// Names that a spreadsheet would take for a formula begin with an apostrophe.
 pub struct Csv;
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "model",
     "threat",
     "position",
@@ -24,6 +24,7 @@ const COLUMNS: [&str; 16] = [
     "broken_by",
     "adversarial_prediction",
     "adversarial_class",
+    "elsewhere",
     "linf",
     "l2",
     "l1",
@@ -59,6 +60,7 @@ fn table(report: &Report) -> Result<Vec<u8>, csv::Error> {
             row.found.map(|found| plain(&found.by)).unwrap_or_default(),
             number(adversarial),
             name(adversarial),
+            number(row.found.and_then(|found| found.elsewhere)),
             length(|d| d.linf.to_string()),
             length(|d| d.l2.to_string()),
             length(|d| d.l1.to_string()),
@@ -97,7 +99,7 @@ mod tests {
             let broken = rows.iter().filter(|row| &row[8] == "changed").count();
             let outcomes = report.models.iter().flat_map(|m| &m.threats).flat_map(|t| &t.outcomes);
             assert_eq!(broken, outcomes.filter(|outcome| outcome.found.is_some()).count());
-            assert!(rows.iter().all(|row| (&row[8] == "changed") == row[12].parse::<f64>().is_ok()));
+            assert!(rows.iter().all(|row| (&row[8] == "changed") == row[13].parse::<f64>().is_ok()));
         }
     }
 

@@ -109,7 +109,12 @@ fn measured(
     for (attack, name, broken, gradients) in [(0, "fgsm", fgsm, 10), (1, "pgd", pgd, 280)] {
         let outcome = |&sample: &u64| {
             let other = 1 - predictions[sample as usize].unwrap();
-            let found = broken.contains(&sample).then(|| Found { prediction: other, by: name.into(), distance });
+            let found = broken.contains(&sample).then(|| Found {
+                prediction: other,
+                elsewhere: None,
+                by: name.into(),
+                distance,
+            });
             let fate = if found.is_some() { Fate::Changed } else { Fate::Held };
             SampleResult { sample, fate, found, error: None }
         };

@@ -1,9 +1,10 @@
 //! Events to report: the only way a report is made.
 
-use assay_attack::{Cost, FlagKind};
+use assay_attack::{BLACK_BOX_SHARE, Cost, FlagKind};
 
 use super::{
-    AttackResult, ClassResult, Comparison, ModelResult, Raised, Report, Run, SCHEMA, Samples, Seen, ThreatResult, Timed,
+    AttackResult, ClassResult, Comparison, ModelResult, Raised, Report, Run, SCHEMA, Samples, Seen, ThreatResult,
+    Timed, Transfer,
 };
 use crate::baseline::{Marks, Right, survived};
 use crate::event::{Event, Fate, ModelId, SampleResult, Setup, ThreatFacts};
@@ -45,7 +46,7 @@ impl Report {
             _ => None,
         };
         let flags = of.flags();
-        let (verdict, gates) = judge(&setup.plan, &models, comparison.as_ref(), &flags).map_err(fail)?;
+        let (verdict, gates) = judge(&setup.plan, &models, comparison.as_ref(), &flags, &tally.rounds).map_err(fail)?;
         let mut cost = Cost::default();
         models.iter().for_each(|model| cost += model.cost);
         Ok(Self {
@@ -113,13 +114,36 @@ impl Measured<'_> {
             clean: Estimate::new(self.count(|i| self.is_correct(model, i)), all)?,
             errors: self.count(|i| prediction(model, i).is_none()),
             classes: (0..self.setup().data.classes).filter_map(|class| self.class(model, class)).collect(),
-            threats: facts.map(|(facts, threat)| self.threat(model, facts, threat)).collect::<Option<_>>()?,
+            threats: facts
+                .enumerate()
+                .map(|(t, (facts, threat))| self.threat(model, facts, threat, self.transfer(index, t)))
+                .collect::<Option<_>>()?,
             cost: model.cost,
             predictions: self.members.iter().map(|&i| prediction(model, i)).collect(),
         })
     }
 
-    fn threat(&self, model: &OfModel, facts: &ThreatFacts, threat: &OfThreat) -> Option<ThreatResult> {
+    /// What was found on the other model under a threat, shown to this one; `None` where that is not planned.
+    fn transfer(&self, model: usize, threat: usize) -> Option<Shown> {
+        let other = (0..self.tally.models.len()).find(|&i| i != model && self.setup().plan.transfer)?;
+        let target = self.tally.models.get(model)?;
+        let results = &self.tally.models.get(other)?.threats.get(threat)?.results;
+        let answer = |i: usize| results.get(i)?.found.as_ref()?.elsewhere.filter(|_| self.is_correct(target, i));
+        let answers = self.members.iter().map(|&i| (i, answer(i)));
+        let (shown, misled) = answers.fold((0, Vec::new()), |(shown, mut misled), (i, class)| {
+            misled.extend((class.is_some() && class != self.label(i)).then_some(i));
+            (shown + u64::from(class.is_some()), misled)
+        });
+        Some(Shown { from: title(self.setup(), other), shown, misled })
+    }
+
+    fn threat(
+        &self,
+        model: &OfModel,
+        facts: &ThreatFacts,
+        threat: &OfThreat,
+        shown: Option<Shown>,
+    ) -> Option<ThreatResult> {
         let all = self.members.len() as u64;
         let correct = self.count(|i| self.is_correct(model, i));
         let correct_and = |wanted| self.count(|i| self.is_correct(model, i) && fate(threat, i) == Some(wanted));
@@ -146,8 +170,21 @@ impl Measured<'_> {
             unstable: correct_and(Fate::Unstable),
             errors: correct_and(Fate::Error),
             attacks,
+            transfer: match shown {
+                Some(shown) => Some(Transfer {
+                    misled: Estimate::new(shown.misled.len() as u64, shown.shown),
+                    robust: Estimate::new(correct_and(Fate::Held) - self.overlooked(model, threat, &shown), all)?,
+                    from: shown.from,
+                }),
+                None => None,
+            },
             outcomes: self.members.iter().filter_map(|&i| self.outcome(model, threat, i)).collect(),
         })
+    }
+
+    /// Samples that withstood the attacks on a model, and not what was found on the other.
+    fn overlooked(&self, model: &OfModel, threat: &OfThreat, shown: &Shown) -> u64 {
+        shown.misled.iter().filter(|&&i| self.is_robust(model, threat, i)).count() as u64
     }
 
     /// What became of a sample that has a prediction which did not hold.
@@ -181,7 +218,8 @@ impl Measured<'_> {
 
     fn flags(&self) -> Vec<Raised> {
         let mut all: Vec<Raised> = Vec::new();
-        for (id, model) in (0..).map(ModelId).zip(&self.tally.models) {
+        for (index, model) in self.tally.models.iter().enumerate() {
+            let id = ModelId(index as u32);
             let mut raise = |kind: FlagKind, detail: &str, seen: Seen| match all
                 .iter_mut()
                 .find(|raised| raised.model == id && raised.kind == kind)
@@ -195,7 +233,15 @@ impl Measured<'_> {
                 let seen = Seen { stage: "clean".to_owned(), samples, of };
                 raise(FlagKind::NotFinite, "logits without attack are not finite", seen);
             }
-            for (facts, threat) in self.setup().threats.iter().zip(&model.threats) {
+            for (t, (facts, threat)) in self.setup().threats.iter().zip(&model.threats).enumerate() {
+                if let Some(shown) = self.transfer(index, t) {
+                    let samples = self.overlooked(model, threat, &shown);
+                    if samples as f64 > BLACK_BOX_SHARE * of as f64 {
+                        let stage = format!("transfer from {} {}", shown.from, facts.title());
+                        let detail = "samples withstood the attacks on this model, and not what was found on the other";
+                        raise(FlagKind::TransferStronger, detail, Seen { stage, samples, of });
+                    }
+                }
                 for (stage, attack) in facts.stages().into_iter().zip(&threat.attacks) {
                     for flag in attack.raised() {
                         let seen = Seen { stage: stage.clone(), samples: flag.samples, of: attack.samples };
@@ -221,13 +267,26 @@ impl Measured<'_> {
                 }
             }
         }
+        for (id, model) in (0..).map(ModelId).zip(&self.tally.models).filter(|(_, model)| model.latency_seconds > 0.0) {
+            stages.push(Timed { model: id, stage: "latency".to_owned(), seconds: model.latency_seconds });
+        }
         Run {
             circumstances: self.tally.started.circumstances.clone(),
-            seconds: self.tally.models.iter().map(|model| model.seconds).sum(),
+            seconds: stages.iter().map(|stage| stage.seconds).sum(),
             checks,
             stages,
         }
     }
+}
+
+/// What was found on one model, shown to another.
+struct Shown {
+    /// Title of the model that it was found on.
+    from: String,
+    /// Of samples that the other is right about.
+    shown: u64,
+    /// Those samples that it was wrong about then, rising.
+    misled: Vec<usize>,
 }
 
 /// What a flag tells without the numbers of its chunk: `samples are robust, ...` of `3 of 64 samples are robust, ...`.

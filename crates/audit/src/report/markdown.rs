@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use super::text::{Attack, Count, Fraction, Interval, Percent, Spent, Time, outcome};
-use super::{Render, Report};
+use super::text::{Attack, Count, Fraction, Interval, Percent, SHOWN, Spent, Time, outcome};
+use super::{Render, Report, Transfer};
 use crate::stats::{Estimate, Paired};
 
 /// Markdown with tables and no pictures, what decides first. The long tables are folded in `<details>`, the only HTML.
@@ -101,6 +101,9 @@ fn gates(report: &Report, out: &mut dyn Write) -> fmt::Result {
 
 fn attacks(report: &Report, out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "In sequence each attack works on what the ones before it left; separate ones see all samples.\n")?;
+    if report.setup.plan.transfer {
+        writeln!(out, "{SHOWN}\n")?;
+    }
     writeln!(out, "| model | threat | attack | broken | robust | cost |\n|---|---|---|---|---|---|")?;
     for model in &report.models {
         for (threat, facts) in model.threats.iter().zip(&report.setup.threats) {
@@ -109,6 +112,11 @@ fn attacks(report: &Report, out: &mut dyn Write) -> fmt::Result {
                 let [model, title, name] = [&model.title, &threat.title, &name].map(|text| escaped(text));
                 let (robust, cost) = (&attack.robust, Spent(&attack.cost));
                 writeln!(out, "| {model} | {title} | {name} | {broken} | {robust} | {cost} |")?;
+            }
+            if let Some(Transfer { from, misled, robust }) = &threat.transfer {
+                let misled = misled.as_ref().map_or_else(|| "none found".to_owned(), |e| e.to_string());
+                let [model, title, from] = [&model.title, &threat.title, from].map(|text| escaped(text));
+                writeln!(out, "| {model} | {title} | what was found on {from} | {misled} | {robust} | |")?;
             }
             if threat.errors + threat.unstable > 0 {
                 let [model, title] = [&model.title, &threat.title].map(|text| escaped(text));

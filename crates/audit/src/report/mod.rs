@@ -186,8 +186,23 @@ pub struct ThreatResult {
     pub errors: u64,
     /// One per attack, in order.
     pub attacks: Vec<AttackResult>,
+    /// What was found on the other model, shown to this one; absent where the plan does not show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<Transfer>,
     /// The samples, right or wrong, whose prediction did not hold, and why. Every other one held.
     pub outcomes: Vec<SampleResult>,
+}
+
+/// What adversarial samples that were found on one model did to another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Transfer {
+    /// Title of the model that they were found on.
+    pub from: String,
+    /// Those that mislead this model, of those made of samples that it classifies correctly; nothing if there are none. Of several that were found for a
+    /// sample, the nearest was shown.
+    pub misled: Option<Estimate>,
+    /// Samples that withstand the attacks on this model and are classified correctly after those on the other too, of all.
+    pub robust: Estimate,
 }
 
 /// What one attack of an evaluation did.

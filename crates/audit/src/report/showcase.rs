@@ -156,6 +156,7 @@ impl Step<'_> {
             let unstable = self.attack.name == "pgd" && chance(sample, 50) < 0.02;
             let found = self.reach(sample).filter(|_| !unstable).map(|reach| Found {
                 prediction: (own + 1 + (chance(sample, 60) * 3.0) as u32) % 4,
+                elsewhere: None,
                 by: self.attack.name.clone(),
                 distance: Distance { linf: reach, l2: reach * 5.0, l1: reach * 30.0, l0: 64 },
             });

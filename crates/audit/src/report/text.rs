@@ -199,6 +199,9 @@ impl fmt::Display for Gate {
             Condition::MaxCorruptionError(most) => {
                 write!(f, "mean error under corruptions of at most {}", Percent(*most))?;
             }
+            Condition::MaxLatencyRatio(most) => {
+                write!(f, "predictions that take at most {most} times as long as the baseline's")?;
+            }
             Condition::ForbidFlags(kinds) => {
                 let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
                 write!(f, "no flag {}", names.join(", "))?;
@@ -225,6 +228,7 @@ impl fmt::Display for Check {
         match (&self.threat, &self.observed) {
             (Some(threat), _) => write!(f, "{threat}: ")?,
             (None, Observed::MeanError { .. }) => write!(f, "corruptions: ")?,
+            (None, Observed::LatencyRatio { .. }) => write!(f, "latency: ")?,
             (None, Observed::Flag { kind, .. }) => write!(f, "{}: ", kind.name())?,
             (None, _) => write!(f, "clean: ")?,
         }
@@ -240,6 +244,9 @@ impl fmt::Display for Check {
                     Count(evaluations),
                     Count(of)
                 )?;
+            }
+            Observed::LatencyRatio { ratio, rounds } => {
+                write!(f, "{ratio:.2} times the baseline's, the median of {} rounds", Count(rounds))?;
             }
             Observed::Flag { stages, .. } if self.verdict == Verdict::Fail => {
                 write!(f, "raised in {} {}", Count(stages), if stages == 1 { "stage" } else { "stages" })?;
@@ -260,7 +267,12 @@ impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Grounds { threshold, unmeasured, evidence, level, low, high, samples_needed } = *self.grounds;
         let drop = matches!(self.check.observed, Observed::Difference(_));
-        let shown = |value: f64| if drop { format!("{} points", Points(value)) } else { Percent(value).to_string() };
+        let latency = matches!(self.check.observed, Observed::LatencyRatio { .. });
+        let shown = |value: f64| match (drop, latency) {
+            (true, _) => format!("{} points", Points(value)),
+            (_, true) => format!("{value:.2}"),
+            _ => Percent(value).to_string(),
+        };
         let subject = if drop { "a drop of " } else { "" };
         let confidence = (1.0 - level) * 100.0;
         match (low, high) {
@@ -295,6 +307,9 @@ impl fmt::Display for Why<'_> {
                     Count(samples)
                 )
             }
+            (Verdict::Inconclusive, None) if matches!(self.check.observed, Observed::LatencyRatio { .. }) => {
+                write!(f, "; too near the threshold for so many rounds to tell")
+            }
             (Verdict::Inconclusive, None) => write!(f, "; too near the threshold for any number of samples to tell"),
             _ => Ok(()),
         }
@@ -326,6 +341,9 @@ pub(super) fn tone(verdict: Verdict) -> Tone {
         Verdict::Inconclusive | Verdict::Unreliable => Tone::Open,
     }
 }
+
+/// How lines about what was found on another model are to be read.
+pub(super) const SHOWN: &str = "What was found on the other model is shown to this one where it is right without attack; the robust accuracy is that under all of it.";
 
 /// A verdict as the end of a sentence: `passed`, `failed`, `inconclusive` or `unreliable`.
 pub(super) fn outcome(verdict: Verdict) -> &'static str {

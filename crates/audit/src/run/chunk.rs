@@ -5,13 +5,16 @@ use std::time::Instant;
 use assay_attack::{Budget, Cancel, Cost, Goal, Job, Outcome, SampleId, SampleOutcome, Threat};
 use assay_data::laid_out;
 use assay_runtime::Class;
-use ndarray::{Array2, ArrayView1, Axis};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis, CowArray};
 
 use super::{Audit, AuditError, Subject};
-use crate::event::{Attacked, Clean, Event, Example, Fate, Found, Pictures, SampleResult, ThreatId};
+use crate::event::{Attacked, Clean, Event, Example, Fate, Found, Latency, Pictures, SampleResult, ThreatId};
 use crate::plan::Attacks;
 use crate::schedule::{Step, Work};
 use crate::tally::Tally;
+
+/// Rounds of predictions before those that are timed.
+const WARM_UP: u64 = 3;
 
 /// How far a step is: sample-steps done, and correct samples lost.
 pub(super) struct Inside {
@@ -36,6 +39,10 @@ pub(super) fn measure(
     let chunk = Chunk { audit, subject, tally, step };
     match step.work {
         Work::Clean => chunk.classified(cancel).map(Event::Clean),
+        Work::Latency => {
+            let first = audit.subjects.first().ok_or_else(missing)?;
+            chunk.timed(first, cancel).map(Event::Timed)
+        }
         Work::Attack { threat, attack } => {
             let plan = attacks.get(threat.0 as usize).ok_or_else(missing)?;
             let stage = Stage {
@@ -49,6 +56,25 @@ pub(super) fn measure(
     }
 }
 
+/// Class that a model predicts for each sample, laid out as it takes them; `None` where its logits are not finite.
+fn classes(
+    subject: &Subject<'_>,
+    samples: &ArrayView2<'_, f32>,
+    cancel: &Cancel,
+) -> Result<Vec<Option<u32>>, AuditError> {
+    let mut classes = Vec::with_capacity(samples.nrows());
+    for batch in samples.axis_chunks_iter(Axis(0), subject.batch.get()) {
+        if cancel.is_cancelled() {
+            return Err(AuditError::Stopped);
+        }
+        let fail = |source| AuditError::Model { model: subject.name.clone(), source };
+        let logits = subject.classifier.logits(batch).map_err(fail)?;
+        classes.extend(logits.rows().into_iter().map(|row| assay_attack::predicted(&row).map(|class| class.0)));
+    }
+    Ok(classes)
+}
+
+#[derive(Clone, Copy)]
 struct Chunk<'a> {
     audit: &'a Audit<'a>,
     subject: &'a Subject<'a>,
@@ -69,18 +95,34 @@ impl Chunk<'_> {
         let start = Instant::now();
         let rows: Vec<usize> = self.tally.setup().samples_of(self.step.chunk).collect();
         let samples = self.samples(&rows);
-        let mut predictions = Vec::with_capacity(rows.len());
-        for batch in samples.axis_chunks_iter(Axis(0), self.subject.batch.get()) {
-            if cancel.is_cancelled() {
-                return Err(AuditError::Stopped);
-            }
-            let fail = |source| AuditError::Model { model: self.subject.name.clone(), source };
-            let logits = self.subject.classifier.logits(batch).map_err(fail)?;
-            predictions.extend(logits.rows().into_iter().map(|row| assay_attack::predicted(&row).map(|class| class.0)));
-        }
+        let predictions = classes(self.subject, &samples.view(), cancel)?;
         let cost = Cost { queries: rows.len() as u64, gradients: 0 };
         let Step { model, chunk, .. } = self.step;
         Ok(Clean { model, chunk, predictions, cost, seconds: start.elapsed().as_secs_f64() })
+    }
+
+    /// Times predictions of the chunk's first sample by the first model and by this one, in turn.
+    fn timed(&self, first: &Subject<'_>, cancel: &Cancel) -> Result<Latency, AuditError> {
+        let start = Instant::now();
+        let Step { model, chunk, .. } = self.step;
+        let row = self.tally.setup().samples_of(chunk).start;
+        let both = [Chunk { subject: first, ..*self }, *self];
+        let samples = both.each_ref().map(|of| of.samples(&[row]));
+        let timed = || -> Result<[f64; 2], AuditError> {
+            let mut seconds = [0.0; 2];
+            for ((of, sample), seconds) in both.iter().zip(&samples).zip(&mut seconds) {
+                let start = Instant::now();
+                classes(of.subject, &sample.view(), cancel)?;
+                *seconds = start.elapsed().as_secs_f64();
+            }
+            Ok(seconds)
+        };
+        for _ in 0..WARM_UP {
+            timed()?;
+        }
+        let rounds: Vec<_> = (0..self.tally.setup().rounds()).map(|_| timed()).collect::<Result<_, _>>()?;
+        let cost = Cost { queries: 2 * (rounds.len() as u64 + WARM_UP), gradients: 0 };
+        Ok(Latency { model, chunk, rounds, cost, seconds: start.elapsed().as_secs_f64() })
     }
 
     /// Attacks what the attacks before it left, and shows some of the correct samples that it broke.
@@ -127,8 +169,10 @@ impl Chunk<'_> {
                 }
             }
             let rows = images.rows().into_iter().zip(attacked.adversarial.rows());
-            for (outcome, (clean, adversarial)) in attacked.outcomes.iter().zip(rows) {
-                let result = self.settled(outcome);
+            let mut results: Vec<SampleResult> =
+                attacked.outcomes.iter().map(|outcome| self.settled(outcome)).collect();
+            event.checks.queries += self.show(&attacked.adversarial, &mut results, cancel)?;
+            for ((outcome, result), (clean, adversarial)) in attacked.outcomes.iter().zip(results).zip(rows) {
                 lost += u64::from(correct && result.fate != Fate::Held);
                 if result.fate == Fate::Changed && correct && event.examples.len() < room {
                     event.examples.push(self.example(stage, outcome, &clean, &adversarial));
@@ -175,6 +219,32 @@ impl Chunk<'_> {
         if attacked.stopped.is_some() { Err(AuditError::Stopped) } else { Ok(attacked) }
     }
 
+    /// Shows the adversarial samples, one for each result, that changed a prediction to the other model, if the plan says so, and gives their number.
+    fn show(
+        &self,
+        adversarial: &Array2<f32>,
+        results: &mut [SampleResult],
+        cancel: &Cancel,
+    ) -> Result<u64, AuditError> {
+        let others = || (0..).zip(self.audit.subjects).filter(|(i, _)| *i != self.step.model.0);
+        let Some((_, other)) = others().next().filter(|_| self.audit.plan.transfer) else { return Ok(0) };
+        let found: Vec<usize> = (0..).zip(&*results).filter(|(_, r)| r.found.is_some()).map(|(i, _)| i).collect();
+        if found.is_empty() {
+            return Ok(0);
+        }
+        let chosen = adversarial.select(Axis(0), &found);
+        // Both take values in the same range, which was checked before; a flat vector has the elements in the order of the other's.
+        let (ours, theirs) = (&self.subject.classifier.spec().sample_shape, &other.classifier.spec().sample_shape);
+        let shown = laid_out(&chosen.view(), ours, theirs).map_or_else(|| chosen.clone(), CowArray::into_owned);
+        let classes = classes(other, &shown.view(), cancel)?;
+        for (&i, class) in found.iter().zip(classes) {
+            if let Some(found) = results.get_mut(i).and_then(|result| result.found.as_mut()) {
+                found.elsewhere = class;
+            }
+        }
+        Ok(found.len() as u64)
+    }
+
     /// What became of a sample's prediction.
     fn settled(&self, outcome: &SampleOutcome) -> SampleResult {
         let fate = match outcome.outcome {
@@ -191,6 +261,7 @@ impl Chunk<'_> {
         }
         let found = (fate == Fate::Changed).then(|| Found {
             prediction: outcome.adversarial_prediction.map_or(outcome.label.0, |class| class.0),
+            elsewhere: None,
             by: outcome.broken_by.clone().unwrap_or_default(),
             distance: outcome.distance,
         });

@@ -35,7 +35,7 @@ pub(super) fn at(tally: &Tally, attacks: &[Attacks], step: Step, ended: bool) ->
     let ahead = || own().filter(|&chunk| if ended { chunk > step.chunk } else { chunk >= step.chunk });
     let members = || own().flat_map(|chunk| setup.samples_of(chunk));
     let samples = members().count() as u64;
-    let per_model = u64::from(setup.stages()) / (setup.models.len() as u64).max(1);
+    let per_model = 1 + setup.threats.iter().map(|threat| threat.attacks.len() as u64).sum::<u64>();
     let mut progress = Progress {
         model: step.model,
         stage: "clean".to_owned(),
@@ -52,6 +52,14 @@ pub(super) fn at(tally: &Tally, attacks: &[Attacks], step: Step, ended: bool) ->
         Work::Clean => {
             progress.correct = members().filter(correct).count() as u64;
             progress.steps_done = samples - ahead().map(|chunk| setup.samples_of(chunk).len() as u64).sum::<u64>();
+        }
+        Work::Latency => {
+            progress.stage = "latency".to_owned();
+            progress.stage_number = progress.stages;
+            progress.correct = members().filter(correct).count() as u64;
+            let chunks = |chunks: usize| chunks as u64 * u64::from(setup.rounds());
+            progress.steps_total = chunks(own().count());
+            progress.steps_done = progress.steps_total - chunks(ahead().count());
         }
         Work::Attack { threat, attack } => {
             let (Some(of), Some(plan)) = (model.threats.get(threat.0 as usize), attacks.get(threat.0 as usize)) else {

@@ -6,14 +6,15 @@ use std::fmt::{self, Write};
 use super::markup::{Text, end, end_table, section, stacked, table};
 use crate::event::{Fate, ThreatFacts};
 use crate::plan::Order;
-use crate::report::text::{Count, Spent};
-use crate::report::{ModelResult, Report, ThreatResult};
+use crate::report::text::{Count, SHOWN, Spent};
+use crate::report::{ModelResult, Report, ThreatResult, Transfer};
 
 const ABOUT: &str = "In sequence, each attack works on what the ones before it left, and the robust accuracy is that after it; where \
                      attacks are separate, each sees all samples, and the robust accuracy is that under it alone.";
 
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> fmt::Result {
-    section(out, "attacks", "Attacks", ABOUT)?;
+    let about = if report.setup.plan.transfer { format!("{ABOUT} {SHOWN}") } else { ABOUT.to_owned() };
+    section(out, "attacks", "Attacks", &about)?;
     table(out, "Attacks", "", ["Model", "Threat", "Attack", "Order", "Broken by it", "Robust accuracy", "Cost"])?;
     for model in &report.models {
         for (threat, facts) in model.threats.iter().zip(&report.setup.threats) {
@@ -37,6 +38,14 @@ fn rows(model: &ModelResult, threat: &ThreatResult, facts: &ThreatFacts, out: &m
         writeln!(
             out,
             "<tr><th scope=\"row\">{title}</th><td>{under}</td><td>{name}</td><td>{order}</td><td>{broken}</td><td>{robust}</td><td>{cost}</td></tr>"
+        )?;
+    }
+    if let Some(Transfer { from, misled, robust }) = &threat.transfer {
+        let misled = misled.as_ref().map_or_else(|| "none found".to_owned(), stacked);
+        let (from, robust) = (Text(from), stacked(robust));
+        writeln!(
+            out,
+            "<tr><th scope=\"row\">{title}</th><td>{under}</td><td>what was found on {from}</td><td></td><td>{misled}</td><td>{robust}</td><td></td></tr>"
         )?;
     }
     if threat.errors + threat.unstable > 0 {
