@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assay_audit::{Event, Format, Report, merge, report_schema};
+use assay_audit::{Event, Format, Report, from_lines, merge, report_schema};
 
 use super::audit;
 use crate::args::{Args, ReportCommand};
@@ -85,12 +85,8 @@ fn fold(file: &Path, events: &[Event]) -> Result<Report, ClientError> {
     Report::fold(events).map_err(|error| ClientError::Usage(format!("{}: {error}", file.display())))
 }
 
-/// One event a line.
 fn events(file: &Path, text: &str) -> Result<Vec<Event>, ClientError> {
-    let event = |(line, text): (usize, &str)| {
-        serde_json::from_str(text).map_err(|error| ClientError::Usage(format!("{}:{line}: {error}", file.display())))
-    };
-    (1..).zip(text.lines()).map(event).collect()
+    from_lines(text).map_err(|error| ClientError::Usage(format!("{}:{error}", file.display())))
 }
 
 fn text(file: &Path) -> Result<String, ClientError> {

@@ -13,6 +13,7 @@ mod event;
 mod gate;
 pub mod job;
 mod judge;
+mod lines;
 mod merge;
 mod pictures;
 mod plan;
@@ -31,6 +32,7 @@ pub use event::{
 };
 pub use gate::{Condition, Gate};
 pub use judge::{Check, GateResult, Grounds, Observed, Verdict};
+pub use lines::{WrongLine, from_lines, to_lines};
 pub use merge::{MergeError, merge};
 pub use plan::{AttackSpec, Evaluation, ModelRef, Order, PLAN_SCHEMA, Plan, PlanData, PlanError, Quoted};
 pub use plan_file::{PLAN_TEMPLATE, PlanFileError, line_of};
@@ -40,7 +42,7 @@ pub use report::{
     Sarif, Seen, ThreatResult, Timed, Transfer, Withstood, job_page, jobs_page, plan_schema, report_schema,
 };
 pub use run::{Audit, AuditError, Observer, ObserverError, Progress, Subject, run};
-pub use schedule::{Shard, Step, Work};
+pub use schedule::{Shard, Step, TooManyShards, Work};
 pub use stats::{
     ALPHA, Counts, Decidable, Decision, Demand, Difference, Discordant, Estimate, Evidence, LEVEL, POWER, Paired,
     decide, median,

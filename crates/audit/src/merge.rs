@@ -67,7 +67,7 @@ pub fn merge(records: &[Vec<Event>]) -> Result<Vec<Event>, MergeError> {
     }
     let first = first.ok_or(MergeError::None)?;
     let of = parts.first().map_or(1, |(shard, _)| shard.of());
-    for shard in (0..of).filter_map(|index| Shard::new(index, of)) {
+    for shard in Shard::all(of) {
         let times = parts.iter().filter(|(part, _)| *part == shard).count();
         if times != 1 {
             return Err(MergeError::Count { shard, times });

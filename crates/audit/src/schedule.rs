@@ -25,6 +25,11 @@ pub(crate) fn chunk(features: usize) -> u32 {
     (ELEMENTS / features.max(1)).clamp(1, CHUNK) as u32
 }
 
+/// Chunks of so many samples, `chunk` in each.
+fn chunks(samples: u64, chunk: u32) -> u32 {
+    u32::try_from(samples.div_ceil(u64::from(chunk.max(1)))).unwrap_or(u32::MAX)
+}
+
 /// What one event tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -64,7 +69,7 @@ impl Setup {
     /// Number of chunks of all samples.
     #[must_use]
     pub fn chunks(&self) -> u32 {
-        u32::try_from(self.data.samples.div_ceil(u64::from(self.chunk.max(1)))).unwrap_or(u32::MAX)
+        chunks(self.data.samples, self.chunk)
     }
 
     /// Stages over all models.
@@ -130,6 +135,17 @@ impl Shard {
         (index < of).then_some(Self { index, of })
     }
 
+    /// All parts of an audit that is cut into so many.
+    pub fn all(of: u32) -> impl Iterator<Item = Self> {
+        (0..of).map(move |index| Self { index, of })
+    }
+
+    /// Most parts of an audit of so many samples, each of so many elements: one for each chunk.
+    #[must_use]
+    pub fn most(samples: u64, features: usize) -> u32 {
+        chunks(samples, chunk(features))
+    }
+
     /// Which part, from 0.
     #[must_use]
     pub fn index(self) -> u32 {
@@ -140,6 +156,35 @@ impl Shard {
     #[must_use]
     pub fn of(self) -> u32 {
         self.of
+    }
+}
+
+/// An audit that has fewer chunks than it was to have shards.
+///
+/// Whoever asks for a shard of data that only the server has cannot know the number of chunks. What has become of a job is told in words, so the number is
+/// read out of them, by [`TooManyShards::chunks_in`] beside what writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is {shard}, but {samples} samples have {chunks} chunks{}{chunks}{}", MOST, SHARDS)]
+pub struct TooManyShards {
+    /// What was asked for.
+    pub shard: Shard,
+    /// Samples there are.
+    pub samples: u64,
+    /// Chunks of them.
+    pub chunks: u32,
+}
+
+/// What stands before and behind the number of chunks where too many shards are refused.
+const MOST: &str = "; use at most ";
+const SHARDS: &str = " shards";
+
+impl TooManyShards {
+    /// The number of chunks in a text that tells this error, whatever else it says.
+    #[must_use]
+    pub fn chunks_in(text: &str) -> Option<u32> {
+        let (_, rest) = text.split_once(MOST)?;
+        let (chunks, _) = rest.split_once(SHARDS)?;
+        chunks.parse().ok()
     }
 }
 
@@ -220,6 +265,19 @@ mod tests {
         let parts = [steps(Shard::new(0, 3)), steps(Shard::new(1, 3)), steps(Shard::new(2, 3))];
         assert_eq!(all.iter().filter(|step| step.chunk % 3 == 1).copied().collect::<Vec<_>>(), parts[1]);
         assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), all.len());
+    }
+
+    #[test]
+    fn there_are_as_many_shards_as_chunks_and_a_refusal_says_how_many() {
+        assert_eq!([1, 64, 65, 1000].map(|samples| Shard::most(samples, 784)), [1, 1, 2, 16]);
+        assert_eq!(Shard::most(100, 3 * 1024 * 1024), 10);
+        assert_eq!(Shard::all(3).map(String::from).collect::<Vec<_>>(), ["0/3", "1/3", "2/3"]);
+        let refusal = TooManyShards { shard: Shard { index: 0, of: 8 }, samples: 100, chunks: 2 };
+        assert_eq!(refusal.to_string(), "is 0/8, but 100 samples have 2 chunks; use at most 2 shards");
+        assert_eq!(TooManyShards::chunks_in(&format!("audit 7 failed: plan: shard: {refusal}")), Some(2));
+        for other in ["", "audit 7 failed: the disk is full", "; use at most all shards"] {
+            assert_eq!(TooManyShards::chunks_in(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use assay_audit::{
     Html, Json, Markdown, Render, Report, Verdict,
     job::{self, JobId, State},
+    to_lines,
 };
 use assay_proto::v1::{
     self, AuditJob, AuditReport, AuditState, CancelAuditRequest, DeleteAuditRequest, DeleteAuditResponse,
@@ -122,14 +123,10 @@ fn rendered(core: &Core, id: JobId, formats: &[ReportFormat]) -> Result<AuditRep
     let failed = |e: String| CallError::Internal(e);
     let events = job::events(core.audits.store(), id).map_err(|e| failed(e.to_string()))?;
     let report = Report::fold(&events).map_err(|e| failed(e.to_string()))?;
-    let record = || -> Result<String, CallError> {
-        let lines = events.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
-        Ok(lines.map_err(|e| failed(e.to_string()))?.join("\n") + "\n")
-    };
     let render = |&format: &ReportFormat| -> Result<RenderedReport, CallError> {
         let text = match format {
             ReportFormat::Html => Html.to_text(&report),
-            ReportFormat::Record => record()?,
+            ReportFormat::Record => to_lines(&events).map_err(|e| failed(e.to_string()))?,
             _ => Markdown.to_text(&report),
         };
         Ok(RenderedReport { format: format.into(), text })
