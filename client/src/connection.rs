@@ -15,6 +15,10 @@ use crate::error::{ClientError, root_cause};
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often a server that is at work on a call is asked whether it is there, and how long it has to answer: a machine that lost its power or its network
+/// closes no connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
 /// Largest answer accepted: a report with pictures has a few MiB.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
@@ -118,8 +122,14 @@ impl Connection {
 pub(crate) async fn dial(address: &str) -> Result<Channel, ClientError> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url)
-        .map_err(|error| ClientError::Usage(format!("--server {address}: {error}; expected http://HOST:PORT")))?;
-    endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect().await.map_err(|error| {
-        ClientError::Unreachable { address: address.to_owned(), cause: root_cause(&error).to_string() }
+        .map_err(|error| ClientError::Usage(format!("server {address}: {error}; expected http://HOST:PORT")))?;
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE);
+    endpoint.connect().await.map_err(|error| ClientError::Unreachable {
+        address: address.to_owned(),
+        cause: root_cause(&error).to_string(),
     })
 }
