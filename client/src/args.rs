@@ -536,6 +536,11 @@ pub(crate) struct Audit {
     #[arg(long, help_heading = JOBS, conflicts_with_all = ["models", "plan", "follow", "cancel", "delete"])]
     pub(crate) list: bool,
 
+    /// Share the audit among this server and that of --server, as shards that are jobs of one of them each; the report is that of one run. The shard of a
+    /// server that goes away is measured by another. The same command goes on with what was cut off; may be given several times
+    #[arg(long, help_heading = JOBS, value_name = "URL", conflicts_with_all = ["shard", "detach", "follow", "cancel", "delete", "list"])]
+    pub(crate) spread: Vec<String>,
+
     /// Try for so many seconds to reach a server again that went away; 0: do not try
     #[arg(long, help_heading = JOBS, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) reconnect: u64,

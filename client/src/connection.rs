@@ -91,17 +91,20 @@ impl Connection {
             Some(_) => Err(ClientError::Usage(
                 "--embed is not in this build; build assay with the feature \"embedded\", or name a server with --server".into(),
             )),
-            None => {
-                let credentials = Credentials::of(target)?;
-                credentials.warn_where_read(&target.server);
-                Ok(Self {
-                    channel: dial(&target.server).await?,
-                    credentials,
-                    #[cfg(feature = "embedded")]
-                    embedded: None,
-                })
-            }
+            None => Self::to(&target.server, target).await,
         }
+    }
+
+    /// Connects to the server at this address, with the credentials that the command line names.
+    pub(crate) async fn to(address: &str, target: &Target) -> Result<Self, ClientError> {
+        let credentials = Credentials::of(target)?;
+        credentials.warn_where_read(address);
+        Ok(Self {
+            channel: dial(address).await?,
+            credentials,
+            #[cfg(feature = "embedded")]
+            embedded: None,
+        })
     }
 
     pub(crate) fn client(&self) -> Client {

@@ -70,6 +70,22 @@ pub(crate) enum ClientError {
         /// What was tried last.
         cause: String,
     },
+    /// A server that keeps no jobs was started anew while one was followed.
+    #[error(
+        "the server was started anew and keeps no jobs (audits.state is unset): job {id} is lost; start the audit again"
+    )]
+    Forgotten {
+        /// Id of the job.
+        id: String,
+    },
+    /// What one of several servers said, or what happened to it.
+    #[error("{server}: {error}")]
+    At {
+        /// Its address.
+        server: String,
+        /// What it was.
+        error: Box<ClientError>,
+    },
     /// Ctrl-C.
     #[error("interrupted; the server stops working on the request")]
     Interrupted,
@@ -79,9 +95,20 @@ impl ClientError {
     /// 2 for what the caller can mend in the command, 3 for what could not be reached or evaluated.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
+            Self::At { error, .. } => error.exit_code(),
             Self::Usage(_) | Self::Refused { .. } => 2,
             Self::Rpc(status) if matches!(status.code(), Code::InvalidArgument | Code::NotFound) => 2,
             _ => 3,
+        }
+    }
+
+    /// Where the server is away and may come back, what happened to it; `None`: the error is its last word.
+    pub(crate) fn away(&self) -> Option<String> {
+        match self {
+            Self::Lost(cause) | Self::Unreachable { cause, .. } => Some(cause.clone()),
+            Self::Rpc(status) if status.code() == Code::Unavailable => Some(status.message().to_owned()),
+            Self::Away { seconds, cause, .. } => Some(format!("{cause}, and not back within {seconds} s")),
+            _ => None,
         }
     }
 }

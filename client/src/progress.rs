@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const TEMPLATE: &str = "{prefix:>38} {wide_bar:.cyan/dim} {percent:>3}%  {msg}  {eta:>4} left";
 
@@ -12,11 +12,37 @@ pub(crate) struct Progress {
     terminal: bool,
     stage: String,
     bar: ProgressBar,
+    /// Where its bars stand, if others are drawn at the same time.
+    among: Option<Several>,
+}
+
+/// Progress of several things at the same time, a bar below the other.
+#[derive(Clone)]
+pub(crate) struct Several(MultiProgress);
+
+impl Several {
+    pub(crate) fn new() -> Self {
+        Self(MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)))
+    }
+
+    /// One of them.
+    pub(crate) fn one(&self) -> Progress {
+        let mut progress = Progress::new();
+        progress.among = Some(self.clone());
+        progress
+    }
+
+    /// Prints a line above the bars.
+    #[allow(clippy::print_stderr)]
+    pub(crate) fn say(&self, line: &str) {
+        self.0.suspend(|| eprintln!("{line}"));
+    }
 }
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), stage: String::new(), bar: ProgressBar::hidden() }
+        let terminal = std::io::stderr().is_terminal();
+        Self { terminal, stage: String::new(), bar: ProgressBar::hidden(), among: None }
     }
 
     /// `done` of `total` in `stage`; a new stage closes the one before.
@@ -48,10 +74,10 @@ impl Progress {
     }
 
     fn bar_for(&self, stage: &str) -> ProgressBar {
-        let bar = if self.terminal {
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
-        } else {
-            ProgressBar::hidden()
+        let bar = match (&self.among, self.terminal) {
+            (_, false) => ProgressBar::hidden(),
+            (Some(Several(bars)), true) => bars.add(ProgressBar::new(0)),
+            (None, true) => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)),
         };
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             bar.set_style(style.progress_chars("━━─"));

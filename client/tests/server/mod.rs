@@ -13,7 +13,21 @@ pub(crate) struct Server {
     given: Given,
 }
 
+/// A server that was killed.
+#[allow(dead_code, reason = "not all tests kill")]
+pub(crate) struct Killed(Given);
+
+#[allow(dead_code, reason = "not all tests kill")]
+impl Killed {
+    /// Starts another one of the same, at the same address.
+    #[track_caller]
+    pub(crate) fn started_again(self) -> Server {
+        Server::from(self.0)
+    }
+}
+
 /// What a server was started with.
+#[derive(Clone)]
 struct Given {
     folder: PathBuf,
     models: String,
@@ -55,12 +69,16 @@ impl Server {
     /// Kills it without a warning, and starts another one of the same, at the same address.
     #[track_caller]
     #[allow(dead_code, reason = "not all tests kill")]
-    pub(crate) fn killed_and_started_again(mut self) -> Self {
+    pub(crate) fn killed_and_started_again(self) -> Self {
+        self.killed().started_again()
+    }
+
+    /// Kills it without a warning.
+    #[allow(dead_code, reason = "not all tests kill")]
+    pub(crate) fn killed(mut self) -> Killed {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        let nothing =
-            Given { folder: PathBuf::new(), models: String::new(), settings: Vec::new(), ports: self.given.ports };
-        Self::from(std::mem::replace(&mut self.given, nothing))
+        Killed(self.given.clone())
     }
 
     /// Waits until the metric with exactly these labels satisfies a condition.

@@ -1,6 +1,5 @@
 //! The job that an audit is: started, followed, listed, stopped.
 
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use assay_proto::v1::watch_audit_response::Event;
@@ -53,60 +52,79 @@ pub(super) async fn start(session: &mut Session, what: What) -> Result<AuditJob,
     Ok(session.client.start_audit(request).await?.into_inner())
 }
 
-/// Follows a job to its report, also where the server goes away in between.
+/// Follows a job to its report; Ctrl-C leaves it to the server.
 pub(super) async fn follow(
     session: &mut Session,
     started: AuditJob,
     followed: &Followed,
 ) -> Result<AuditReport, ClientError> {
-    let mut interrupt = pin!(tokio::signal::ctrl_c());
     if !followed.here && matches!(started.state(), AuditState::Queued | AuditState::Running) {
         announce(&started);
     }
-    let mut watched = Watched { next_event: 0, progress: Progress::new() };
-    let mut away: Option<Instant> = None;
-    let mut pause = PAUSES[0];
+    let mut progress = Progress::new();
+    let mut advance = |p: &AuditProgress| {
+        let stage = format!("[{}/{}] {} {}", p.stage_number, p.stages, p.model, p.stage);
+        progress.update(&stage, p.steps_done, p.steps_total, &format!("{}/{} correct", p.correct, p.samples));
+    };
+    let report = tokio::select! {
+        report = report(session, &started, followed, &mut advance) => report,
+        _ = tokio::signal::ctrl_c() => Err(left(&started.id, followed.here)),
+    };
+    progress.finish();
+    report
+}
+
+/// The report of a job, also where the server goes away in between; `advance` is told how far it is.
+pub(super) async fn report(
+    session: &mut Session,
+    started: &AuditJob,
+    followed: &Followed,
+    advance: &mut (impl FnMut(&AuditProgress) + Send),
+) -> Result<AuditReport, ClientError> {
+    let mut next_event = 0;
+    let mut patience = Patience::new(followed.reconnect);
     loop {
-        let before = watched.next_event;
-        let ended = tokio::select! {
-            ended = watched.through_one_call(session, &started, followed) => ended,
-            _ = &mut interrupt => {
-                watched.progress.finish();
-                return Err(left(&started.id, followed.here));
-            }
-        };
-        let error = match ended {
-            Ok(report) => {
-                watched.progress.finish();
-                return Ok(report);
-            }
+        let before = next_event;
+        let error = match through_one_call(session, started, followed, &mut next_event, advance).await {
+            Ok(report) => return Ok(report),
             Err(error) => error,
         };
-        if watched.next_event > before {
-            (away, pause) = (None, PAUSES[0]);
+        if next_event > before {
+            patience = Patience::new(followed.reconnect);
         }
-        match error.lost(session.timeout.is_none()) {
-            Lost::Server(cause) if followed.reconnect > 0 => {
-                let since = *away.get_or_insert_with(Instant::now);
-                if since.elapsed() >= Duration::from_secs(followed.reconnect) {
-                    watched.progress.finish();
-                    return Err(ClientError::Away { id: started.id, seconds: followed.reconnect, cause });
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => pause = (2 * pause).min(PAUSES[1]),
-                    _ = &mut interrupt => {
-                        watched.progress.finish();
-                        return Err(left(&started.id, followed.here));
-                    }
-                }
-            }
+        match &error {
             // A server has a longest deadline. What it told is not told again.
-            Lost::Call => {}
-            Lost::Server(_) | Lost::Nothing => {
-                watched.progress.finish();
-                return Err(error);
-            }
+            ClientError::Rpc(status) if status.code() == Code::DeadlineExceeded && session.timeout.is_none() => {}
+            _ => patience.bear(error, &started.id).await?,
         }
+    }
+}
+
+/// How long a server that went away is waited for.
+pub(super) struct Patience {
+    seconds: u64,
+    since: Option<Instant>,
+    pause: Duration,
+}
+
+impl Patience {
+    pub(super) fn new(seconds: u64) -> Self {
+        Self { seconds, since: None, pause: PAUSES[0] }
+    }
+
+    /// Waits a while, then what failed may be tried again; `job` is what it was about.
+    ///
+    /// # Errors
+    /// The server is not away, or was away for long enough.
+    pub(super) async fn bear(&mut self, error: ClientError, job: &str) -> Result<(), ClientError> {
+        let Some(cause) = error.away().filter(|_| self.seconds > 0) else { return Err(error) };
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= Duration::from_secs(self.seconds) {
+            return Err(ClientError::Away { id: job.to_owned(), seconds: self.seconds, cause });
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (2 * self.pause).min(PAUSES[1]);
+        Ok(())
     }
 }
 
@@ -121,8 +139,7 @@ pub(super) fn detached(session: &Session, job: &AuditJob) -> Result<Verdict, Cli
 
 /// Lists the jobs.
 pub(super) async fn list(session: &mut Session) -> Result<Verdict, ClientError> {
-    let request = session.request(ListAuditsRequest {});
-    let jobs = session.client.list_audits(request).await?.into_inner().jobs;
+    let jobs = all(session).await?;
     match session.output {
         Output::Json => print_json(&json!({ "jobs": jobs.iter().map(as_json).collect::<Vec<_>>() }))?,
         Output::Human if jobs.is_empty() => print("there are no audits; `assay audit MODEL ...` starts one")?,
@@ -150,6 +167,12 @@ pub(super) async fn list(session: &mut Session) -> Result<Verdict, ClientError> 
     Ok(Verdict::Pass)
 }
 
+/// The jobs of the server.
+pub(super) async fn all(session: &mut Session) -> Result<Vec<AuditJob>, ClientError> {
+    let request = session.request(ListAuditsRequest {});
+    Ok(session.client.list_audits(request).await?.into_inner().jobs)
+}
+
 /// Stops a job for good.
 pub(super) async fn cancel(session: &mut Session, id: &str) -> Result<Verdict, ClientError> {
     let request = session.request(CancelAuditRequest { job: id.to_owned() });
@@ -172,72 +195,42 @@ pub(super) async fn delete(session: &mut Session, id: &str) -> Result<Verdict, C
     Ok(Verdict::Pass)
 }
 
-/// How far a job was followed.
-struct Watched {
-    /// From where to follow it.
-    next_event: u64,
-    progress: Progress,
-}
-
-impl Watched {
-    /// Follows it to the report in one call.
-    async fn through_one_call(
-        &mut self,
-        session: &mut Session,
-        started: &AuditJob,
-        followed: &Followed,
-    ) -> Result<AuditReport, ClientError> {
-        let mut request = Request::new(WatchAuditRequest {
-            job: started.id.clone(),
-            from_event: self.next_event,
-            formats: followed.formats.clone(),
-        });
-        request.set_timeout(session.timeout.unwrap_or(LONGEST));
-        let mut stream = session.client.watch_audit(request).await?.into_inner();
-        while let Some(answer) = stream.message().await? {
-            match answer.event {
-                // A server that keeps no jobs counts from the start again.
-                Some(Event::Job(job)) if (&job.created, &job.models) != (&started.created, &started.models) => {
-                    return Err(ClientError::Environment(format!(
-                        "the server was started anew and keeps no jobs (audits.state is unset): its job {} is another one; start the audit again",
-                        started.id
-                    )));
-                }
-                Some(Event::Job(_)) | None => {}
-                Some(Event::Progress(p)) => self.advance(&p),
-                Some(Event::Report(report)) => return Ok(report),
+/// Follows a job to its report in one call, from event `next_event` on, which is moved behind what was told.
+async fn through_one_call(
+    session: &mut Session,
+    started: &AuditJob,
+    followed: &Followed,
+    next_event: &mut u64,
+    advance: &mut (impl FnMut(&AuditProgress) + Send),
+) -> Result<AuditReport, ClientError> {
+    let mut request = Request::new(WatchAuditRequest {
+        job: started.id.clone(),
+        from_event: *next_event,
+        formats: followed.formats.clone(),
+    });
+    request.set_timeout(session.timeout.unwrap_or(LONGEST));
+    // A server that keeps no jobs counts from the start again.
+    let forgotten = || ClientError::Forgotten { id: started.id.clone() };
+    let mut stream = match session.client.watch_audit(request).await {
+        Ok(answer) => answer.into_inner(),
+        // What it has instead may also have fewer events.
+        Err(status) if !started.durable && matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {
+            return Err(forgotten());
+        }
+        Err(status) => return Err(status.into()),
+    };
+    while let Some(answer) = stream.message().await? {
+        match answer.event {
+            Some(Event::Job(job)) if (&job.created, &job.models) != (&started.created, &started.models) => {
+                return Err(forgotten());
             }
-            self.next_event = answer.next_event;
+            Some(Event::Job(_)) | None => {}
+            Some(Event::Progress(p)) => advance(&p),
+            Some(Event::Report(report)) => return Ok(report),
         }
-        Err(ClientError::Protocol("the audit ended without a report".into()))
+        *next_event = answer.next_event;
     }
-
-    fn advance(&mut self, p: &AuditProgress) {
-        let stage = format!("[{}/{}] {} {}", p.stage_number, p.stages, p.model, p.stage);
-        self.progress.update(&stage, p.steps_done, p.steps_total, &format!("{}/{} correct", p.correct, p.samples));
-    }
-}
-
-/// What an error of a call says of the job that it follows.
-enum Lost {
-    /// The server went away, and may come back.
-    Server(String),
-    /// Only the call ended.
-    Call,
-    /// It is the last word.
-    Nothing,
-}
-
-impl ClientError {
-    /// `endless`: the caller set no time.
-    fn lost(&self, endless: bool) -> Lost {
-        match self {
-            Self::Lost(cause) => Lost::Server(cause.clone()),
-            Self::Rpc(status) if status.code() == Code::Unavailable => Lost::Server(status.message().to_owned()),
-            Self::Rpc(status) if status.code() == Code::DeadlineExceeded && endless => Lost::Call,
-            _ => Lost::Nothing,
-        }
-    }
+    Err(ClientError::Protocol("the audit ended without a report".into()))
 }
 
 /// Says how to come back to a job, as soon as there is one.

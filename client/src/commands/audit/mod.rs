@@ -4,6 +4,7 @@ mod compare;
 mod job;
 mod order;
 mod shown;
+mod spread;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use crate::args::{Args, Audit};
 use crate::connection::{Connection, Jobs};
 use crate::error::ClientError;
 use crate::output::Verdict;
-use shown::Target;
+use order::Order;
+use shown::{Made, Target};
 
 pub(crate) use compare::run as compare;
 pub(crate) use verify::run as verify;
@@ -32,10 +34,14 @@ const RECONNECT: u64 = 60;
 pub(crate) async fn run(args: &Args, command: &Audit) -> Result<Verdict, ClientError> {
     let targets = command.reports.iter().map(|path| Target::new(path)).collect::<Result<Vec<_>, _>>()?;
     match &args.target.embed {
+        Some(_) if !command.spread.is_empty() => Err(ClientError::Usage(
+            "--spread is for servers, and with --embed DIR this process measures; give one of the two".into(),
+        )),
         Some(repository) => here(args, repository, command, &targets).await,
         None if command.state.is_some() => Err(ClientError::Usage(
             "--state is for what is measured here, with --embed DIR; a server has its own (audits.state)".into(),
         )),
+        None if !command.spread.is_empty() => spread::run(args, command, &targets).await,
         None => there(args, command, &targets).await,
     }
 }
@@ -62,7 +68,7 @@ async fn there(args: &Args, command: &Audit, targets: &[Target<'_>]) -> Result<V
     }
     let followed = job::Followed { formats: shown::formats(targets), here: false, reconnect: command.reconnect };
     let report = job::follow(session, started, &followed).await?;
-    shown::deliver(&report, targets, &command.reports, session.output)
+    shown::deliver(&Made::answered(report)?, targets, &command.reports, session.output)
 }
 
 /// In this process. What is measured lies in a folder of its own for each order, so that two audits of one repository do not meet.
@@ -88,18 +94,23 @@ async fn here(args: &Args, repository: &Path, command: &Audit, targets: &[Target
     if outcome.is_ok() || (is_new && !has_begun) {
         tidy(&folder, &state);
     }
-    shown::deliver(&outcome?, targets, &command.reports, args.output)
+    shown::deliver(&Made::answered(outcome?)?, targets, &command.reports, args.output)
 }
 
 /// Starts the job, or finds it again.
 async fn begin(session: &mut Session, command: &Audit) -> Result<AuditJob, ClientError> {
     interruptible(async {
-        let mut order = order::read(session, command).await?;
-        order.upload(session).await?;
-        job::start(session, job::What::Order(Box::new(order))).await
+        let order = order::read(session, command).await?;
+        ordered(session, order).await
     })
     .await
     .map_err(|error| order::located(command, error))
+}
+
+/// Hands over what the server needs for it, and starts the job or finds it again.
+async fn ordered(session: &mut Session, mut order: Order) -> Result<AuditJob, ClientError> {
+    order.upload(session).await?;
+    job::start(session, job::What::Order(Box::new(order))).await
 }
 
 /// The report of an audit of these samples, which is followed to its end.
@@ -111,9 +122,8 @@ async fn measured(
     baseline: Option<&Baseline>,
 ) -> Result<Report, ClientError> {
     let started = interruptible(async {
-        let mut order = order::of(session, plan, data, baseline).await?;
-        order.upload(session).await?;
-        job::start(session, job::What::Order(Box::new(order))).await
+        let order = order::of(session, plan, data, baseline).await?;
+        ordered(session, order).await
     })
     .await?;
     let followed = job::Followed { formats: Vec::new(), here: args.target.embed.is_some(), reconnect: RECONNECT };

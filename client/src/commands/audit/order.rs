@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use assay_attack::FlagKind;
 use assay_audit::{
     Baseline, Condition, Evaluation, Gate, ModelRef, Order as PlanOrder, PLAN_SCHEMA, Plan, PlanData, PlanFileError,
-    line_of,
+    Shard, line_of,
 };
 use assay_data::{DataSource, Dataset, Draw};
 use assay_proto::v1::upload_data_request::Part;
@@ -27,9 +27,14 @@ use crate::spec;
 const PART: usize = 256 << 10;
 
 /// What is to be audited.
+#[derive(Clone)]
 pub(super) struct Order {
     audit: AuditRequest,
     key: String,
+    /// Its models, as the plan names them.
+    models: Vec<ModelRef>,
+    /// How many samples there are, if they are known here; of data that the server has by name, at most so many are measured.
+    count: Option<u64>,
     /// What must be at the server before; none where the server has the data by name.
     samples: Option<Bytes>,
 }
@@ -42,6 +47,32 @@ impl Order {
             idempotency_key: self.key.clone(),
             join: true,
         }
+    }
+
+    /// One part of it, by a name of its own.
+    pub(super) fn part(&self, shard: Shard, key: String) -> Self {
+        let audit = AuditRequest { shard: shard.to_string(), ..self.audit.clone() };
+        Self { audit, key, ..self.clone() }
+    }
+
+    /// The name that the command gives it; empty: none.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Its models, as the plan names them.
+    pub(super) fn models(&self) -> &[ModelRef] {
+        &self.models
+    }
+
+    /// The most parts that it can have, each sample of so many elements; `None`: only the server knows.
+    pub(super) fn most_parts(&self, features: usize) -> Option<u32> {
+        self.count.map(|count| Shard::most(count, features))
+    }
+
+    /// A name for what is ordered, as far as the request says it: the same for the same, for nothing else.
+    pub(super) fn digest(&self) -> String {
+        hexadecimal(&Sha256::digest(self.audit.encode_to_vec()))
     }
 
     /// Hands the samples over, unless the server has them.
@@ -67,10 +98,12 @@ impl Order {
 pub(super) async fn read(session: &mut Session, command: &Audit) -> Result<Order, ClientError> {
     let Written { plan, text, path } = written(command)?;
     let baseline = baseline(command, &plan, &text)?;
-    let (uploaded, samples) = data(session, command, &plan, path.as_deref()).await?;
+    let handed = data(session, command, &plan, path.as_deref()).await?;
+    let count = handed.as_ref().map(|handed| handed.count).or(plan.data.as_ref().and_then(|data| data.samples));
+    let (uploaded, samples) = handed.map(|handed| (handed.uploaded, handed.bytes)).unzip();
     let shard = command.shard.map(|shard| shard.to_string()).unwrap_or_default();
     let audit = AuditRequest { plan: text, uploaded, shard, baseline };
-    Ok(Order { audit, key: command.key.clone().unwrap_or_default(), samples })
+    Ok(Order { audit, key: command.key.clone().unwrap_or_default(), models: plan.models, count, samples })
 }
 
 /// An audit of these samples, compared with a baseline if there is one.
@@ -81,12 +114,13 @@ pub(super) async fn of(
     baseline: Option<&Baseline>,
 ) -> Result<Order, ClientError> {
     let model = plan.models.first().ok_or_else(|| ClientError::Usage("the plan names no model".to_owned()))?;
-    let (uploaded, samples) = handed(session, model, data).await?;
+    let Handed { uploaded, bytes, count } = handed(session, model, data).await?;
     let text = toml::to_string(plan).map_err(|error| ClientError::Usage(format!("the plan: {error}")))?;
     let baseline = baseline.map(serde_json::to_string).transpose();
     let baseline = baseline.map_err(|error| ClientError::Usage(format!("the baseline: {error}")))?.unwrap_or_default();
     let audit = AuditRequest { plan: text, uploaded: Some(uploaded), baseline, ..AuditRequest::default() };
-    Ok(Order { audit, key: String::new(), samples: Some(samples) })
+    let (models, count) = (plan.models.clone(), Some(count));
+    Ok(Order { audit, key: String::new(), models, count, samples: Some(bytes) })
 }
 
 /// What the accepted report says of the plan's model, as the server reads it; empty where there is no such report. Says here already where a gate has nothing
@@ -104,6 +138,9 @@ fn baseline(command: &Audit, plan: &Plan, text: &str) -> Result<String, ClientEr
 
 /// An error with the line of the plan's file that names what the server does not have.
 pub(super) fn located(command: &Audit, error: ClientError) -> ClientError {
+    if let ClientError::At { server, error } = error {
+        return ClientError::At { server, error: Box::new(located(command, *error)) };
+    }
     let (Some(file), ClientError::Rpc(status)) = (&command.plan, &error) else { return error };
     let Ok((plan, text)) = plan_file::read(file) else { return error };
     let models = plan.models.iter().enumerate().map(|(i, model)| (format!("models[{i}].name"), model.name.as_str()));
@@ -128,7 +165,11 @@ pub(super) fn name(command: &Audit) -> Result<String, ClientError> {
         None => None,
     };
     let all = format!("{:?}", (plan, path, command.data.severity, command.shard, baseline));
-    Ok(Sha256::digest(all).iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&Sha256::digest(all)[..8]))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A plan as it was written, which is what is sent: errors name its lines, and it is the same plan wherever it is used from.
@@ -191,9 +232,9 @@ async fn data(
     command: &Audit,
     plan: &Plan,
     path: Option<&Path>,
-) -> Result<(Option<UploadedData>, Option<Bytes>), ClientError> {
+) -> Result<Option<Handed>, ClientError> {
     let (Some(data), Some(model), Some(path)) = (&plan.data, plan.models.first(), path) else {
-        return Ok((None, None));
+        return Ok(None);
     };
     let wrong = |error: assay_data::DataError| ClientError::Usage(error.to_string());
     let samples = data.samples.map(|samples| usize::try_from(samples).unwrap_or(usize::MAX));
@@ -204,23 +245,33 @@ async fn data(
     if let Some(samples) = samples {
         dataset = data.draw.take(&dataset, samples, plan.seed).map_err(wrong)?;
     }
-    let (uploaded, bytes) = handed(session, model, dataset).await?;
-    Ok((Some(uploaded), Some(bytes)))
+    handed(session, model, dataset).await.map(Some)
 }
 
-/// What is uploaded of a data set for an audit of `model`, and what the audit calls it.
-async fn handed(session: &mut Session, model: &ModelRef, data: Dataset) -> Result<(UploadedData, Bytes), ClientError> {
+/// A data set as it is handed to a server.
+struct Handed {
+    /// What the audit calls it.
+    uploaded: UploadedData,
+    /// What is uploaded of it.
+    bytes: Bytes,
+    /// Samples in it.
+    count: u64,
+}
+
+/// A data set for an audit of `model`.
+async fn handed(session: &mut Session, model: &ModelRef, data: Dataset) -> Result<Handed, ClientError> {
     let (info, input) =
         session.model(&v1::ModelRef { model: model.name.clone(), version: model.version.clone() }).await?;
     let mut samples = Samples::from(data);
     samples.fit(&info.name, &input)?;
     let tensor = samples.tensor(0..samples.len(), &input);
+    let count = samples.len() as u64;
     // What is in the tensor now may be much.
     let Samples { name, labels, digest, positions, values, .. } = samples;
     drop(values);
     let bytes = Bytes::from(SampleData { input: Some(tensor), labels }.encode_to_vec());
-    let content = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((UploadedData { content, name, digest, positions }, bytes))
+    let content = hexadecimal(&Sha256::digest(&bytes));
+    Ok(Handed { uploaded: UploadedData { content, name, digest, positions }, bytes, count })
 }
 
 fn gates(command: &Audit) -> Result<Vec<Gate>, ClientError> {

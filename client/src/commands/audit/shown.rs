@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use assay_audit::{Estimate, Format, Paired, Report};
+use assay_audit::{Estimate, Event, Format, Json, Paired, Render, Report, to_lines};
 use assay_proto::v1::{AuditReport, ReportFormat};
 
 use crate::args::Output;
@@ -23,21 +23,46 @@ pub(super) fn formats(targets: &[Target<'_>]) -> Vec<i32> {
     if record { vec![ReportFormat::Record.into()] } else { Vec::new() }
 }
 
+/// A report that was made, and the texts of it that cannot be made again here.
+pub(super) struct Made {
+    report: Report,
+    json: String,
+    /// If it was asked for.
+    record: Option<String>,
+}
+
+impl Made {
+    /// What a server answers.
+    pub(super) fn answered(answer: AuditReport) -> Result<Self, ClientError> {
+        let AuditReport { json, rendered, .. } = answer;
+        let report = serde_json::from_str(&json)
+            .map_err(|error| ClientError::Protocol(format!("the report's JSON: {error}")))?;
+        let record = rendered.into_iter().find(|rendered| rendered.format() == ReportFormat::Record);
+        Ok(Self { report, json, record: record.map(|rendered| rendered.text) })
+    }
+
+    /// What these events tell.
+    pub(super) fn of(events: &[Event]) -> Result<Self, ClientError> {
+        let wrong = |error: &dyn std::error::Error| ClientError::Protocol(format!("the record of the audit: {error}"));
+        let report = Report::fold(events).map_err(|error| wrong(&error))?;
+        let record = to_lines(events).map_err(|error| wrong(&error))?;
+        Ok(Self { json: Json.to_text(&report), report, record: Some(record) })
+    }
+}
+
 /// Writes and prints a report; the verdict is what it says.
 pub(super) fn deliver(
-    answer: &AuditReport,
+    made: &Made,
     targets: &[Target<'_>],
     files: &[PathBuf],
     output: Output,
 ) -> Result<Verdict, ClientError> {
-    let report: Report = serde_json::from_str(&answer.json)
-        .map_err(|error| ClientError::Protocol(format!("the report's JSON: {error}")))?;
-
+    let report = &made.report;
     // Files first: they must be there even when the gates fail. One that cannot be written does not hide the result.
-    let written = targets.iter().try_for_each(|target| target.write(&report, answer));
+    let written = targets.iter().try_for_each(|target| target.write(made));
     match output {
-        Output::Json => print(&answer.json)?,
-        Output::Human => show(&report, if written.is_ok() { files } else { &[] })?,
+        Output::Json => print(&made.json)?,
+        Output::Human => show(report, if written.is_ok() { files } else { &[] })?,
     }
     written?;
     // A part decides nothing.
@@ -53,14 +78,10 @@ impl<'a> Target<'a> {
         Ok(Self { path, format: Some(renderer(path)?) })
     }
 
-    fn write(&self, report: &Report, answer: &AuditReport) -> Result<(), ClientError> {
-        let record = || {
-            let found = answer.rendered.iter().find(|rendered| rendered.format() == ReportFormat::Record);
-            found.map(|rendered| rendered.text.clone())
-        };
+    fn write(&self, made: &Made) -> Result<(), ClientError> {
         let text = match self.format {
-            Some(format) => format.render(report),
-            None => record().ok_or_else(|| ClientError::Protocol("no record of the audit".to_owned()))?,
+            Some(format) => format.render(&made.report),
+            None => made.record.clone().ok_or_else(|| ClientError::Protocol("no record of the audit".to_owned()))?,
         };
         std::fs::write(self.path, text)
             .map_err(|error| ClientError::Environment(format!("cannot write {}: {error}", self.path.display())))
