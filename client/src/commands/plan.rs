@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use assay_audit::{PLAN_TEMPLATE, Plan, PlanFileError, line_of, plan_schema};
+use assay_audit::{PLAN_TEMPLATE, Plan, PlanFileError, Quote, line_of, plan_schema};
 
 use crate::args::{Output, PlanCommand};
 use crate::error::ClientError;
@@ -48,11 +48,10 @@ fn check(file: &Path, samples: Option<u64>, output: Output) -> Result<(), Client
     let samples = samples.or(plan.data.as_ref().and_then(|data| data.samples));
     let quoted = plan.quote().map_err(|error| ClientError::Usage(format!("{}: {error}", file.display())))?;
     let models = plan.models.len() as u64;
-    let total = |of: fn(&assay_audit::Quoted) -> u64| {
-        let one: u64 = quoted.iter().map(of).fold(0, u64::saturating_add);
-        samples.map(|samples| one.saturating_mul(samples).saturating_mul(models))
-    };
-    let (queries, gradients) = (total(|stage| stage.cost.queries), total(|stage| stage.cost.gradients));
+    // How large a sample is says what a shard has of them, and this is about all.
+    let whole = samples.map(|samples| Quote::of(&plan, samples, 1, None)).transpose();
+    let whole = whole.map_err(|error| ClientError::Usage(format!("{}: {error}", file.display())))?;
+    let (queries, gradients) = whole.map(|quote| quote.cost()).map(|cost| (cost.queries, cost.gradients)).unzip();
     let undecidable = open_gates(&text, &plan, samples);
     if output == Output::Json {
         let stages: Vec<_> = quoted

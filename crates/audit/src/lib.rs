@@ -18,6 +18,7 @@ mod merge;
 mod pictures;
 mod plan;
 mod plan_file;
+mod quote;
 mod report;
 mod run;
 mod schedule;
@@ -36,6 +37,7 @@ pub use lines::{WrongLine, from_lines, to_lines};
 pub use merge::{MergeError, merge};
 pub use plan::{AttackSpec, Evaluation, ModelRef, Order, PLAN_SCHEMA, Plan, PlanData, PlanError, Quoted};
 pub use plan_file::{PLAN_TEMPLATE, PlanFileError, line_of};
+pub use quote::{Pace, Quote, StageQuote};
 pub use report::{
     AttackResult, ClassResult, Comparison, Costs, Csv, Departure, FAMILY_SCHEMA, Family, Format, Github, Html, JobView,
     Json, Junit, Markdown, Member, ModelResult, NoFamily, Raised, Render, Repeated, Report, Run, SCHEMA, Samples,

@@ -267,6 +267,21 @@ fn comparable(first: &Subject<'_>, second: &Subject<'_>) -> Result<(), AuditErro
     Ok(())
 }
 
+/// A threat with its attacks, as reports and progress name them.
+pub(crate) fn facts(of: &Attacks) -> ThreatFacts {
+    let attack = |attack: &dyn Attack| AttackFacts {
+        name: attack.description().name.to_owned(),
+        parameters: attack.settings().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+    };
+    ThreatFacts {
+        name: of.name.clone(),
+        norm: of.norm,
+        eps: of.eps.clone(),
+        attacks: of.attacks.iter().map(|a| attack(a.as_ref())).collect(),
+        order: of.order,
+    }
+}
+
 fn started(audit: &Audit<'_>, attacks: &[Attacks]) -> Started {
     let Audit { plan, subjects, data, .. } = *audit;
     let model = |subject: &Subject<'_>| ModelFacts {
@@ -278,17 +293,6 @@ fn started(audit: &Audit<'_>, attacks: &[Attacks]) -> Started {
         provider: subject.classifier.spec().provider.clone(),
         gradients: (&subject.classifier.spec().gradients).into(),
     };
-    let attack = |attack: &dyn Attack| AttackFacts {
-        name: attack.description().name.to_owned(),
-        parameters: attack.settings().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-    };
-    let threats = attacks.iter().map(|of| ThreatFacts {
-        name: of.name.clone(),
-        norm: of.norm,
-        eps: of.eps.clone(),
-        attacks: of.attacks.iter().map(|a| attack(a.as_ref())).collect(),
-        order: of.order,
-    });
     let named = subjects.iter().map(|s| &s.labels).find(|labels| !labels.is_empty());
     let own = Some(data.class_names().to_vec()).filter(|names| !names.is_empty());
     let classes = subjects.first().map_or(0, |s| s.classifier.spec().classes);
@@ -303,7 +307,7 @@ fn started(audit: &Audit<'_>, attacks: &[Attacks]) -> Started {
             classes: u32::try_from(classes).unwrap_or(u32::MAX),
             samples: data.len() as u64,
         },
-        threats: threats.collect(),
+        threats: attacks.iter().map(facts).collect(),
         chunk: schedule::chunk(data.samples().ncols()),
         shard: audit.shard,
         baseline: None,
