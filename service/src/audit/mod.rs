@@ -481,7 +481,7 @@ fn count(jobs: &BTreeMap<JobId, Arc<Job>>, metrics: &Metrics) {
 
 fn unstored(error: StoreError) -> CallError {
     match error {
-        StoreError::Full { .. } => CallError::Full(error.to_string()),
+        StoreError::Full { .. } | StoreError::Unwritable { .. } => CallError::Full(error.to_string()),
         other => CallError::Internal(other.to_string()),
     }
 }

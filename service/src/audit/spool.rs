@@ -87,7 +87,7 @@ impl Spool {
     /// `content`, in `field`, is no digest; the folder cannot be used.
     pub(crate) fn find(&self, field: &str, content: &str) -> Result<Option<PathBuf>, CallError> {
         check_digest(field, content)?;
-        let file = self.folder().map_err(|e| failed(&e))?.join(content);
+        let file = self.folder().map_err(|e| self.failed(&e))?.join(content);
         let mut held = self.locked();
         if !file.is_file() {
             return Ok(None);
@@ -111,7 +111,7 @@ impl Spool {
         if size > self.most {
             return limit("header.size: bytes of samples", size, self.most, "audits.max_upload_bytes", "upload fewer");
         }
-        let folder = self.folder().map_err(|e| failed(&e))?;
+        let folder = self.folder().map_err(|e| self.failed(&e))?;
         let mut held = self.locked();
         let in_all = held.bytes.saturating_add(size);
         if in_all > self.most_in_all {
@@ -121,7 +121,7 @@ impl Spool {
         }
         held.drafts += 1;
         let path = folder.join(format!("{DRAFT}{}", held.drafts));
-        let file = File::create(&path).map_err(|e| failed(&e))?;
+        let file = File::create(&path).map_err(|e| self.failed(&e))?;
         held.bytes = in_all;
         drop(held);
         let (content, whole) = (content.to_owned(), false);
@@ -178,6 +178,19 @@ impl Spool {
         }
     }
 
+    /// What the system says of the folder. A quota and a limit on the size of files end what can be written as a full disk does.
+    fn failed(&self, error: &io::Error) -> CallError {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let folder =
+            self.existing().map_or_else(|| "the folder of temporary files".to_owned(), |f| f.display().to_string());
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => CallError::Full(format!(
+                "uploaded samples: {folder} takes no more of them ({error}); make room, or delete audits that are not needed any more"
+            )),
+            _ => CallError::Internal(format!("uploaded samples: {folder}: {error}")),
+        }
+    }
+
     fn locked(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,7 +221,7 @@ impl Draft<'_> {
             return Err(CallError::field("chunk", format!("expected {size} bytes in all, got {received} or more")));
         }
         self.hash.update(bytes);
-        self.file.write_all(bytes).map_err(|e| failed(&e))
+        self.file.write_all(bytes).map_err(|e| self.spool.failed(&e))
     }
 
     /// Puts the file under its name.
@@ -225,18 +238,18 @@ impl Draft<'_> {
             let problem = format!("expected the SHA-256 of the bytes, which is {digest}, got {}", self.content);
             return Err(CallError::field("header.content", problem));
         }
-        self.file.sync_all().map_err(|e| failed(&e))?;
-        let folder = self.spool.folder().map_err(|e| failed(&e))?;
+        self.file.sync_all().map_err(|e| self.spool.failed(&e))?;
+        let folder = self.spool.folder().map_err(|e| self.spool.failed(&e))?;
         let file = folder.join(&digest);
         let mut held = self.spool.locked();
         let before = fs::metadata(&file).map_or(0, |metadata| metadata.len());
-        fs::rename(&self.path, &file).map_err(|e| failed(&e))?;
+        fs::rename(&self.path, &file).map_err(|e| self.spool.failed(&e))?;
         self.whole = true;
         // Somebody else was quicker with the same.
         held.bytes = held.bytes.saturating_sub(before);
         held.asked.insert(digest.clone(), Instant::now());
         drop(held);
-        File::open(&folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(&e))?;
+        File::open(&folder).and_then(|folder| folder.sync_all()).map_err(|e| self.spool.failed(&e))?;
         Ok(digest)
     }
 }
@@ -265,11 +278,6 @@ fn is_digest(text: &str) -> bool {
 
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn failed(error: &io::Error) -> CallError {
-    let text = format!("uploaded samples: {error}");
-    if error.kind() == io::ErrorKind::StorageFull { CallError::Full(text) } else { CallError::Internal(text) }
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ async fn attacking(server: &Running, id: &str) {
 }
 
 /// The report without what measures time.
-fn timeless(report: &AuditReport) -> serde_json::Value {
+pub(crate) fn timeless(report: &AuditReport) -> serde_json::Value {
     fn strip(value: &mut serde_json::Value) {
         match value {
             serde_json::Value::Object(fields) => {

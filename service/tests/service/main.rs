@@ -12,6 +12,7 @@ mod deadline;
 mod disconnect;
 mod drain;
 mod embedded;
+mod full_disk;
 mod gradient;
 mod harden;
 mod harness;

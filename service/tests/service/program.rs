@@ -12,8 +12,13 @@ use std::{
 use crate::harness::{connect, deploy, endless_attack, get, predict_request};
 use assay_server::Addresses;
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_assay-server");
+
 fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_assay-server"));
+    configured(Command::new(PROGRAM), arguments)
+}
+
+fn configured(mut command: Command, arguments: &[&str]) -> Command {
     command.env("ASSAY__MODELS", deploy("models")).env("ASSAY__RUNTIME__THREADS", "1");
     command.env("ASSAY__GRPC__LISTEN", "127.0.0.1:0").env("ASSAY__ADMIN__LISTEN", "127.0.0.1:0");
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -24,8 +29,16 @@ pub(crate) fn start(folder: &Path, arguments: &[&str]) -> (Child, Addresses) {
     started(folder, &mut program(arguments))
 }
 
+/// As [`start`], of a program that a signal does not end.
+pub(crate) fn start_ignoring(signal: &str, folder: &Path, arguments: &[&str]) -> (Child, Addresses) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("trap '' {signal}; exec \"$@\""), "sh", PROGRAM]);
+    started(folder, &mut configured(shell, arguments))
+}
+
 fn started(folder: &Path, program: &mut Command) -> (Child, Addresses) {
     let file = folder.join("addresses.json");
+    let _ = fs::remove_file(&file);
     let child = program.arg("--addresses-file").arg(&file).spawn().unwrap();
     let began = Instant::now();
     while !file.exists() {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, Row, params};
+use rusqlite::{Connection, ErrorCode, Row, ffi, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -284,10 +284,23 @@ fn seconds(moment: Moment) -> i64 {
     number(moment.0)
 }
 
+/// Whether the system failed to write: SQLite calls a disk full only where the system does, and not where a quota or a limit ends a file.
+fn is_write(error: &rusqlite::Error) -> bool {
+    const WRITES: [i32; 5] = [
+        ffi::SQLITE_IOERR_WRITE,
+        ffi::SQLITE_IOERR_FSYNC,
+        ffi::SQLITE_IOERR_DIR_FSYNC,
+        ffi::SQLITE_IOERR_TRUNCATE,
+        ffi::SQLITE_IOERR_SHMSIZE,
+    ];
+    error.sqlite_error().is_some_and(|error| WRITES.contains(&error.extended_code))
+}
+
 fn refused(file: &Path, error: &rusqlite::Error) -> StoreError {
     let (file, reason) = (file.to_owned(), error.to_string());
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { file },
+        Some(ErrorCode::SystemIoFailure) if is_write(error) => StoreError::Unwritable { file, reason },
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::Damaged { file, reason },
         _ => StoreError::Failed { file, reason },
     }

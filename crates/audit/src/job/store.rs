@@ -68,6 +68,17 @@ pub enum StoreError {
         /// The file.
         file: PathBuf,
     },
+    /// The system refuses to write, and does not say why to who asks through SQLite: a quota, a limit on the size of files, a disk that is broken.
+    #[error(
+        "{} cannot be written ({reason}): its disk may be full, over a quota or broken; make room, and ask for the audit again: it goes on behind what is stored",
+        file.display()
+    )]
+    Unwritable {
+        /// The file.
+        file: PathBuf,
+        /// What SQLite says.
+        reason: String,
+    },
     /// Another process works with it.
     #[error("another server works in {}; give each server a folder of its own", folder.display())]
     Taken {
