@@ -23,11 +23,12 @@ enum Needs {
 }
 
 /// The table. An RPC that is not in it needs [`Role::Admin`].
-const NEEDS: [(&str, Needs); 18] = [
+const NEEDS: [(&str, Needs); 19] = [
     ("Predict", Needs::Role(Role::Predict)),
     ("Gradient", Needs::Role(Role::Gradient)),
     ("Attack", Needs::Role(Role::Attack)),
     ("WeightSurface", Needs::Role(Role::Attack)),
+    ("QuoteAudit", Needs::Role(Role::Audit)),
     ("StartAudit", Needs::Role(Role::Audit)),
     ("WatchAudit", Needs::Role(Role::Audit)),
     ("GetAudit", Needs::Role(Role::Audit)),

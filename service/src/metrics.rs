@@ -28,11 +28,12 @@ pub(crate) const UNKNOWN: &str = "_unknown";
 pub(crate) const NO_MODEL: &str = "_none";
 
 /// The RPCs of `assay.v1.Assay`, and whether they are about a model.
-pub(crate) const RPCS: [(&str, bool); 18] = [
+pub(crate) const RPCS: [(&str, bool); 19] = [
     ("Predict", true),
     ("Gradient", true),
     ("Attack", true),
     ("WeightSurface", true),
+    ("QuoteAudit", true),
     ("StartAudit", true),
     ("WatchAudit", false),
     ("GetAudit", false),
@@ -277,7 +278,7 @@ fn register_model(name: &str) {
     for objective in objectives() {
         counter!("assay_gradient_samples_total", "model" => name.clone(), "objective" => objective).absolute(0);
     }
-    for rpc in ["Attack", "WeightSurface", "Audit"] {
+    for rpc in ["Attack", "WeightSurface", "QuoteAudit", "Audit"] {
         counter!("assay_attack_queries_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
         counter!("assay_attack_gradients_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
     }

@@ -101,6 +101,15 @@ impl<'a> Data<'a> {
         }
     }
 
+    /// How many there are: as many as the plan asks for, or else all that are read. Blocks.
+    fn count(&self, hosted: &Hosted) -> Result<u64, CallError> {
+        let asked = self.asked.plan.data.as_ref().and_then(|data| data.samples);
+        match (&self.asked.data, asked) {
+            (DataRef::Registered { .. }, Some(samples)) => Ok(samples),
+            _ => self.open(hosted).map(|dataset| dataset.len() as u64),
+        }
+    }
+
     /// Reads what costs little to find out before the audit begins: samples that were uploaded. Gives their number.
     ///
     /// # Errors
@@ -110,6 +119,27 @@ impl<'a> Data<'a> {
             DataRef::Registered { .. } => Ok(None),
             DataRef::Uploaded { .. } => self.open(hosted).map(|dataset| Some(dataset.len())),
         }
+    }
+}
+
+/// How many samples there are at most, for an audit whose first model is `hosted`. Those that are uploaded may be told by a number of which they are not
+/// looked at; 0: they are counted. Blocks.
+///
+/// # Errors
+/// As [`Data::find`] and [`Data::open`], where they are looked at; a number is told of a data set that has its own; it is more than an audit may have.
+pub(super) fn number(core: &Core, spool: &Spool, asked: &Asked, told: u64, hosted: &Hosted) -> Result<u64, CallError> {
+    match (&asked.data, told) {
+        (DataRef::Registered { name }, 1..) => Err(CallError::field(
+            "samples",
+            format!(
+                "is for samples that are uploaded, got {told}; how many of data set `{name}` is said by data.samples of the plan"
+            ),
+        )),
+        (DataRef::Uploaded { .. }, 1..) => {
+            check_samples(told, core.config.limits.max_audit_samples)?;
+            Ok(told)
+        }
+        (_, 0) => Data::find(core, spool, asked)?.count(hosted),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod data;
 mod job;
+mod quote;
 mod retain;
 mod spool;
 mod work;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use data::Data;
 pub(crate) use job::{Job, Next};
+pub(crate) use quote::Quoted;
 pub(crate) use spool::Spool;
 use work::Ended;
 pub(crate) use work::rfc3339;
@@ -70,6 +72,41 @@ pub(crate) struct Taken {
     pub(crate) job: Arc<Job>,
     /// Number of its samples, if they were looked at.
     pub(crate) samples: Option<usize>,
+}
+
+impl Wanted {
+    /// What is asked of this server, whose models have no versions yet.
+    fn asked(self, core: &Core) -> Asked {
+        let Self { key, plan, data, shard, baseline, .. } = self;
+        Asked { key, plan, data, shard, baseline, models: Vec::new(), environment: work::environment(core) }
+    }
+}
+
+/// What is asked for with the versions of its models, and those models.
+struct Chosen {
+    asked: Asked,
+    /// The model that the samples are read for.
+    first: Arc<Hosted>,
+    /// All of them.
+    hosted: Vec<Arc<Hosted>>,
+}
+
+impl Chosen {
+    /// Models without a version are the newest.
+    fn of(core: &Core, asked: Asked) -> Result<Self, CallError> {
+        let find = |(i, model): (usize, &ModelRef)| {
+            core.repository.find(&format!("models[{i}].model"), &model.name, &model.version)
+        };
+        let hosted = asked.plan.models.iter().enumerate().map(find).collect::<Result<Vec<_>, _>>()?;
+        let first = hosted.first().cloned();
+        let first = first.ok_or_else(|| CallError::field("models", "expected 1 or 2 models, got 0"))?;
+        let models: Vec<ModelDigest> = hosted.iter().map(|hosted| digest(hosted)).collect();
+        let of = |model: &ModelDigest| ModelRef { name: model.name.clone(), version: model.version.clone() };
+        let plan = Plan { models: models.iter().map(of).collect(), ..asked.plan };
+        // Two names may be one version.
+        plan.check().map_err(|e| CallError::field("models", e.to_string()))?;
+        Ok(Self { asked: Asked { plan, models, ..asked }, first, hosted })
+    }
 }
 
 impl Audits {
@@ -154,33 +191,18 @@ impl Audits {
     /// # Errors
     /// The key belongs to another job; models or data are not there or do not fit; too many jobs wait; it cannot be stored.
     pub(crate) fn start(&self, core: &Core, wanted: Wanted) -> Result<Taken, CallError> {
-        let Wanted { key, join, plan, data, shard, baseline } = wanted;
-        let environment = work::environment(core);
-        let asked = Asked { key, plan, data, shard, baseline, models: Vec::new(), environment };
-        if let Some(job) = self.keyed(&self.locked(), &asked, &core.metrics)? {
+        let join = wanted.join;
+        let asked = wanted.asked(core);
+        let jobs = self.locked();
+        if let Some(job) = keyed(&jobs, &asked)? {
+            self.ask_again(&jobs, &job, &core.metrics)?;
             return Ok(Taken { job, samples: None });
         }
-        let find = |(i, model): (usize, &ModelRef)| {
-            core.repository.find(&format!("models[{i}].model"), &model.name, &model.version)
-        };
-        let hosted = asked.plan.models.iter().enumerate().map(find).collect::<Result<Vec<_>, _>>()?;
-        let first = hosted.first().ok_or_else(|| CallError::field("models", "expected 1 or 2 models, got 0"))?;
-        let samples = Data::find(core, &self.spool, &asked)?.check(first)?;
-        let models: Vec<ModelDigest> = hosted.iter().map(|hosted| digest(hosted)).collect();
-        let of = |model: &ModelDigest| ModelRef { name: model.name.clone(), version: model.version.clone() };
-        let plan = Plan { models: models.iter().map(of).collect(), ..asked.plan };
-        // Two names may be one version.
-        plan.check().map_err(|e| CallError::field("models", e.to_string()))?;
-
-        let asked = Asked { plan, models, ..asked };
-
+        drop(jobs);
+        let Chosen { asked, first, .. } = Chosen::of(core, asked)?;
+        let samples = Data::find(core, &self.spool, &asked)?.check(&first)?;
         let mut jobs = self.locked();
-        if let Some(job) = self.keyed(&jobs, &asked, &core.metrics)? {
-            return Ok(Taken { job, samples });
-        }
-        let is_meant =
-            |record: &Record| !matches!(record.state, State::Done(_) | State::Cancelled) && record.measures(&asked);
-        if let Some(job) = jobs.values().rfind(|job| join && job.look(|status| is_meant(&status.record))).cloned() {
+        if let Some(job) = meant(&jobs, &asked, join)? {
             self.ask_again(&jobs, &job, &core.metrics)?;
             return Ok(Taken { job, samples });
         }
@@ -243,31 +265,6 @@ impl Audits {
         count(&jobs, metrics);
         self.sweep(&jobs);
         Ok(())
-    }
-
-    /// The job that has a key, which goes on if it failed.
-    fn keyed(
-        &self,
-        jobs: &BTreeMap<JobId, Arc<Job>>,
-        wanted: &Asked,
-        metrics: &Metrics,
-    ) -> Result<Option<Arc<Job>>, CallError> {
-        let Some(key) = wanted.key.as_deref() else { return Ok(None) };
-        let has = |job: &&Arc<Job>| job.look(|status| status.record.asked.key.as_deref() == Some(key));
-        let Some(job) = jobs.values().find(has).cloned() else { return Ok(None) };
-        let same = job.look(|status| {
-            let asked = &status.record.asked;
-            (&asked.data, asked.shard, &asked.baseline) == (&wanted.data, wanted.shard, &wanted.baseline)
-                && asked.plan == with_versions(&wanted.plan, &asked.plan)
-        });
-        if !same {
-            let id = job.id;
-            return Err(CallError::Exists(format!(
-                "idempotency_key: audit {id} has the key {key:?} and measures something else; use another key, or ask for what it measures"
-            )));
-        }
-        self.ask_again(jobs, &job, metrics)?;
-        Ok(Some(job))
     }
 
     /// Lets a job wait that failed or was left off.
@@ -449,6 +446,35 @@ fn now() -> Moment {
 fn digest(hosted: &Hosted) -> ModelDigest {
     let (name, version) = (hosted.name.clone(), hosted.version.to_string());
     ModelDigest { name, version, digest: hosted.spec().digest.clone() }
+}
+
+/// The job that is meant: the one that has the key; or, where any of the same may be joined, the last that has not ended well.
+fn meant(jobs: &BTreeMap<JobId, Arc<Job>>, asked: &Asked, join: bool) -> Result<Option<Arc<Job>>, CallError> {
+    if let Some(job) = keyed(jobs, asked)? {
+        return Ok(Some(job));
+    }
+    let is_meant =
+        |record: &Record| !matches!(record.state, State::Done(_) | State::Cancelled) && record.measures(asked);
+    Ok(jobs.values().rfind(|job| join && job.look(|status| is_meant(&status.record))).cloned())
+}
+
+/// The job that has the key.
+fn keyed(jobs: &BTreeMap<JobId, Arc<Job>>, wanted: &Asked) -> Result<Option<Arc<Job>>, CallError> {
+    let Some(key) = wanted.key.as_deref() else { return Ok(None) };
+    let has = |job: &&Arc<Job>| job.look(|status| status.record.asked.key.as_deref() == Some(key));
+    let Some(job) = jobs.values().find(has).cloned() else { return Ok(None) };
+    let same = job.look(|status| {
+        let asked = &status.record.asked;
+        (&asked.data, asked.shard, &asked.baseline) == (&wanted.data, wanted.shard, &wanted.baseline)
+            && asked.plan == with_versions(&wanted.plan, &asked.plan)
+    });
+    if !same {
+        let id = job.id;
+        return Err(CallError::Exists(format!(
+            "idempotency_key: audit {id} has the key {key:?} and measures something else; use another key, or ask for what it measures"
+        )));
+    }
+    Ok(Some(job))
 }
 
 /// `plan`, with the versions of `chosen` for models that name none: what was the newest when that was asked for first.

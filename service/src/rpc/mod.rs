@@ -59,6 +59,10 @@ impl Assay for Handlers {
         Ok(Response::new(weights::surface_of(&self.core, &request)?))
     }
 
+    async fn quote_audit(&self, request: Request<v1::QuoteAuditRequest>) -> Result<Response<v1::AuditQuote>, Status> {
+        Ok(Response::new(audit::quote(&self.core, request).await?))
+    }
+
     async fn start_audit(&self, request: Request<v1::StartAuditRequest>) -> Result<Response<v1::AuditJob>, Status> {
         Ok(Response::new(audit::start(&self.core, request).await?))
     }

@@ -12,11 +12,12 @@ use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
 /// Who may call: `None`, whoever has a key.
-const RPCS: [(&str, Option<Role>); 18] = [
+const RPCS: [(&str, Option<Role>); 19] = [
     ("Predict", Some(Role::Predict)),
     ("Gradient", Some(Role::Gradient)),
     ("Attack", Some(Role::Attack)),
     ("WeightSurface", Some(Role::Attack)),
+    ("QuoteAudit", Some(Role::Audit)),
     ("StartAudit", Some(Role::Audit)),
     ("WatchAudit", Some(Role::Audit)),
     ("GetAudit", Some(Role::Audit)),

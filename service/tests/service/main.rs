@@ -6,6 +6,7 @@ mod attack;
 mod audit;
 mod audit_data;
 mod audit_jobs;
+mod audit_quote;
 mod auth;
 mod catalogue;
 mod deadline;

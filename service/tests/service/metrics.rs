@@ -13,7 +13,7 @@ async fn every_model_and_code_is_there_at_zero_from_the_start() {
     let server = Running::start().await;
     for model in ["fashion-dense", "fashion-filter-pruned", MODEL, crate::harness::PRUNED, "_unknown"] {
         for code in ["OK", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"] {
-            for rpc in ["Predict", "Gradient", "Attack", "StartAudit", "GetModel"] {
+            for rpc in ["Predict", "Gradient", "Attack", "QuoteAudit", "StartAudit", "GetModel"] {
                 let series = format!("assay_requests_total{{rpc=\"{rpc}\",model=\"{model}\",code=\"{code}\"}}");
                 assert_eq!(server.metric(&series), Some(0.0), "{series}");
             }

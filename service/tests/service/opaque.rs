@@ -10,10 +10,10 @@ use assay_proto::v1::{
 };
 use tonic::{Code, Status};
 
-const NAME: &str = "opaque";
+pub(crate) const NAME: &str = "opaque";
 
 /// The demo's robust model with its last `Relu` made a `Sign`, which has no rule. Returns the node's name too.
-fn repository() -> (tempfile::TempDir, String) {
+pub(crate) fn repository() -> (tempfile::TempDir, String) {
     let mut model = Model::load(&deploy("models/fashion-robust/1/model.onnx"), &Limits::default()).unwrap();
     let node = model.graph.nodes.iter_mut().rfind(|node| node.operator == "Relu").unwrap();
     node.operator = "Sign".to_owned();

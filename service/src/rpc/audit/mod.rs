@@ -1,6 +1,7 @@
 //! The RPCs of audits.
 
 mod data;
+mod quote;
 mod start;
 mod watch;
 
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use assay_audit::{
     Html, Json, Markdown, Render, Report, Verdict,
-    job::{self, JobId, State},
+    job::{self, JobId, ModelDigest, State},
     to_lines,
 };
 use assay_proto::v1::{
@@ -18,6 +19,7 @@ use assay_proto::v1::{
 use tonic::Request;
 
 pub(super) use data::{find_data, upload};
+pub(super) use quote::quote;
 pub(super) use start::start;
 pub(super) use watch::watch;
 
@@ -79,13 +81,13 @@ fn wire_job(core: &Core, job: &Job) -> AuditJob {
         State::Failed(reason) => (AuditState::Failed, reason, v1::Verdict::Unspecified),
         State::Cancelled => (AuditState::Cancelled, String::new(), v1::Verdict::Unspecified),
     };
-    let models = record.asked.models.into_iter();
+    let models = record.asked.models.iter().map(wire_model);
     AuditJob {
         id: record.id.to_string(),
         state: state.into(),
         reason,
         verdict: verdict.into(),
-        models: models.map(|model| v1::ModelRef { model: model.name, version: model.version }).collect(),
+        models: models.collect(),
         data: record.asked.data.name().to_owned(),
         idempotency_key: record.asked.key.unwrap_or_default(),
         events: status.events,
@@ -96,6 +98,10 @@ fn wire_job(core: &Core, job: &Job) -> AuditJob {
         durable: core.audits.is_durable(),
         report: None,
     }
+}
+
+fn wire_model(model: &ModelDigest) -> v1::ModelRef {
+    v1::ModelRef { model: model.name.clone(), version: model.version.clone() }
 }
 
 fn wire_verdict(verdict: Verdict) -> v1::Verdict {

@@ -24,14 +24,10 @@ pub(in crate::rpc) async fn start(
 ) -> Result<AuditJob, CallError> {
     let call = Call::of(&request)?;
     let StartAuditRequest { what, idempotency_key, join } = request.into_inner();
-    if idempotency_key.len() > LONGEST_KEY {
-        let got = idempotency_key.len();
-        return Err(CallError::field("idempotency_key", format!("expected at most {LONGEST_KEY} bytes, got {got}")));
-    }
+    let key = key(idempotency_key)?;
     let what = what.ok_or_else(|| CallError::field("what", "missing; give an audit, or the id of one"))?;
     let taken = match what {
         What::Audit(audit) => {
-            let key = Some(idempotency_key).filter(|key| !key.is_empty());
             let wanted = Wanted { key, join, ..wanted(core, &call, audit)? };
             blocking(core, move |core| core.audits.start(core, wanted)).await?
         }
@@ -46,8 +42,17 @@ pub(in crate::rpc) async fn start(
     Ok(wire_job(core, &taken.job))
 }
 
+/// The key that is given, if one is.
+pub(super) fn key(given: String) -> Result<Option<String>, CallError> {
+    match given.len() {
+        0 => Ok(None),
+        1..=LONGEST_KEY => Ok(Some(given)),
+        got => Err(CallError::field("idempotency_key", format!("expected at most {LONGEST_KEY} bytes, got {got}"))),
+    }
+}
+
 /// What is asked for: models may have no version.
-fn wanted(core: &Core, call: &Call, audit: AuditRequest) -> Result<Wanted, CallError> {
+pub(super) fn wanted(core: &Core, call: &Call, audit: AuditRequest) -> Result<Wanted, CallError> {
     let AuditRequest { plan: text, uploaded, shard, baseline } = audit;
     let plan = Plan::parse(&text).map_err(wrong_plan)?;
     let baseline: Option<Baseline> = match baseline.as_str() {
