@@ -504,6 +504,10 @@ pub(crate) struct Audit {
     #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
     pub(crate) forbid_flags: Vec<String>,
 
+    /// Say what the audit may cost at most, in evaluations and in time, and do not start it
+    #[arg(long, conflicts_with_all = ["follow", "cancel", "delete", "list", "detach", "spread"])]
+    pub(crate) quote: bool,
+
     /// Write the report; its ending says the format: .json, .md, .html, .xml (JUnit), .sarif or .csv, or .jsonl for the record that all of them are made of; may be given several times
     #[arg(long = "report", value_name = "FILE")]
     pub(crate) reports: Vec<PathBuf>,

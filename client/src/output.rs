@@ -77,9 +77,33 @@ pub(crate) fn rate(hits: u64, of: u64) -> String {
     format!("{percent:.1} % ({hits}/{of})")
 }
 
+/// A time that nobody needs to the second, rounded up: `1 s`, `90 s`, `3 min`, `5 h`, `4 days`.
+pub(crate) fn about(seconds: f64) -> String {
+    const UNITS: [(f64, f64, &str); 3] = [(120.0, 1.0, "s"), (7200.0, 60.0, "min"), (172_800.0, 3600.0, "h")];
+    let unit = UNITS.into_iter().find(|(below, ..)| seconds < *below);
+    let (_, of, unit) = unit.unwrap_or((f64::INFINITY, 86_400.0, "days"));
+    format!("{:.0} {unit}", (seconds / of).ceil().max(1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_rounded_up_in_the_unit_that_says_enough() {
+        for (seconds, expected) in [
+            (0.0, "1 s"),
+            (0.2, "1 s"),
+            (11.1, "12 s"),
+            (119.0, "119 s"),
+            (121.0, "3 min"),
+            (7199.0, "120 min"),
+            (7201.0, "3 h"),
+            (172_801.0, "3 days"),
+        ] {
+            assert_eq!(about(seconds), expected);
+        }
+    }
 
     #[test]
     fn a_rate_shows_its_denominator() {

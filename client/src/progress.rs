@@ -5,12 +5,18 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-const TEMPLATE: &str = "{prefix:>38} {wide_bar:.cyan/dim} {percent:>3}%  {msg}  {eta:>4} left";
+use crate::output::about;
+
+/// What matters most stands first: where a terminal is narrow, the end is left out.
+const TEMPLATE: &str = "{prefix:>30} {bar:12.cyan/dim} {percent:>3}% {eta:>4} left, {wide_msg}";
 
 /// The progress of one command, stage by stage.
 pub(crate) struct Progress {
     terminal: bool,
     stage: String,
+    message: String,
+    /// Time until the last stage is done, where there are others than this one.
+    in_all: Option<Duration>,
     bar: ProgressBar,
     /// Where its bars stand, if others are drawn at the same time.
     among: Option<Several>,
@@ -42,7 +48,14 @@ impl Several {
 impl Progress {
     pub(crate) fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { terminal, stage: String::new(), bar: ProgressBar::hidden(), among: None }
+        Self {
+            terminal,
+            stage: String::new(),
+            message: String::new(),
+            in_all: None,
+            bar: ProgressBar::hidden(),
+            among: None,
+        }
     }
 
     /// `done` of `total` in `stage`; a new stage closes the one before.
@@ -54,7 +67,19 @@ impl Progress {
         }
         self.bar.set_length(total.max(1));
         self.bar.set_position(done);
-        self.bar.set_message(message.to_owned());
+        message.clone_into(&mut self.message);
+        self.show();
+    }
+
+    /// Shows beside the time that is left of this stage the one that is left in all; `None`: nothing is known of it, or there is no other stage.
+    pub(crate) fn left_in_all(&mut self, in_all: Option<Duration>) {
+        self.in_all = in_all;
+        self.show();
+    }
+
+    fn show(&self) {
+        let in_all = self.in_all.map(|left| format!("{} in all, ", about(left.as_secs_f64()))).unwrap_or_default();
+        self.bar.set_message(format!("{in_all}{}", self.message));
     }
 
     /// Closes the stage. Where there is no terminal, this prints its line.
@@ -68,8 +93,11 @@ impl Progress {
             self.bar.abandon();
         } else {
             let seconds = self.bar.elapsed().as_secs_f64();
-            eprintln!("{:>38}  {}  {seconds:.1} s", self.stage, self.bar.message());
+            let left =
+                self.in_all.map(|left| format!(", about {} left", about(left.as_secs_f64()))).unwrap_or_default();
+            eprintln!("{:>38}  {}  {seconds:.1} s{left}", self.stage, self.message);
         }
+        self.in_all = None;
         self.stage.clear();
     }
 

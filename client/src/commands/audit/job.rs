@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use assay_proto::v1::watch_audit_response::Event;
 use assay_proto::v1::{
-    AuditJob, AuditProgress, AuditReport, AuditState, CancelAuditRequest, DeleteAuditRequest, ListAuditsRequest,
-    StartAuditRequest, WatchAuditRequest, start_audit_request,
+    AuditJob, AuditProgress, AuditQuote, AuditReport, AuditState, CancelAuditRequest, DeleteAuditRequest,
+    ListAuditsRequest, StartAuditRequest, WatchAuditRequest, start_audit_request,
 };
+use indicatif::HumanCount;
 use serde_json::json;
 use tonic::{Code, Request};
 
+use super::left::Left;
 use super::order::Order;
 use crate::args::Output;
 use crate::commands::Session;
@@ -37,6 +39,8 @@ pub(super) struct Followed {
     pub(super) here: bool,
     /// Seconds to wait for a server that went away.
     pub(super) reconnect: u64,
+    /// What the job was said to cost before it was made; `None` where it goes on, or nobody asked.
+    pub(super) quote: Option<AuditQuote>,
 }
 
 /// Starts a job, or finds it again.
@@ -61,25 +65,24 @@ pub(super) async fn follow(
     if !followed.here && matches!(started.state(), AuditState::Queued | AuditState::Running) {
         announce(&started);
     }
-    let mut progress = Progress::new();
-    let mut advance = |p: &AuditProgress| {
-        let stage = format!("[{}/{}] {} {}", p.stage_number, p.stages, p.model, p.stage);
-        progress.update(&stage, p.steps_done, p.steps_total, &format!("{}/{} correct", p.correct, p.samples));
-    };
+    let in_all = followed.quote.as_ref().and_then(Left::of);
+    let mut shown = Shown { progress: Progress::new(), in_all, stage: None };
+    let mut advance = |p: &AuditProgress, told_again: bool| shown.advance(p, told_again);
     let report = tokio::select! {
         report = report(session, &started, followed, &mut advance) => report,
         _ = tokio::signal::ctrl_c() => Err(left(&started.id, followed.here)),
     };
-    progress.finish();
+    shown.progress.finish();
     report
 }
 
-/// The report of a job, also where the server goes away in between; `advance` is told how far it is.
+/// The report of a job, also where the server goes away in between; `advance` is told how far it is, and whether that was so before it was
+/// started.
 pub(super) async fn report(
     session: &mut Session,
     started: &AuditJob,
     followed: &Followed,
-    advance: &mut (impl FnMut(&AuditProgress) + Send),
+    advance: &mut (impl FnMut(&AuditProgress, bool) + Send),
 ) -> Result<AuditReport, ClientError> {
     let mut next_event = 0;
     let mut patience = Patience::new(followed.reconnect);
@@ -201,7 +204,7 @@ async fn through_one_call(
     started: &AuditJob,
     followed: &Followed,
     next_event: &mut u64,
-    advance: &mut (impl FnMut(&AuditProgress) + Send),
+    advance: &mut (impl FnMut(&AuditProgress, bool) + Send),
 ) -> Result<AuditReport, ClientError> {
     let mut request = Request::new(WatchAuditRequest {
         job: started.id.clone(),
@@ -225,12 +228,49 @@ async fn through_one_call(
                 return Err(forgotten());
             }
             Some(Event::Job(_)) | None => {}
-            Some(Event::Progress(p)) => advance(&p),
+            Some(Event::Progress(p)) => advance(&p, answer.next_event <= started.events),
             Some(Event::Report(report)) => return Ok(report),
         }
         *next_event = answer.next_event;
     }
     Err(ClientError::Protocol("the audit ended without a report".into()))
+}
+
+/// How far a job is, for whoever waits for it.
+struct Shown {
+    progress: Progress,
+    /// What is known of the time that is left in all.
+    in_all: Option<Left>,
+    /// Number of the stage, and when it was first told of with so many steps done.
+    stage: Option<(u32, Instant, u64)>,
+}
+
+impl Shown {
+    /// `told_again`: it is what was measured before this command, and says nothing of the rate.
+    fn advance(&mut self, p: &AuditProgress, told_again: bool) {
+        let now = Instant::now();
+        let stage = format!("[{}/{}] {} {}", p.stage_number, p.stages, p.model, p.stage);
+        if told_again {
+            self.stage = None;
+        }
+        let message = format!("{}/{} correct{}", p.correct, p.samples, self.rate(p, now));
+        self.progress.update(&stage, p.steps_done, p.steps_total, &message);
+        let share = p.steps_done as f64 / p.steps_total.max(1) as f64;
+        self.progress.left_in_all(self.in_all.as_mut().and_then(|left| left.at(p.stage_number, share, now)));
+    }
+
+    /// Steps in a second since the stage was first told of; empty where none were made.
+    fn rate(&mut self, p: &AuditProgress, now: Instant) -> String {
+        let (_, since, before) = match self.stage {
+            Some(stage @ (number, ..)) if number == p.stage_number => stage,
+            _ => *self.stage.insert((p.stage_number, now, p.steps_done)),
+        };
+        let (steps, seconds) = (p.steps_done.saturating_sub(before), now.duration_since(since).as_secs_f64());
+        if steps == 0 || seconds <= 0.0 {
+            return String::new();
+        }
+        format!(", {} steps/s", HumanCount((steps as f64 / seconds) as u64))
+    }
 }
 
 /// Says how to come back to a job, as soon as there is one.

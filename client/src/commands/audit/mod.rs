@@ -2,7 +2,9 @@
 
 mod compare;
 mod job;
+mod left;
 mod order;
+mod quote;
 mod shown;
 mod spread;
 mod verify;
@@ -11,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use assay_audit::{Baseline, Plan, Report};
 use assay_data::Dataset;
-use assay_proto::v1::AuditJob;
+use assay_proto::v1::{AuditJob, AuditQuote};
 
 use super::{Session, interruptible};
 use crate::args::{Args, Audit};
@@ -59,14 +61,17 @@ async fn there(args: &Args, command: &Audit, targets: &[Target<'_>]) -> Result<V
     if let Some(id) = &command.delete {
         return interruptible(job::delete(session, id)).await;
     }
-    let started = match &command.follow {
-        Some(id) => interruptible(job::start(session, job::What::Job(id.clone()))).await?,
+    if command.quote {
+        return quoted(session, command).await;
+    }
+    let (started, quote) = match &command.follow {
+        Some(id) => (interruptible(job::start(session, job::What::Job(id.clone()))).await?, None),
         None => begin(session, command).await?,
     };
     if command.detach {
         return job::detached(session, &started);
     }
-    let followed = job::Followed { formats: shown::formats(targets), here: false, reconnect: command.reconnect };
+    let followed = job::Followed { formats: shown::formats(targets), here: false, reconnect: command.reconnect, quote };
     let report = job::follow(session, started, &followed).await?;
     shown::deliver(&Made::answered(report)?, targets, &command.reports, session.output)
 }
@@ -78,15 +83,25 @@ async fn here(args: &Args, repository: &Path, command: &Audit, targets: &[Target
             "--list, --follow, --cancel, --delete, --detach and --key are about the jobs of a server; with --embed DIR give the command again, and what was cut off goes on".into(),
         ));
     }
+    if command.quote {
+        // No job is made, so none needs a folder.
+        let (connection, mut session) = open(args, None).await?;
+        let outcome = quoted(&mut session, command).await;
+        drop(session);
+        connection.close().await;
+        return outcome;
+    }
     let folder = command.state.clone().unwrap_or_else(|| repository.join(STATE));
     let state = folder.join(order::name(command)?);
     let is_new = !state.exists();
     let (connection, mut session) = open(args, Some(Jobs::Audits(state.clone()))).await?;
     let begun = begin(&mut session, command).await;
     let has_begun = begun.is_ok();
-    let followed = job::Followed { formats: shown::formats(targets), here: true, reconnect: 0 };
     let outcome = match begun {
-        Ok(started) => job::follow(&mut session, started, &followed).await,
+        Ok((started, quote)) => {
+            let followed = job::Followed { formats: shown::formats(targets), here: true, reconnect: 0, quote };
+            job::follow(&mut session, started, &followed).await
+        }
         Err(error) => Err(error),
     };
     drop(session);
@@ -97,11 +112,22 @@ async fn here(args: &Args, repository: &Path, command: &Audit, targets: &[Target
     shown::deliver(&Made::answered(outcome?)?, targets, &command.reports, args.output)
 }
 
-/// Starts the job, or finds it again.
-async fn begin(session: &mut Session, command: &Audit) -> Result<AuditJob, ClientError> {
+/// Prints what the audit may cost.
+async fn quoted(session: &mut Session, command: &Audit) -> Result<Verdict, ClientError> {
+    let quote = interruptible(async {
+        let order = order::read(session, command).await?;
+        quote::ask(session, &order).await
+    });
+    quote::show(&quote.await.map_err(|error| order::located(command, error))?, session.output)?;
+    Ok(Verdict::Pass)
+}
+
+/// Starts the job, and says before what it may cost; or finds it again.
+async fn begin(session: &mut Session, command: &Audit) -> Result<(AuditJob, Option<AuditQuote>), ClientError> {
     interruptible(async {
         let order = order::read(session, command).await?;
-        ordered(session, order).await
+        let quote = quote::announced(session, &order).await;
+        Ok((ordered(session, order).await?, quote))
     })
     .await
     .map_err(|error| order::located(command, error))
@@ -126,7 +152,8 @@ async fn measured(
         ordered(session, order).await
     })
     .await?;
-    let followed = job::Followed { formats: Vec::new(), here: args.target.embed.is_some(), reconnect: RECONNECT };
+    let here = args.target.embed.is_some();
+    let followed = job::Followed { formats: Vec::new(), here, reconnect: RECONNECT, quote: None };
     let report = job::follow(session, started, &followed).await?;
     serde_json::from_str(&report.json).map_err(|error| ClientError::Protocol(format!("the report's JSON: {error}")))
 }

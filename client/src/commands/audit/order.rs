@@ -10,8 +10,8 @@ use assay_audit::{
 use assay_data::{DataSource, Dataset, Draw};
 use assay_proto::v1::upload_data_request::Part;
 use assay_proto::v1::{
-    self, AuditRequest, FindDataRequest, SampleData, StartAuditRequest, UploadDataRequest, UploadHeader, UploadedData,
-    start_audit_request,
+    self, AuditRequest, FindDataRequest, QuoteAuditRequest, SampleData, StartAuditRequest, UploadDataRequest,
+    UploadHeader, UploadedData, start_audit_request,
 };
 use prost::Message;
 use prost::bytes::Bytes;
@@ -73,6 +73,17 @@ impl Order {
     /// A name for what is ordered, as far as the request says it: the same for the same, for nothing else.
     pub(super) fn digest(&self) -> String {
         hexadecimal(&Sha256::digest(self.audit.encode_to_vec()))
+    }
+
+    /// What asks what the job would cost.
+    pub(super) fn quote(&self) -> QuoteAuditRequest {
+        QuoteAuditRequest {
+            audit: Some(self.audit.clone()),
+            // Of other data the server knows.
+            samples: self.audit.uploaded.as_ref().and(self.count).unwrap_or(0),
+            idempotency_key: self.key.clone(),
+            join: true,
+        }
     }
 
     /// Hands the samples over, unless the server has them.

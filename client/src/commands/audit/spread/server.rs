@@ -124,8 +124,8 @@ pub(super) async fn measured(
     title: String,
     mut progress: Progress,
 ) -> Result<Vec<Event>, ClientError> {
-    let followed = Followed { formats: vec![ReportFormat::Record.into()], here: false, reconnect };
-    let mut advance = |p: &AuditProgress| {
+    let followed = Followed { formats: vec![ReportFormat::Record.into()], here: false, reconnect, quote: None };
+    let mut advance = |p: &AuditProgress, _| {
         let (stages, before) = (u64::from(p.stages.max(1)), u64::from(p.stage_number.saturating_sub(1)));
         let part = PARTS.saturating_mul(p.steps_done) / p.steps_total.max(1);
         let message = format!("{} {}: {}/{} correct", p.model, p.stage, p.correct, p.samples);
