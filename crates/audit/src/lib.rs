@@ -44,7 +44,7 @@ pub use report::{
     Sarif, Seen, ThreatResult, Timed, Transfer, Withstood, job_page, jobs_page, plan_schema, report_schema,
 };
 pub use run::{Audit, AuditError, Observer, ObserverError, Progress, Subject, run};
-pub use schedule::{Shard, Step, TooManyShards, Work};
+pub use schedule::{Shard, Step, Work};
 pub use stats::{
     ALPHA, Counts, Decidable, Decision, Demand, Difference, Discordant, Estimate, Evidence, LEVEL, POWER, Paired,
     decide, median,

@@ -4,7 +4,7 @@ use assay_attack::Cost;
 
 use crate::event::ModelId;
 use crate::plan::{Plan, PlanError};
-use crate::run::facts;
+use crate::run::{chunk::WARM_UP, facts};
 use crate::schedule::{self, Shard};
 
 /// What an audit costs at most.
@@ -25,7 +25,7 @@ pub struct StageQuote {
     pub model: ModelId,
     /// What is done, as [`Progress::stage`](crate::Progress::stage) says it.
     pub stage: String,
-    /// Threat and attack; `None`: the samples are classified.
+    /// Threat and attack; `None`: the samples are classified, or some of them to time it.
     pub attack: Option<(String, &'static str)>,
     /// Evaluations of all samples together, those that look for flags apart.
     pub cost: Cost,
@@ -49,6 +49,7 @@ impl Quote {
     /// As [`Plan::check`].
     pub fn of(plan: &Plan, samples: u64, features: usize, shard: Option<Shard>) -> Result<Self, PlanError> {
         let chunk = schedule::chunk(features);
+        let rounds = schedule::rounds(schedule::chunks(samples, chunk));
         let samples = own_samples(samples, chunk, shard);
         let attacks = plan.attacks()?;
         let mut stages = Vec::new();
@@ -62,6 +63,12 @@ impl Quote {
                     stages.push(StageQuote { model, stage, attack: Some((of.title(), name)), cost });
                 }
             }
+        }
+        if let (Some(_), Some(second)) = (plan.latency_gate(), plan.models.len().checked_sub(1)) {
+            // Both models; the second stands for the two.
+            let of_a_chunk = Cost { queries: 2 * (u64::from(rounds) + WARM_UP), gradients: 0 };
+            let cost = times(of_a_chunk, schedule::chunks(samples, chunk).into());
+            stages.push(StageQuote { model: ModelId(second as u32), stage: "latency".to_owned(), attack: None, cost });
         }
         Ok(Self { samples, chunk, stages })
     }
@@ -133,6 +140,16 @@ mod tests {
         let total = |of: fn(&Cost) -> u64| expected.iter().map(|(_, _, cost)| of(cost)).sum::<u64>();
         assert_eq!(quote.cost(), cost(total(|cost| cost.queries), total(|cost| cost.gradients)));
         assert!(quote.differentiates(ModelId(1)) && !quote.differentiates(ModelId(2)));
+    }
+
+    #[test]
+    fn a_gate_on_latency_costs_its_rounds() {
+        let plan = Plan::parse(&format!("gates = [{{ max_latency_ratio = 1.2 }}]\n{PLAN}")).unwrap();
+        let quote = |shard| Quote::of(&plan, 1000, 784, shard).unwrap();
+        let last = quote(None).stages.pop().unwrap();
+        // 16 chunks of 13 rounds, and 3 before them, by two models.
+        assert_eq!((last.model, last.stage.as_str(), last.cost.queries), (ModelId(1), "latency", 16 * 2 * (13 + 3)));
+        assert_eq!(quote(Shard::new(3, 8)).stages.pop().unwrap().cost.queries, 2 * 2 * (13 + 3));
     }
 
     #[test]

@@ -26,8 +26,13 @@ pub(crate) fn chunk(features: usize) -> u32 {
 }
 
 /// Chunks of so many samples, `chunk` in each.
-fn chunks(samples: u64, chunk: u32) -> u32 {
+pub(crate) fn chunks(samples: u64, chunk: u32) -> u32 {
     u32::try_from(samples.div_ceil(u64::from(chunk.max(1)))).unwrap_or(u32::MAX)
+}
+
+/// Rounds of predictions that are timed on each of so many chunks.
+pub(crate) fn rounds(chunks: u32) -> u32 {
+    ROUNDS.div_ceil(chunks.max(1)).max(LEAST_ROUNDS)
 }
 
 /// What one event tells of.
@@ -86,7 +91,7 @@ impl Setup {
 
     /// Rounds of predictions that are timed on each chunk.
     pub(crate) fn rounds(&self) -> u32 {
-        ROUNDS.div_ceil(self.chunks().max(1)).max(LEAST_ROUNDS)
+        rounds(self.chunks())
     }
 
     /// Positions of the samples of a chunk.
@@ -156,35 +161,6 @@ impl Shard {
     #[must_use]
     pub fn of(self) -> u32 {
         self.of
-    }
-}
-
-/// An audit that has fewer chunks than it was to have shards.
-///
-/// Whoever asks for a shard of data that only the server has cannot know the number of chunks. What has become of a job is told in words, so the number is
-/// read out of them, by [`TooManyShards::chunks_in`] beside what writes them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is {shard}, but {samples} samples have {chunks} chunks{}{chunks}{}", MOST, SHARDS)]
-pub struct TooManyShards {
-    /// What was asked for.
-    pub shard: Shard,
-    /// Samples there are.
-    pub samples: u64,
-    /// Chunks of them.
-    pub chunks: u32,
-}
-
-/// What stands before and behind the number of chunks where too many shards are refused.
-const MOST: &str = "; use at most ";
-const SHARDS: &str = " shards";
-
-impl TooManyShards {
-    /// The number of chunks in a text that tells this error, whatever else it says.
-    #[must_use]
-    pub fn chunks_in(text: &str) -> Option<u32> {
-        let (_, rest) = text.split_once(MOST)?;
-        let (chunks, _) = rest.split_once(SHARDS)?;
-        chunks.parse().ok()
     }
 }
 
@@ -268,16 +244,10 @@ mod tests {
     }
 
     #[test]
-    fn there_are_as_many_shards_as_chunks_and_a_refusal_says_how_many() {
+    fn there_are_as_many_shards_as_chunks() {
         assert_eq!([1, 64, 65, 1000].map(|samples| Shard::most(samples, 784)), [1, 1, 2, 16]);
         assert_eq!(Shard::most(100, 3 * 1024 * 1024), 10);
         assert_eq!(Shard::all(3).map(String::from).collect::<Vec<_>>(), ["0/3", "1/3", "2/3"]);
-        let refusal = TooManyShards { shard: Shard { index: 0, of: 8 }, samples: 100, chunks: 2 };
-        assert_eq!(refusal.to_string(), "is 0/8, but 100 samples have 2 chunks; use at most 2 shards");
-        assert_eq!(TooManyShards::chunks_in(&format!("audit 7 failed: plan: shard: {refusal}")), Some(2));
-        for other in ["", "audit 7 failed: the disk is full", "; use at most all shards"] {
-            assert_eq!(TooManyShards::chunks_in(other), None, "{other}");
-        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) struct Order {
     key: String,
     /// Its models, as the plan names them.
     models: Vec<ModelRef>,
-    /// How many samples there are, if they are known here; of data that the server has by name, at most so many are measured.
+    /// How many samples there are; `None` where the server has the data by name.
     count: Option<u64>,
     /// What must be at the server before; none where the server has the data by name.
     samples: Option<Bytes>,
@@ -65,9 +65,9 @@ impl Order {
         &self.models
     }
 
-    /// The most parts that it can have, each sample of so many elements; `None`: only the server knows.
-    pub(super) fn most_parts(&self, features: usize) -> Option<u32> {
-        self.count.map(|count| Shard::most(count, features))
+    /// How many samples there are; `None`: only the server knows.
+    pub(super) fn count(&self) -> Option<u64> {
+        self.count
     }
 
     /// A name for what is ordered, as far as the request says it: the same for the same, for nothing else.
@@ -79,8 +79,7 @@ impl Order {
     pub(super) fn quote(&self) -> QuoteAuditRequest {
         QuoteAuditRequest {
             audit: Some(self.audit.clone()),
-            // Of other data the server knows.
-            samples: self.audit.uploaded.as_ref().and(self.count).unwrap_or(0),
+            samples: self.count.unwrap_or(0),
             idempotency_key: self.key.clone(),
             join: true,
         }
@@ -110,7 +109,7 @@ pub(super) async fn read(session: &mut Session, command: &Audit) -> Result<Order
     let Written { plan, text, path } = written(command)?;
     let baseline = baseline(command, &plan, &text)?;
     let handed = data(session, command, &plan, path.as_deref()).await?;
-    let count = handed.as_ref().map(|handed| handed.count).or(plan.data.as_ref().and_then(|data| data.samples));
+    let count = handed.as_ref().map(|handed| handed.count);
     let (uploaded, samples) = handed.map(|handed| (handed.uploaded, handed.bytes)).unzip();
     let shard = command.shard.map(|shard| shard.to_string()).unwrap_or_default();
     let audit = AuditRequest { plan: text, uploaded, shard, baseline };

@@ -14,7 +14,7 @@ use crate::schedule::{Step, Work};
 use crate::tally::Tally;
 
 /// Rounds of predictions before those that are timed.
-const WARM_UP: u64 = 3;
+pub(crate) const WARM_UP: u64 = 3;
 
 /// How far a step is: sample-steps done, and correct samples lost.
 pub(super) struct Inside {

@@ -1,6 +1,6 @@
 //! Carrying out a plan.
 
-mod chunk;
+pub(crate) mod chunk;
 mod stage;
 
 use std::error::Error;
@@ -16,7 +16,7 @@ use crate::event::{
 };
 use crate::plan::{Attacks, Plan, PlanError};
 use crate::report::Report;
-use crate::schedule::{self, Shard, TooManyShards};
+use crate::schedule::{self, Shard};
 use crate::tally::{Inconsistent, Tally};
 pub use stage::Progress;
 
@@ -80,8 +80,9 @@ pub fn run(
     let mut started = started(audit, &attacks);
     started.setup.baseline = audit.baseline.map(|baseline| baseline.accepted(&started)).transpose()?;
     if let Some(shard) = audit.shard.filter(|shard| shard.of() > started.setup.chunks()) {
-        let refusal = TooManyShards { shard, samples: started.setup.data.samples, chunks: started.setup.chunks() };
-        return Err(PlanError::Field { field: "shard".into(), reason: refusal.to_string() }.into());
+        let (chunks, samples) = (started.setup.chunks(), started.setup.data.samples);
+        let reason = format!("is {shard}, but {samples} samples have {chunks} chunks; use at most {chunks} shards");
+        return Err(PlanError::Field { field: "shard".into(), reason }.into());
     }
     let mut tally = match past {
         [] => {

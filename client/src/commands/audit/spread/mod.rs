@@ -9,12 +9,13 @@ mod server;
 
 use std::collections::BTreeSet;
 
-use assay_audit::{Event, MergeError, Shard, TooManyShards, merge};
+use assay_audit::{Event, MergeError, Shard, merge};
 use assay_proto::v1::{AuditJob, AuditState};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use super::order::{self, Order};
+use super::quote;
 use super::shown::{self, Made, Target};
 use crate::args::{Args, Audit};
 use crate::commands::interruptible;
@@ -47,16 +48,8 @@ pub(super) async fn run(args: &Args, command: &Audit, targets: &[Target<'_>]) ->
     let (spread, most) = interruptible(Spread::open(args, command, &addresses)).await?;
     // Not of those that answered: the same command cuts the audit in the same way whatever has become of its servers.
     let wanted = SHARDS.saturating_mul(u32::try_from(addresses.len()).unwrap_or(u32::MAX));
-    let mut of = wanted.min(most.unwrap_or(u32::MAX)).max(1);
-    let events = loop {
-        match spread.events(of).await {
-            Err(error) if let Some(chunks) = most_shards(&error).filter(|&chunks| (1..of).contains(&chunks)) => {
-                spread.clear(of).await;
-                of = chunks;
-            }
-            ended => break ended.map_err(|error| order::located(command, error))?,
-        }
-    };
+    let of = wanted.min(most).max(1);
+    let events = spread.events(of).await.map_err(|error| order::located(command, error))?;
     let verdict = shown::deliver(&Made::of(&events)?, targets, &command.reports, args.output)?;
     // What has no name of its own is measured anew when it is asked for again, as it is at one server.
     if command.key.is_none() {
@@ -66,8 +59,8 @@ pub(super) async fn run(args: &Args, command: &Audit, targets: &[Target<'_>]) ->
 }
 
 impl Spread {
-    /// The servers that can be reached, and what is ordered of them; beside it the most shards that it can have, if that is known here.
-    async fn open(args: &Args, command: &Audit, addresses: &[String]) -> Result<(Self, Option<u32>), ClientError> {
+    /// The servers that can be reached, and what is ordered of them; beside it the most shards that it can have.
+    async fn open(args: &Args, command: &Audit, addresses: &[String]) -> Result<(Self, u32), ClientError> {
         let lines = Several::new();
         let (mut servers, mut last) = (Vec::new(), None);
         for address in addresses {
@@ -91,7 +84,15 @@ impl Spread {
             "" => name(&order, &models),
             key => key.to_owned(),
         };
-        let most = order.most_parts(features);
+        let samples = match order.count() {
+            Some(count) => count,
+            // Data that the server has by name: it counts what it would measure.
+            None => {
+                let quoted = quote::ask(&mut first.session(), &order).await;
+                quoted.map_err(|error| order::located(command, first.at(error)))?.samples
+            }
+        };
+        let most = Shard::most(samples, features);
         Ok((Self { servers, order, name, reconnect: command.reconnect, lines }, most))
     }
 
@@ -284,15 +285,6 @@ fn unlike(shard: Shard, error: &MergeError) -> ClientError {
     ))
 }
 
-/// The most shards there can be, if the error is that there are more.
-fn most_shards(error: &ClientError) -> Option<u32> {
-    match error {
-        ClientError::At { error, .. } => most_shards(error),
-        ClientError::Rpc(status) => TooManyShards::chunks_in(status.message()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,14 +297,5 @@ mod tests {
             let error = addresses("http://a:1", &[again.to_owned()]).unwrap_err().to_string();
             assert!(error.starts_with(&format!("--spread {again}: this server is named twice")), "{error}");
         }
-    }
-
-    #[test]
-    fn the_number_of_chunks_is_in_the_refusal_of_a_server() {
-        let refusal = TooManyShards { shard: Shard::new(0, 8).unwrap(), samples: 100, chunks: 2 };
-        let status = tonic::Status::failed_precondition(format!("audit 1 failed: plan: shard: {refusal}"));
-        let error = ClientError::At { server: "http://a:1".to_owned(), error: Box::new(status.into()) };
-        assert_eq!(most_shards(&error), Some(2));
-        assert_eq!(most_shards(&ClientError::Deadline), None);
     }
 }
