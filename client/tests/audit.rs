@@ -7,25 +7,17 @@ mod server;
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::server::Server;
+use crate::server::{Server, repository};
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// A folder with one small model and room for a server's state.
+/// A folder with one small model.
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let to = folder.path().join("models/net/1");
-    fs::create_dir_all(&to).unwrap();
-    fs::copy(repository().join("deploy/models/fashion-robust/1/model.onnx"), to.join("model.onnx")).unwrap();
-    folder
+    server::folder(&[("net/1", "fashion-robust")])
 }
 
 /// Starts a server that keeps its audits in the folder.

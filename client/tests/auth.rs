@@ -4,18 +4,13 @@
 mod server;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::server::Server;
+use crate::server::{Server, repository};
 
 /// A key, and what `printf %s KEY | sha256sum` prints for it.
 const KEY: &str = "q0Zr2mX8vT5yLw1NcJ7dKs3Hb9Ge4Pfa";
 const SHA256: &str = "dec49abed3f4d7f03f7d930cef97363b7718b825fa3cba55b36f771f5c78def3";
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 fn assay(server: &str, key: Option<&str>, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));

@@ -3,18 +3,14 @@
 
 mod server;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use ndarray::{Array1, Array4};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::server::Server;
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
+use crate::server::{Server, repository};
 
 /// `assay` in the root of the repository, where the demo's paths are short.
 fn assay(arguments: &[&str]) -> Output {

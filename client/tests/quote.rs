@@ -5,27 +5,16 @@
 mod server;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::server::Server;
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
+use crate::server::{Server, repository};
 
 /// A folder with two small models.
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, model) in [("net", "fashion-robust"), ("pruned", "fashion-layer-pruned")] {
-        let to = folder.path().join("models").join(name).join("1");
-        fs::create_dir_all(&to).unwrap();
-        let from = repository().join("deploy/models").join(model).join("1/model.onnx");
-        fs::copy(from, to.join("model.onnx")).unwrap();
-    }
-    folder
+    server::folder(&[("net/1", "fashion-robust"), ("pruned/1", "fashion-layer-pruned")])
 }
 
 /// An audit of the demo's images by PGD.

@@ -4,7 +4,6 @@
 mod server;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use ndarray::{Array1, Array3};
@@ -12,21 +11,13 @@ use ndarray_npy::NpzWriter;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::server::Server;
+use crate::server::{Server, repository};
 
 const RUNNING: &str = "assay_audits{state=\"running\"}";
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// A folder with one small model, and room for a server's state.
+/// A folder with one small model.
 fn folder(model: &str) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let to = folder.path().join("models").join(model);
-    fs::create_dir_all(&to).unwrap();
-    fs::copy(repository().join("deploy/models/fashion-robust/1/model.onnx"), to.join("model.onnx")).unwrap();
-    folder
+    server::folder(&[(model, "fashion-robust")])
 }
 
 /// Servers that keep their audits, each in a folder of its own.

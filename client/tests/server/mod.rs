@@ -6,6 +6,25 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// The root of the project.
+#[allow(dead_code, reason = "not all tests use what is shipped")]
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A folder with shipped models, each at `NAME/VERSION` of its repository `models`, and room for a server's state.
+#[allow(dead_code, reason = "not all tests use what is shipped")]
+pub(crate) fn folder(models: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (model, shipped) in models {
+        let to = folder.path().join("models").join(model);
+        std::fs::create_dir_all(&to).unwrap();
+        let from = repository().join("deploy/models").join(shipped).join("1/model.onnx");
+        std::fs::copy(from, to.join("model.onnx")).unwrap();
+    }
+    folder
+}
+
 pub(crate) struct Server {
     process: Child,
     pub(crate) address: String,
