@@ -62,6 +62,7 @@ impl Connection {
                 let mut config = assay_server::Config { models: folder.clone(), ..assay_server::Config::default() };
                 // Whoever calls is who started this process.
                 config.harden.confine = false;
+                config.runtime.background = false;
                 config.audits.max_upload_bytes = i32::MAX as u64;
                 match jobs {
                     Some(Jobs::Training(training)) => {

@@ -70,7 +70,7 @@ impl Admission {
     pub(crate) fn new(limits: &Concurrency) -> Self {
         let traffic = Arc::default();
         Self {
-            predictions: Places::new("Predict", "concurrency.predictions", limits.predictions, &traffic),
+            predictions: Places::new("samples of Predict", "concurrency.predictions", limits.predictions, &traffic),
             gradients: Places::new("Gradient", "concurrency.gradients", limits.gradients, &traffic),
             jobs: Places::new("Attack and Audit", "concurrency.jobs", limits.jobs, &traffic),
             traffic,
@@ -91,19 +91,19 @@ impl Admission {
         }
     }
 
-    /// A place for a prediction.
-    pub(crate) fn prediction(&self) -> Result<Permit, CallError> {
-        self.predictions.take()
+    /// Places for the `samples` of a prediction. A batch of more than there are places has all of them.
+    pub(crate) fn prediction(&self, samples: usize) -> Result<Permit, CallError> {
+        self.predictions.take(samples)
     }
 
     /// A place for a gradient.
     pub(crate) fn gradient(&self) -> Result<Permit, CallError> {
-        self.gradients.take()
+        self.gradients.take(1)
     }
 
     /// A place for an attack.
     pub(crate) fn job(&self) -> Result<Permit, CallError> {
-        self.jobs.take()
+        self.jobs.take(1)
     }
 
     /// A place for an audit, as soon as one is free. Who waits is served before who asks for one at once.
@@ -117,8 +117,9 @@ impl Places {
         Self { what, key, limit, free: Arc::new(Semaphore::new(limit)), traffic: Arc::clone(traffic) }
     }
 
-    fn take(&self) -> Result<Permit, CallError> {
-        let permit = Arc::clone(&self.free).try_acquire_owned();
+    fn take(&self, places: usize) -> Result<Permit, CallError> {
+        let places = u32::try_from(places.clamp(1, self.limit)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(places);
         let permit = permit.map_err(|_| CallError::Busy { what: self.what, limit: self.limit, key: self.key })?;
         Ok(self.permit(permit))
     }
@@ -146,11 +147,22 @@ mod tests {
         let admission = Admission::new(&Concurrency { predictions: 1, gradients: 1, jobs: 1 });
         let first = admission.job().unwrap();
         let refused = admission.job().unwrap_err().to_string();
-        assert_eq!(refused, "all 1 places for Attack and Audit are taken; try again later, or raise concurrency.jobs");
-        let _prediction = admission.prediction().unwrap();
+        assert_eq!(refused, "the 1 places for Attack and Audit are taken; try again later, or raise concurrency.jobs");
+        let _prediction = admission.prediction(1).unwrap();
         let _gradient = admission.gradient().unwrap();
         drop(first);
         assert!(admission.job().is_ok());
+    }
+
+    #[test]
+    fn a_prediction_has_a_place_for_each_sample_and_a_batch_that_is_too_large_all_of_them() {
+        let admission = Admission::new(&Concurrency { predictions: 4, gradients: 1, jobs: 1 });
+        let large = admission.prediction(9).unwrap();
+        let refused = admission.prediction(1).unwrap_err().to_string();
+        assert!(refused.starts_with("the 4 places for samples of Predict are taken"), "{refused}");
+        drop(large);
+        let _three = admission.prediction(3).unwrap();
+        assert!(admission.prediction(2).is_err() && admission.prediction(1).is_ok());
     }
 
     #[tokio::test]
@@ -169,7 +181,7 @@ mod tests {
     fn who_gives_way_waits_until_every_place_is_free_or_it_is_to_stop() {
         let admission = Admission::new(&Concurrency { predictions: 2, gradients: 1, jobs: 1 });
         admission.give_way(&Cancel::default());
-        let (prediction, job) = (admission.prediction().unwrap(), admission.job().unwrap());
+        let (prediction, job) = (admission.prediction(1).unwrap(), admission.job().unwrap());
         let (stop, passed) = (Cancel::default(), std::sync::atomic::AtomicBool::new(false));
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| {

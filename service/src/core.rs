@@ -3,10 +3,11 @@
 use std::{
     num::{NonZeroU64, NonZeroUsize},
     sync::Arc,
+    time::Duration,
 };
 
 use assay_audit::Circumstances;
-use assay_runtime::{ClassifierOptions, EngineOptions, Library, OnnxRuntime, Provider};
+use assay_runtime::{BACKGROUND, Batching, ClassifierOptions, EngineOptions, Library, OnnxRuntime, Provider};
 
 use crate::{
     admission::Admission,
@@ -106,6 +107,11 @@ impl Core {
         }
     }
 
+    /// The least niceness of threads that do work of this `level`.
+    pub(crate) fn nice(&self, level: i32) -> i32 {
+        if self.config.runtime.background { level } else { 0 }
+    }
+
     fn host<'a>(&'a self, options: &'a ClassifierOptions) -> Host<'a> {
         Host { runtime: &self.runtime, options, metrics: &self.metrics }
     }
@@ -113,21 +119,23 @@ impl Core {
     /// How models are hosted.
     fn hosting(&self) -> ClassifierOptions {
         let runtime = &self.config.runtime;
-        // Every prediction that is let in finds room: each may be split among the sessions, and the largest into more runs.
-        let split = self.config.concurrency.predictions * runtime.sessions;
-        // A memory limit may leave one sample to a run.
-        let run = if runtime.memory_bytes.is_some() { 1 } else { runtime.batch };
-        let largest = self.config.limits.max_batch.div_ceil(run);
+        // Every prediction that is let in finds room, even if each sample were a run of its own.
+        let predictions = self.config.concurrency.predictions.max(self.config.limits.max_batch);
         let engine = EngineOptions {
             sessions: at_least_one(runtime.sessions),
             intra_threads: runtime.threads.and_then(NonZeroUsize::new),
-            queue: at_least_one(split + largest),
+            queue: at_least_one(predictions),
             ..self.engine()
         };
         ClassifierOptions {
             engine,
             max_batch: self.batch(),
             memory: runtime.memory_bytes.and_then(NonZeroU64::new),
+            batching: Batching {
+                delay: Duration::from_micros(self.config.batching.delay_microseconds),
+                buckets: self.config.batching.buckets.iter().copied().filter_map(NonZeroUsize::new).collect(),
+            },
+            background: runtime.background.then_some(BACKGROUND),
             ..ClassifierOptions::default()
         }
     }

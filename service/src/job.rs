@@ -9,6 +9,7 @@ use std::{
 };
 
 use assay_attack::Cancel;
+use assay_runtime::behind;
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
@@ -24,8 +25,8 @@ pub(crate) type Events<T> = ReceiverStream<Result<T, Status>>;
 /// How long a reader has to take the news that its work was stopped.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Starts `work` in the place of `permit`. It is given where to publish its progress, and a switch to obey.
-pub(crate) fn start<T, W>(call: Arc<Call>, permit: Permit, work: W) -> Events<T>
+/// Starts `work` in the place of `permit`, on a thread no less nice than `nice`. It is given where to publish its progress, and a switch to obey.
+pub(crate) fn start<T, W>(call: Arc<Call>, permit: Permit, nice: i32, work: W) -> Events<T>
 where
     T: Send + 'static,
     W: FnOnce(&Progress<T>, &Cancel) -> Result<T, CallError> + Send + 'static,
@@ -37,7 +38,7 @@ where
     let work = tokio::task::spawn_blocking(move || {
         // The place is taken for as long as the work goes on, even if nobody waits for it any more.
         let _permit = permit;
-        work(&published, &switch)
+        behind(nice, || work(&published, &switch))
     });
     tokio::spawn(async move {
         let last = follow(&call, work, &progress, &events).await;

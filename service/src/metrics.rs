@@ -83,7 +83,7 @@ impl Metrics {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
             .map_err(failed)?
-            .set_buckets_for_metric(Matcher::Full("assay_batch_size".to_owned()), &SAMPLES)
+            .set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &SAMPLES)
             .map_err(failed)?
             .build_recorder();
         let metrics = Self { handle: recorder.handle(), recorder: Arc::new(recorder) };
@@ -186,6 +186,7 @@ impl Metrics {
         let model = model.to_owned();
         self.record(|| {
             histogram!("assay_queue_duration_seconds", "model" => model.clone()).record(times.waited);
+            histogram!("assay_run_size", "model" => model.clone()).record(count(times.samples));
             histogram!("assay_compute_duration_seconds", "model" => model).record(times.ran);
         });
     }
@@ -274,6 +275,7 @@ fn register_model(name: &str) {
     let name = name.to_owned();
     let _ = histogram!("assay_batch_size", "model" => name.clone());
     let _ = histogram!("assay_queue_duration_seconds", "model" => name.clone());
+    let _ = histogram!("assay_run_size", "model" => name.clone());
     let _ = histogram!("assay_compute_duration_seconds", "model" => name.clone());
     for objective in objectives() {
         counter!("assay_gradient_samples_total", "model" => name.clone(), "objective" => objective).absolute(0);
@@ -307,8 +309,9 @@ fn describe() {
     describe_histogram!(
         "assay_queue_duration_seconds",
         Unit::Seconds,
-        "Time that a run of a model waited for a session, by model."
+        "Time that the first batch of a run of a model waited for a session, by model."
     );
+    describe_histogram!("assay_run_size", "Samples of a run of a model, which may be of several calls, by model.");
     describe_histogram!(
         "assay_compute_duration_seconds",
         Unit::Seconds,

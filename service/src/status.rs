@@ -82,7 +82,7 @@ pub(crate) enum CallError {
         remedy: &'static str,
     },
     /// All permits are taken.
-    #[error("all {limit} places for {what} are taken; try again later, or raise {key}")]
+    #[error("the {limit} places for {what} are taken; try again later, or raise {key}")]
     Busy {
         /// What runs in them.
         what: &'static str,

@@ -41,7 +41,7 @@ pub struct Place<'a> {
 }
 
 /// Work that comes before training on the same machine.
-pub trait Gate: Debug {
+pub trait Gate: Debug + Sync {
     /// Returns when a step may be made, or when `cancel` is thrown. Blocks.
     fn pass(&self, cancel: &Cancel);
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ndarray::{Array2, Axis, Ix2, concatenate};
 
 use crate::session::{Array, Tensors};
-use crate::{Cancel, Engine, RunError, Ticket};
+use crate::{Cancel, Engine, RunError};
 
 /// Runs `chunks`, spread over the engine's sessions. Blocks until all results are there, in the order of the chunks, or one
 /// has failed. What waits when `cancel` is thrown is not run: [`RunError::Cancelled`].
@@ -17,19 +17,6 @@ pub(crate) fn run(engine: &Engine, chunks: Vec<Tensors>, cancel: &Cancel) -> Res
         engine.push(chunk, gather.cancel.clone(), gather.part(index));
     }
     results.recv().unwrap_or(Err(RunError::Unloaded))
-}
-
-/// [`run`] without blocking: [`RunError::Busy`] unless the queue has room for all chunks.
-pub(crate) fn submit(
-    engine: &Engine,
-    chunks: Vec<Tensors>,
-    reply: impl FnOnce(Result<Vec<Tensors>, RunError>) + Send + 'static,
-) -> Ticket {
-    let gather = Gather::new(chunks.len(), Cancel::default(), reply);
-    for (index, chunk) in chunks.into_iter().enumerate() {
-        engine.try_push(chunk, gather.cancel.clone(), gather.part(index));
-    }
-    Ticket::new(gather.cancel.clone())
 }
 
 /// Takes the tensor `name` out of the results and puts its chunks together, as rows of `columns` numbers. `rows` are those

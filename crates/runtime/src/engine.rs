@@ -33,22 +33,28 @@ pub struct EngineOptions {
     pub spinning: bool,
     /// Runs that may wait for a session.
     pub queue: NonZeroUsize,
+    /// Least niceness of the threads that run the sessions, 0 to 19. Default 0: that of whoever starts them.
+    pub nice: i32,
     /// Told how long each run took. Default: nobody.
     pub observer: Option<RunObserver>,
 }
 
-/// How long a run took.
+/// What a run was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunTimes {
-    /// Waiting for a session.
+    /// How long the first batch of it waited for a session.
     pub waited: Duration,
-    /// In the model.
+    /// How long it was in the model.
     pub ran: Duration,
+    /// Samples that were evaluated, without those that filled it up.
+    pub samples: usize,
+    /// Batches of callers that they were of, in whole or in part.
+    pub batches: usize,
 }
 
 /// Called on a session's thread after each run; it should be quick. Clones share it, and are equal.
 #[derive(Clone)]
-pub struct RunObserver(Arc<dyn Fn(RunTimes) + Send + Sync>);
+pub struct RunObserver(pub(crate) Arc<dyn Fn(RunTimes) + Send + Sync>);
 
 impl RunObserver {
     /// An observer that calls `observe`.
@@ -80,6 +86,7 @@ impl Default for EngineOptions {
             intra_threads: None,
             spinning: false,
             queue: NonZeroUsize::MIN.saturating_add(255),
+            nice: 0,
             observer: None,
         }
     }
@@ -191,33 +198,20 @@ impl Engine {
         options: &EngineOptions,
         look: impl FnOnce(&mut Session, Provider) -> Result<T, E>,
     ) -> Result<(Self, T), E> {
-        let alone = gpu::alone(options.provider);
-        let mut settings = SessionSettings {
-            provider: options.provider,
-            intra_threads: options.threads(options.provider),
-            spinning: options.spinning,
-            optimized: true,
-        };
-        let mut sessions = match open_all(runtime, source, &settings, options.sessions) {
-            Err(SessionError::Provider { provider, reason }) if options.fallback && provider != Provider::Cpu => {
-                tracing::warn!(%provider, %reason, "the provider is not available: falling back to the processor");
-                settings.provider = Provider::Cpu;
-                settings.intra_threads = options.threads(Provider::Cpu);
-                open_all(runtime, source, &settings, options.sessions)?
-            }
-            other => other?,
-        };
-        let seen = look(&mut sessions[0], settings.provider)?;
-        drop(alone);
+        let Opened { settings, sessions, seen } = open(runtime, source, options, look)?;
         let (queue, jobs) = sync_channel(options.queue.get());
         let jobs = Arc::new(Mutex::new(jobs));
         let mut engine =
             Self { provider: settings.provider, closed: Arc::default(), queue: Some(queue), threads: Vec::new() };
         for session in sessions {
             let (jobs, closed, observer) = (Arc::clone(&jobs), Arc::clone(&engine.closed), options.observer.clone());
+            let nice = options.nice;
             let thread = thread::Builder::new()
                 .name("assay-session".into())
-                .spawn(move || serve(session, settings.provider, &jobs, &closed, observer.as_ref()))
+                .spawn(move || {
+                    crate::nice::raise(nice);
+                    serve(session, settings.provider, &jobs, &closed, observer.as_ref());
+                })
                 .map_err(|e| SessionError::Refused(format!("no thread for a session: {e}")))?;
             engine.threads.push(thread);
         }
@@ -295,22 +289,65 @@ impl Engine {
     }
 }
 
-/// `count` sessions of `source`. On the processor they are opened at the same time: most of it is that each packs the weights for itself.
+/// Sessions that were opened.
+pub(crate) struct Opened<T> {
+    /// How they run: on the processor after a fallback.
+    pub(crate) settings: SessionSettings,
+    pub(crate) sessions: Vec<Session>,
+    /// What was seen of the first one.
+    pub(crate) seen: T,
+}
+
+/// The sessions that `options` ask for. `look` gets the first one, and what it runs on.
+pub(crate) fn open<T, E: From<SessionError>>(
+    runtime: &OnnxRuntime,
+    source: Source<'_>,
+    options: &EngineOptions,
+    look: impl FnOnce(&mut Session, Provider) -> Result<T, E>,
+) -> Result<Opened<T>, E> {
+    let alone = gpu::alone(options.provider);
+    let mut settings = SessionSettings {
+        provider: options.provider,
+        intra_threads: options.threads(options.provider),
+        spinning: options.spinning,
+        optimized: true,
+    };
+    let mut sessions = match open_all(runtime, source, &settings, options) {
+        Err(SessionError::Provider { provider, reason }) if options.fallback && provider != Provider::Cpu => {
+            tracing::warn!(%provider, %reason, "the provider is not available: falling back to the processor");
+            settings.provider = Provider::Cpu;
+            settings.intra_threads = options.threads(Provider::Cpu);
+            open_all(runtime, source, &settings, options)?
+        }
+        other => other?,
+    };
+    let seen = look(&mut sessions[0], settings.provider)?;
+    drop(alone);
+    Ok(Opened { settings, sessions, seen })
+}
+
+/// Sessions of `source`. On the processor they are opened at the same time: most of it is that each packs the weights for itself. Each is opened on a thread
+/// of its own where it is to be nice, for its own threads are as nice as the one that opens it.
 fn open_all(
     runtime: &OnnxRuntime,
     source: Source<'_>,
     settings: &SessionSettings,
-    count: NonZeroUsize,
+    options: &EngineOptions,
 ) -> Result<Vec<Session>, SessionError> {
-    let open = || session::open(runtime, source, settings);
+    let (count, nice) = (options.sessions.get(), options.nice);
+    let open = || {
+        crate::nice::raise(nice);
+        session::open(runtime, source, settings)
+    };
     if settings.provider != Provider::Cpu {
-        return (0..count.get()).map(|_| open()).collect();
+        return (0..count).map(|_| session::open(runtime, source, settings)).collect();
     }
     thread::scope(|scope| {
-        let others: Vec<_> = (1..count.get()).map(|_| scope.spawn(open)).collect();
-        let first = open();
+        let apart = if nice > 0 { 0 } else { 1 };
+        let others: Vec<_> = (apart..count).map(|_| scope.spawn(open)).collect();
+        let here: Vec<_> = (0..apart).map(|_| open()).collect();
         let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        [first].into_iter().chain(others).collect()
+        here.into_iter().chain(others).collect()
     })
 }
 
@@ -350,13 +387,14 @@ fn serve(
             if job.cancel.is_cancelled() {
                 return job.reply.send(Err(RunError::Cancelled));
             }
-            let turn = runs.turn(&job.inputs);
+            let turn = runs.turn(|| job.inputs.values().map(|array| array.shape().to_vec()).collect());
             let (waited, began) = (job.since.elapsed(), Instant::now());
             let result = catch_unwind(AssertUnwindSafe(|| session::run(&mut session, &job.inputs)))
                 .unwrap_or_else(|panic| Err(RunError::Runtime(format!("a run panicked: {}", message(&*panic)))));
             drop(turn);
             if let Some(RunObserver(observe)) = observer {
-                observe(RunTimes { waited, ran: began.elapsed() });
+                let samples = job.inputs.first().and_then(|(_, array)| array.shape().first()).copied().unwrap_or(0);
+                observe(RunTimes { waited, ran: began.elapsed(), samples, batches: 1 });
             }
             job.reply.send(result);
         }));
@@ -367,7 +405,7 @@ fn serve(
 }
 
 /// What a panic said.
-fn message(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn message(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -8,7 +8,6 @@
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::Provider;
-use crate::session::{Array, Tensors};
 
 static GPUS: RwLock<()> = RwLock::new(());
 
@@ -38,12 +37,12 @@ impl Runs {
         Self { provider, last: Vec::new() }
     }
 
-    /// Waits until a run with `inputs` may begin.
-    pub(crate) fn turn(&mut self, inputs: &Tensors) -> Turn {
+    /// Waits until a run with inputs of `shapes` may begin.
+    pub(crate) fn turn(&mut self, shapes: impl FnOnce() -> Vec<Vec<usize>>) -> Turn {
         if self.provider == Provider::Cpu {
             return Turn::Alone(None);
         }
-        let shapes: Vec<Vec<usize>> = inputs.values().map(|array| shape(array).to_vec()).collect();
+        let shapes = shapes();
         if shapes == self.last {
             return Turn::Together(GPUS.read().unwrap_or_else(PoisonError::into_inner));
         }
@@ -52,33 +51,24 @@ impl Runs {
     }
 }
 
-fn shape(array: &Array) -> &[usize] {
-    match array {
-        Array::Float(a) => a.shape(),
-        Array::Int(a) => a.shape(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use ndarray::ArrayD;
-
     use super::*;
 
     #[test]
     fn the_first_run_of_a_size_is_alone() {
-        let batch = |n: usize| -> Tensors { [("x".to_owned(), Array::Float(ArrayD::zeros(vec![n, 3])))].into() };
+        let batch = |n: usize| move || vec![vec![n, 3]];
         let mut runs = Runs::new(Provider::Cuda { device: 0 });
-        assert!(matches!(runs.turn(&batch(4)), Turn::Alone(Some(_))));
-        assert!(matches!(runs.turn(&batch(4)), Turn::Together(_)));
-        assert!(matches!(runs.turn(&batch(5)), Turn::Alone(Some(_))));
-        assert!(matches!(runs.turn(&batch(4)), Turn::Alone(Some(_))));
+        assert!(matches!(runs.turn(batch(4)), Turn::Alone(Some(_))));
+        assert!(matches!(runs.turn(batch(4)), Turn::Together(_)));
+        assert!(matches!(runs.turn(batch(5)), Turn::Alone(Some(_))));
+        assert!(matches!(runs.turn(batch(4)), Turn::Alone(Some(_))));
     }
 
     #[test]
     fn the_processor_waits_for_nobody() {
         let held = alone(Provider::Cuda { device: 0 });
         assert!(held.is_some() && alone(Provider::Cpu).is_none());
-        assert!(matches!(Runs::new(Provider::Cpu).turn(&Tensors::new()), Turn::Alone(None)));
+        assert!(matches!(Runs::new(Provider::Cpu).turn(Vec::new), Turn::Alone(None)));
     }
 }

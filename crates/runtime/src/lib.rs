@@ -3,16 +3,19 @@
 //! Start with [`OnnxRuntime::load`], [`OnnxClassifier::load`] and [`Classifier`].
 
 mod batch;
+mod batcher;
 mod cancel;
 mod classifier;
 mod derived;
 mod engine;
 mod fidelity;
+mod forward;
 mod gpu;
 mod kernels;
 mod library;
 mod memory;
 mod native;
+mod nice;
 mod onnx;
 mod options;
 mod prepare;
@@ -29,8 +32,9 @@ pub use engine::{Engine, EngineOptions, RunObserver, RunTimes, Ticket};
 pub use library::{Library, LibraryError, OnnxRuntime};
 pub use memory::MemoryError;
 pub use native::{exit_at_once, return_free_memory};
+pub use nice::{BACKGROUND, LAST, behind};
 pub use onnx::OnnxClassifier;
-pub use options::{ClassifierOptions, LoadCause, LoadError, ModelInfo};
+pub use options::{Batching, ClassifierOptions, LoadCause, LoadError, ModelInfo};
 pub use probe::{ProbeError, shapes};
 pub use program::Program;
 pub use provider::Provider;

@@ -9,19 +9,22 @@ use std::sync::{Arc, OnceLock};
 use assay_graph::{Gradient, Inspection, Loss, Lowering, Model, ShapeError, Shaped, Tensor, Value, gradient, inspect};
 use ndarray::{Array2, ArrayView2, CowArray, Ix2, s};
 
+use crate::batcher::{Batcher, WORTH_A_RUN, ranges};
 use crate::derived::{Cache, Derived, Layout, Of};
+use crate::forward::{Forward, STEADY_WEIGHTS, steps};
 use crate::memory::Budget;
-use crate::native::Session;
 use crate::prepare::{Prepared, prepare};
 use crate::session::{Array, Source, Tensors};
 use crate::{
-    Cancel, Class, Classifier, ClassifierOptions, ClassifierSpec, Engine, EngineOptions, Evaluated, Gradients,
-    LoadCause, LoadError, ModelInfo, Objective, OnnxRuntime, OnnxWeighted, Provider, RunError, Ticket, batch,
+    Batching, Cancel, Class, Classifier, ClassifierOptions, ClassifierSpec, Engine, EngineOptions, Evaluated,
+    Gradients, LoadCause, LoadError, ModelInfo, Objective, OnnxRuntime, OnnxWeighted, Provider, RunError, Ticket,
+    batch,
 };
 
 /// A model hosted on ONNX Runtime.
 ///
-/// The forward pass has its own sessions; each loss, and the product with a cotangent, gets sessions of the derived gradient
+/// The forward pass has its own sessions, which join small batches of many callers into one run; where work in the background is to give way to predictions
+/// ([`ClassifierOptions::background`]), there are others for [`Classifier::logits`]. Each loss, and the product with a cotangent, gets sessions of the derived gradient
 /// graph when it is first asked for, and keeps them: as many as the forward pass for small batches, and for large ones, if the
 /// weights are few, one for each processor. Each session has a copy of the weights. On a GPU each of a few sizes of a run has
 /// sessions of its own, if the weights are few, and runs are filled up to them.
@@ -36,11 +39,19 @@ pub struct OnnxClassifier {
     fixed_batch: Option<usize>,
     /// Whether all runs of a session have the same size.
     steady: bool,
+    /// How batches are joined.
+    batching: Batching,
+    /// Niceness of what is no prediction; `None`: predictions share their sessions with it.
+    background: Option<i32>,
+    /// The forward pass.
+    forward: Shaped,
     /// What gradients are derived from.
     model: Shaped,
-    /// The forward pass. Its sessions for a file are there from the beginning, for it is not hosted unless they run. Those for other weights are made when they are first
-    /// asked for, because a step of adversarial training needs a gradient only.
-    forward: OnceLock<Result<Forwards, RunError>>,
+    /// Sessions for predictions. Those for a file are there from the beginning, for it is not hosted unless they run. Those for other weights are made when they are
+    /// first asked for, because a step of adversarial training needs a gradient only.
+    predictions: OnceLock<Result<Batcher, RunError>>,
+    /// Sessions for what gives way to predictions, made when they are first asked for.
+    others: OnceLock<Result<Batcher, RunError>>,
     derived: Cache,
     inspection: OnceLock<Inspection>,
     sizes: OnceLock<Sizes>,
@@ -51,58 +62,6 @@ pub struct OnnxClassifier {
 struct Sizes {
     weight_bytes: u64,
     activation_bytes: u64,
-}
-
-/// Sessions of the forward pass.
-struct Forwards {
-    first: Forward,
-    /// For fewer and fewer samples, where runs are steady.
-    smaller: Vec<Forward>,
-}
-
-impl Forwards {
-    /// `first` and, where runs are steady, those beside it that `start` makes for a number of samples.
-    fn new(
-        first: Forward,
-        steady: bool,
-        start: impl Fn(usize) -> Result<Forward, LoadCause>,
-    ) -> Result<Self, LoadCause> {
-        let rows: Vec<usize> = if steady { steps(first.most).skip(1).collect() } else { Vec::new() };
-        let smaller = rows.into_iter().map(start).collect::<Result<_, _>>()?;
-        Ok(Self { first, smaller })
-    }
-
-    /// Those that take `n` samples with the least to spare.
-    fn of(&self, n: usize) -> &Forward {
-        self.smaller.iter().rev().find(|forward| n <= forward.most).unwrap_or(&self.first)
-    }
-
-    fn close(&self) {
-        [&self.first].into_iter().chain(&self.smaller).for_each(|forward| forward.engine.close());
-    }
-}
-
-/// Sessions of the forward pass for one size of runs.
-struct Forward {
-    engine: Engine,
-    /// Most samples of one run.
-    most: usize,
-}
-
-impl Forward {
-    /// Sessions of `model` that take at most `rows` samples.
-    fn start(
-        runtime: &OnnxRuntime,
-        model: &Shaped,
-        budget: &Budget,
-        rows: usize,
-        options: &EngineOptions,
-    ) -> Result<Self, LoadCause> {
-        let budget = Budget { batch: rows, ..budget.clone() };
-        let most = |session: &mut Session, provider| budget.most(session, provider);
-        let (engine, most) = Engine::start_and(runtime, Source::Model(model.model()), options, most)?;
-        Ok(Self { engine, most })
-    }
 }
 
 impl OnnxClassifier {
@@ -154,19 +113,24 @@ impl OnnxClassifier {
             sample_shape: sample_shape.clone(),
             classes,
         };
-        let start = |rows: usize, options: &EngineOptions| Forward::start(runtime, &model, &budget, rows, options);
-        let forward = start(max_batch, &options.engine)?;
+        let inspection = OnceLock::new();
+        let weight_bytes = || inspection.get_or_init(|| inspect(&derivable)).weights.bytes;
+        let forward = Forward {
+            runtime,
+            model: &model,
+            budget: &budget,
+            output: &info.output,
+            batching: &options.batching,
+            weight_bytes: &weight_bytes,
+        };
+        let (predictions, provider) = forward.start(&options.engine)?;
         // After a fallback the gradients run where the forward pass does.
-        let provider = forward.engine.provider();
         let engine_options = EngineOptions { provider, ..options.engine.clone() };
+        let steady = provider != Provider::Cpu && fixed_batch.is_none() && weight_bytes() <= STEADY_WEIGHTS;
         let derivable = derivable.lowered_for(match provider {
             Provider::Cpu => Lowering::Cpu,
             Provider::Cuda { .. } => Lowering::Cuda,
         });
-        let inspection = OnceLock::new();
-        let few = || inspection.get_or_init(|| inspect(&derivable)).weights.bytes <= STEADY_WEIGHTS;
-        let steady = provider != Provider::Cpu && fixed_batch.is_none() && few();
-        let forward = Forwards::new(forward, steady, |rows| start(rows, &engine_options))?;
         Ok(Self {
             spec: ClassifierSpec { digest, sample_shape, classes, provider: provider.to_string(), gradients },
             info,
@@ -175,8 +139,12 @@ impl OnnxClassifier {
             budget,
             fixed_batch,
             steady,
+            batching: options.batching.clone(),
+            background: options.background,
+            forward: model,
             model: derivable,
-            forward: OnceLock::from(Ok(forward)),
+            predictions: OnceLock::from(Ok(predictions)),
+            others: OnceLock::new(),
             derived: Cache::default(),
             inspection,
             sizes: OnceLock::new(),
@@ -204,8 +172,12 @@ impl OnnxClassifier {
             budget: self.budget.clone(),
             fixed_batch: self.fixed_batch,
             steady: self.steady,
+            batching: self.batching.clone(),
+            background: self.background,
+            forward: model.clone(),
             model,
-            forward: OnceLock::new(),
+            predictions: OnceLock::new(),
+            others: OnceLock::new(),
             derived: Cache::default(),
             inspection: OnceLock::new(),
             sizes: OnceLock::from(self.sizes()),
@@ -239,30 +211,16 @@ impl OnnxClassifier {
         x: Array2<f32>,
         reply: impl FnOnce(Result<Array2<f32>, RunError>) + Send + 'static,
     ) -> Ticket {
-        let n = x.nrows();
-        let forward = match self.forward(n) {
-            Ok(forward) => forward,
-            Err(e) => {
-                reply(Err(e));
-                return Ticket::new(Cancel::default());
-            }
+        let refused = match self.check_width(x.ncols()) {
+            Ok(()) if x.nrows() == 0 => Ok(Array2::zeros((0, self.spec.classes))),
+            Ok(()) => match self.predictions() {
+                Ok(batcher) => return batcher.submit(x, reply),
+                Err(e) => Err(e),
+            },
+            Err(e) => Err(e),
         };
-        let (mut chunks, sizes) = match self.chunks(x.into(), &forward.engine, forward.most) {
-            Ok((chunks, _)) if chunks.is_empty() => {
-                reply(Ok(Array2::zeros((0, self.spec.classes))));
-                return Ticket::done();
-            }
-            Ok(chunks) => chunks,
-            Err(e) => {
-                reply(Err(e));
-                return Ticket::done();
-            }
-        };
-        let (output, classes) = (self.info.output.clone(), self.spec.classes);
-        self.fill(&mut chunks, forward.most);
-        batch::submit(&forward.engine, chunks, move |result| {
-            reply(result.and_then(|mut parts| Ok(head(batch::rows(&mut parts, &output, &sizes, classes)?, n))));
-        })
+        reply(refused);
+        Ticket::done()
     }
 
     /// This model with its weights as arguments, in sessions of its own that go when it is dropped.
@@ -274,15 +232,17 @@ impl OnnxClassifier {
         if let Some(size) = self.fixed_batch {
             return Err(RunError::NoGradient(format!("the model takes batches of {size} samples only")));
         }
-        let one = EngineOptions { sessions: NonZeroUsize::MIN, ..self.options.clone() };
+        let one = EngineOptions { sessions: NonZeroUsize::MIN, ..self.behind() };
         let budget = Budget { batch: self.budget.batch.min(self.most_activations()), ..self.budget.clone() };
         OnnxWeighted::new(self.spec.clone(), &self.model, &self.runtime, &one, &budget)
     }
 
     /// Refuses the calls that wait and those that come, as [`RunError::Unloaded`]. Runs that have begun end normally.
     pub fn unload(&self) {
-        if let Ok(forward) = self.forward.get_or_init(|| Err(RunError::Unloaded)) {
-            forward.close();
+        for batcher in [&self.predictions, &self.others] {
+            if let Ok(batcher) = batcher.get_or_init(|| Err(RunError::Unloaded)) {
+                batcher.close();
+            }
         }
         self.derived.close();
     }
@@ -325,22 +285,40 @@ impl OnnxClassifier {
         })
     }
 
-    /// The sessions that take `n` samples with the least to spare.
-    fn forward(&self, n: usize) -> Result<&Forward, RunError> {
-        let start = |rows| Forward::start(&self.runtime, &self.model, &self.budget, rows, &self.options);
-        let made = self.forward.get_or_init(|| {
-            let first = start(self.budget.batch);
-            first
-                .and_then(|first| Forwards::new(first, self.steady, start))
-                .map_err(|e| RunError::Runtime(e.to_string()))
-        });
-        made.as_ref().map(|forward| forward.of(n)).map_err(Clone::clone)
+    /// Sessions for predictions.
+    fn predictions(&self) -> Result<&Batcher, RunError> {
+        self.predictions.get_or_init(|| self.start(&self.options)).as_ref().map_err(Clone::clone)
+    }
+
+    /// Sessions for what is no prediction.
+    fn others(&self) -> Result<&Batcher, RunError> {
+        if self.background.is_none() {
+            return self.predictions();
+        }
+        self.others.get_or_init(|| self.start(&self.behind())).as_ref().map_err(Clone::clone)
+    }
+
+    fn start(&self, options: &EngineOptions) -> Result<Batcher, RunError> {
+        let forward = Forward {
+            runtime: &self.runtime,
+            model: &self.forward,
+            budget: &self.budget,
+            output: &self.info.output,
+            batching: &self.batching,
+            weight_bytes: &|| self.sizes().weight_bytes,
+        };
+        forward.start(options).map(|(batcher, _)| batcher).map_err(|e| RunError::Runtime(e.to_string()))
+    }
+
+    /// How sessions run that give way to predictions.
+    fn behind(&self) -> EngineOptions {
+        EngineOptions { nice: self.background.unwrap_or(0), ..self.options.clone() }
     }
 
     /// Whether it was unloaded.
     fn is_closed(&self) -> bool {
-        match self.forward.get() {
-            Some(Ok(forward)) => forward.first.engine.is_closed(),
+        match self.predictions.get() {
+            Some(Ok(batcher)) => batcher.is_closed(),
             Some(Err(e)) => *e == RunError::Unloaded,
             None => false,
         }
@@ -350,8 +328,8 @@ impl OnnxClassifier {
     fn derived(&self, of: Of, n: usize) -> Result<Arc<Derived>, RunError> {
         let layout = self.layout(n);
         let options = match layout {
-            Layout::Joint => self.options.clone(),
-            Layout::Lanes => self.options.lanes(),
+            Layout::Joint => self.behind(),
+            Layout::Lanes => self.behind().lanes(),
         };
         let most = self.budget.batch;
         let rows = match self.steady {
@@ -504,14 +482,11 @@ impl Classifier for OnnxClassifier {
     }
 
     fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
-        let forward = self.forward(x.nrows())?;
-        let (mut chunks, sizes) = self.chunks(x.into(), &forward.engine, forward.most)?;
-        if chunks.is_empty() {
+        self.check_width(x.ncols())?;
+        if x.nrows() == 0 {
             return Ok(Array2::zeros((0, self.spec.classes)));
         }
-        self.fill(&mut chunks, forward.most);
-        let mut parts = batch::run(&forward.engine, chunks, &Cancel::default())?;
-        Ok(head(batch::rows(&mut parts, &self.info.output, &sizes, self.spec.classes)?, x.nrows()))
+        self.others()?.run(x.to_owned())
     }
 
     fn gradient(
@@ -535,10 +510,6 @@ impl fmt::Debug for OnnxClassifier {
     }
 }
 
-/// Fewest rows that are given a run of their own, so that a second session works too. A run has a fixed cost, up to that of two
-/// rows in nets of many small operators (docs/performance.md, "Size of a run").
-const WORTH_A_RUN: usize = 2;
-
 /// Bytes of weights up to which a gradient gets a session for each processor. Models with more have few operators that are too
 /// small to be shared among threads, and copies that cost more memory than they gain time.
 const LANE_WEIGHTS: u64 = 64 << 20;
@@ -550,62 +521,7 @@ const NEAR_ACTIVATIONS: u64 = 128 << 20;
 /// Rows of a gradient's run however large their activations are: with fewer, the weights are read too often.
 const FEWEST_ROWS: usize = 4;
 
-/// Bytes of weights up to which each size of a run has sessions of its own on a GPU. There ONNX Runtime plans each convolution
-/// anew whenever the size of its input differs from the last one's, which takes longer than many small runs. A large model's runs are
-/// long, and its copies many.
-const STEADY_WEIGHTS: u64 = 256 << 20;
-
-/// How many times fewer samples the next smaller size of a run has. A GPU that is not full computes as fast for a few more.
-const STEP: usize = 4;
-
-/// The sizes of runs up to `most`, from the largest on.
-fn steps(most: usize) -> impl Iterator<Item = usize> {
-    std::iter::successors(Some(most), |&rows| (rows > 1).then(|| rows.div_ceil(STEP)))
-}
-
-/// Rows of the runs for `n` rows: as few as hold at most `most` each, but enough to give every session its share, and all of
-/// about the same size.
-fn ranges(n: usize, most: usize, sessions: usize) -> Vec<Range<usize>> {
-    let needed = n.div_ceil(most);
-    let runs = needed.next_multiple_of(sessions).min(n / WORTH_A_RUN).max(needed);
-    (0..runs).map(|i| i * n / runs..(i + 1) * n / runs).collect()
-}
-
 /// The first `n` rows: without those that filled a run up.
 fn head(rows: Array2<f32>, n: usize) -> Array2<f32> {
     if rows.nrows() == n { rows } else { rows.slice_move(s![..n, ..]) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{ranges, steps};
-
-    #[test]
-    fn a_few_sizes_lead_down_to_one_sample() {
-        assert_eq!(steps(64).collect::<Vec<_>>(), [64, 16, 4, 1]);
-        assert_eq!(steps(100).collect::<Vec<_>>(), [100, 25, 7, 2, 1]);
-        assert_eq!(steps(1).collect::<Vec<_>>(), [1]);
-    }
-
-    #[test]
-    fn runs_cover_all_rows_in_order_and_keep_the_limit() {
-        for n in [0, 1, 15, 16, 31, 32, 33, 64, 100, 1000] {
-            for (most, sessions) in [(1, 1), (7, 2), (64, 1), (64, 2), (64, 8), (2000, 3)] {
-                let runs = ranges(n, most, sessions);
-                assert!(runs.iter().all(|r| !r.is_empty() && r.len() <= most), "{n} {most} {sessions}: {runs:?}");
-                assert_eq!(runs.into_iter().flatten().collect::<Vec<_>>(), (0..n).collect::<Vec<_>>());
-            }
-        }
-    }
-
-    #[test]
-    fn a_large_batch_is_shared_between_the_sessions() {
-        assert_eq!(ranges(64, 64, 2), [0..32, 32..64]);
-        assert_eq!(ranges(100, 64, 2), [0..50, 50..100]);
-        assert_eq!(ranges(16, 64, 2), [0..8, 8..16]);
-        assert_eq!(ranges(7, 64, 2), [0..3, 3..7]);
-        assert_eq!(ranges(3, 64, 2).len(), 1);
-        assert_eq!(ranges(72, 32, 2).len(), 4, "the last run is not alone");
-        assert_eq!(ranges(64, 64, 1).len(), 1);
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::time::Duration;
 
 use assay_graph::{Adaptation, CanonicalError, Limits, Normalization, ShapeError, TransformError};
 
@@ -27,6 +28,23 @@ pub struct ClassifierOptions {
     pub logits: Option<String>,
     /// What a file may cost.
     pub limits: Limits,
+    /// How batches of the forward pass are joined.
+    pub batching: Batching,
+    /// Least niceness of the threads that compute anything but predictions ([`OnnxClassifier::submit_logits`](crate::OnnxClassifier::submit_logits)), for example
+    /// [`BACKGROUND`](crate::BACKGROUND). Logits that others ask for have sessions of their own then, with their own copies of the weights. `None`: they share those of
+    /// predictions, which suits whoever makes none beside other work.
+    pub background: Option<i32>,
+}
+
+/// How small batches of many callers become runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batching {
+    /// How long a batch may wait for others to share its run. Default 0: sessions that become free take what has come, and wait for nothing.
+    pub delay: Duration,
+    /// Sizes that runs are filled up to with samples whose results are thrown away; larger ones than the most samples of one run are that. Where there is one, every run has that size,
+    /// so that what is computed for a sample cannot depend on how many others came with it. Default none: runs have the size that they have; on a GPU, a few sizes
+    /// up to the most samples of one run.
+    pub buckets: Vec<NonZeroUsize>,
 }
 
 impl Default for ClassifierOptions {
@@ -39,6 +57,8 @@ impl Default for ClassifierOptions {
             sample_shape: None,
             logits: None,
             limits: Limits::default(),
+            batching: Batching::default(),
+            background: None,
         }
     }
 }

@@ -37,6 +37,23 @@ pub enum ArrayRef<'a> {
     Float(&'a ArrayD<f32>),
     /// As [`Array::Int`].
     Int(&'a ArrayD<i64>),
+    /// Numbers in row-major order.
+    Rows {
+        /// Dimensions; their product is the number of elements.
+        shape: &'a [usize],
+        /// Elements.
+        data: &'a [f32],
+    },
+}
+
+impl Array {
+    /// Dimensions.
+    pub(crate) fn shape(&self) -> &[usize] {
+        match self {
+            Self::Float(a) => a.shape(),
+            Self::Int(a) => a.shape(),
+        }
+    }
 }
 
 impl<'a> From<&'a Array> for ArrayRef<'a> {
@@ -203,7 +220,16 @@ pub(crate) fn run_on<'a>(
 
 /// One run of which only the output `name` is read.
 pub(crate) fn run_for(session: &mut Session, inputs: &Tensors, name: &str) -> Result<Array, RunError> {
-    let outputs = outputs(session, inputs)?;
+    run_on_for(session, by_name(inputs), name)
+}
+
+/// [`run_for`] on inputs that somebody else owns.
+pub(crate) fn run_on_for<'a>(
+    session: &mut Session,
+    inputs: impl IntoIterator<Item = (&'a str, ArrayRef<'a>)>,
+    name: &str,
+) -> Result<Array, RunError> {
+    let outputs = outputs_on(session, inputs)?;
     let value = outputs.get(name).ok_or_else(|| RunError::Runtime(format!("there is no output \"{name}\"")))?;
     extract(name, value)
 }
@@ -248,34 +274,62 @@ fn element_type(session: &Session, name: &str) -> Option<TensorElementType> {
 }
 
 fn feed(array: ArrayRef<'_>, wanted: Option<TensorElementType>) -> ort::Result<SessionInputValue<'_>> {
-    Ok(match (array, wanted) {
-        (ArrayRef::Float(a), Some(TensorElementType::Float16)) => converted(a, f16::from_f32)?,
-        (ArrayRef::Float(a), Some(TensorElementType::Bfloat16)) => converted(a, bf16::from_f32)?,
-        (ArrayRef::Float(a), Some(TensorElementType::Float64)) => converted(a, f64::from)?,
-        // As `Cast` saturates; a hosted model rounds before.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        (ArrayRef::Float(a), Some(TensorElementType::Uint8)) => converted(a, |v| v as u8)?,
-        #[allow(clippy::cast_possible_truncation)]
-        (ArrayRef::Float(a), Some(TensorElementType::Int8)) => converted(a, |v| v as i8)?,
-        (ArrayRef::Float(a), _) => borrowed(a)?,
-        (ArrayRef::Int(a), _) => borrowed(a)?,
-    })
-}
-
-fn borrowed<T: PrimitiveTensorElementType + Copy + fmt::Debug + 'static>(
-    a: &ArrayD<T>,
-) -> ort::Result<SessionInputValue<'_>> {
-    match a.as_slice() {
-        Some(slice) => Ok(TensorRef::from_array_view((a.shape(), slice))?.into()),
-        None => Ok(Tensor::from_array((a.shape(), a.iter().copied().collect::<Vec<T>>()))?.into()),
+    match array {
+        ArrayRef::Int(a) => match a.as_slice() {
+            Some(data) => Ok(TensorRef::from_array_view((a.shape(), data))?.into()),
+            None => Ok(Tensor::from_array((a.shape(), a.iter().copied().collect::<Vec<i64>>()))?.into()),
+        },
+        ArrayRef::Rows { shape, data } => floats(shape, data, wanted),
+        ArrayRef::Float(a) => match a.as_slice() {
+            Some(data) => floats(a.shape(), data, wanted),
+            None => owned(a.shape(), a.iter(), wanted),
+        },
     }
 }
 
-fn converted<T: PrimitiveTensorElementType + Copy + fmt::Debug + 'static>(
-    a: &ArrayD<f32>,
+/// Numbers of the model's own type are lent.
+fn floats<'a>(
+    shape: &'a [usize],
+    data: &'a [f32],
+    wanted: Option<TensorElementType>,
+) -> ort::Result<SessionInputValue<'a>> {
+    match wanted {
+        Some(
+            TensorElementType::Float16
+            | TensorElementType::Bfloat16
+            | TensorElementType::Float64
+            | TensorElementType::Uint8
+            | TensorElementType::Int8,
+        ) => owned(shape, data.iter(), wanted),
+        _ => Ok(TensorRef::from_array_view((shape, data))?.into()),
+    }
+}
+
+/// Numbers in the type that the model wants.
+fn owned<'a>(
+    shape: &[usize],
+    data: impl Iterator<Item = &'a f32>,
+    wanted: Option<TensorElementType>,
+) -> ort::Result<SessionInputValue<'static>> {
+    match wanted {
+        Some(TensorElementType::Float16) => converted(shape, data, f16::from_f32),
+        Some(TensorElementType::Bfloat16) => converted(shape, data, bf16::from_f32),
+        Some(TensorElementType::Float64) => converted(shape, data, f64::from),
+        // As `Cast` saturates; a hosted model rounds before.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Some(TensorElementType::Uint8) => converted(shape, data, |v| v as u8),
+        #[allow(clippy::cast_possible_truncation)]
+        Some(TensorElementType::Int8) => converted(shape, data, |v| v as i8),
+        _ => converted(shape, data, |v| v),
+    }
+}
+
+fn converted<'a, T: PrimitiveTensorElementType + Copy + fmt::Debug + 'static>(
+    shape: &[usize],
+    data: impl Iterator<Item = &'a f32>,
     convert: impl Fn(f32) -> T,
 ) -> ort::Result<SessionInputValue<'static>> {
-    Ok(Tensor::from_array((a.shape(), a.iter().map(|&v| convert(v)).collect::<Vec<T>>()))?.into())
+    Ok(Tensor::from_array((shape, data.map(|&v| convert(v)).collect::<Vec<T>>()))?.into())
 }
 
 fn extract(name: &str, value: &DynValue) -> Result<Array, RunError> {

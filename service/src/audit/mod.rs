@@ -21,6 +21,7 @@ use assay_audit::{
     Baseline, ModelRef, Plan, Report, Shard,
     job::{Asked, AuditStore, DataRef, Input, JobId, ModelDigest, Moment, Record, Sqlite, State, StoreError},
 };
+use assay_runtime::{BACKGROUND, behind};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -425,7 +426,8 @@ async fn carry_out(core: Arc<Core>, job: Arc<Job>, cancel: Cancel, permit: Permi
     let (shared, own, switch) = (Arc::clone(&core), Arc::clone(&job), cancel.clone());
     let mut work = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        work::carry_out(&shared, &shared.audits, &own, &own.status().record, &switch)
+        let work = || work::carry_out(&shared, &shared.audits, &own, &own.status().record, &switch);
+        behind(shared.nice(BACKGROUND), work)
     });
     let result = tokio::select! {
         result = &mut work => result,

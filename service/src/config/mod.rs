@@ -30,6 +30,8 @@ pub struct Config {
     pub auth: Auth,
     /// How models are run.
     pub runtime: Runtime,
+    /// How small batches become runs.
+    pub batching: Batching,
     /// What one request may ask for.
     pub limits: Limits,
     /// The gradient oracle.
@@ -92,6 +94,21 @@ pub struct Runtime {
     /// Default unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// Whether gradients, attacks, audits and training give way to predictions: they compute on threads of a higher niceness, and what they ask of a model without its gradient in
+    /// `sessions` sessions of their own, opened when they are first needed. Default true.
+    pub background: bool,
+}
+
+/// How small batches of many callers become runs. A session that is free takes all that waits, as far as it fits `runtime.batch`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batching {
+    /// Microseconds that a batch may wait for others to fill its run, 0 to 1000000 (a second). Default 0: it waits for a session only.
+    pub delay_microseconds: u64,
+    /// Sizes that runs are filled up to, each 1 to 65536, with copies whose results are thrown away; those beyond `runtime.batch` are that. With one, all runs have that size, so that a
+    /// sample's result cannot depend on what else was asked at the same time. Default none: no run is filled up (on a GPU, those of small models are, to
+    /// a few sizes).
+    pub buckets: Vec<usize>,
 }
 
 /// What one request may ask for.
@@ -165,7 +182,7 @@ pub struct Harden {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Concurrency {
-    /// Predict requests, 1 to 65536. Default 256.
+    /// Samples of Predict requests, 1 to 1048576; a request with more is let in when there is no other. Default 1024.
     pub predictions: usize,
     /// Gradient requests, 1 to 512: each holds a thread while it runs. Default 16.
     pub gradients: usize,
@@ -227,7 +244,9 @@ impl Default for Config {
                 sessions: 2,
                 batch: 64,
                 memory_bytes: None,
+                background: true,
             },
+            batching: Batching { delay_microseconds: 0, buckets: Vec::new() },
             limits: Limits {
                 max_message_bytes: 64 << 20,
                 max_batch: 1024,
@@ -247,7 +266,7 @@ impl Default for Config {
                 max_data_bytes: 16 << 30,
             },
             harden: Harden { state: None, data: None, confine: true, threads: 1, jobs: 16 },
-            concurrency: Concurrency { predictions: 256, gradients: 16, jobs: 4 },
+            concurrency: Concurrency { predictions: 1024, gradients: 16, jobs: 4 },
             readiness: Readiness { require_all_models: false },
             shutdown: Shutdown { drain_seconds: 30.0 },
             log: Log { format: LogFormat::Text, level: "info".to_owned() },

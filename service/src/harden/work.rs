@@ -6,7 +6,7 @@ use assay_attack::Cancel;
 use assay_data::{DataSource, Dataset, Split};
 use assay_graph::Model;
 use assay_harden::{Gate, Place, RunEvent, TrainError};
-use assay_runtime::{ClassifierOptions, EngineOptions};
+use assay_runtime::{ClassifierOptions, EngineOptions, LAST, behind};
 
 use super::{Hardens, job::Job, store::Made};
 use crate::{
@@ -54,7 +54,9 @@ pub(super) fn carry_out(core: &Core, hardens: &Hardens, job: &Job, cancel: &Canc
         }
         job.observe(event.clone());
     };
-    let hardened = assay_harden::harden(recipe, &place, &mut observe, cancel).map_err(|error| match error {
+    // What is published is opened by this thread, which is as any other.
+    let hardened = behind(core.nice(LAST), || assay_harden::harden(recipe, &place, &mut observe, cancel));
+    let hardened = hardened.map_err(|error| match error {
         TrainError::Stopped { .. } => Ended::Stopped,
         other => failed(other.to_string()),
     })?;

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
 use assay_attack::{Attack, AttackError, Attacked, Cancel, Goal, Job, Outcome, Reason, SampleId, Threat};
 use assay_proto::v1::{self, AttackRequest, AttackResponse, AttackResult, attack_response::Event};
-use assay_runtime::{Class, Classifier};
+use assay_runtime::{BACKGROUND, Class, Classifier};
 use ndarray::Array2;
 use tonic::Request;
 
@@ -55,7 +55,7 @@ pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Ev
     };
     let permit = core.admission.job()?;
     let stopped = Arc::clone(&call);
-    Ok(job::start(call, permit, move |progress, cancel| work.run(progress, cancel, &stopped)))
+    Ok(job::start(call, permit, core.nice(BACKGROUND), move |progress, cancel| work.run(progress, cancel, &stopped)))
 }
 
 /// An attack that was understood.

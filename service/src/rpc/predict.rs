@@ -14,7 +14,8 @@ pub(super) async fn predict(core: &Core, request: &Request<PredictRequest>) -> R
     let request = request.get_ref();
     let hosted = core.find(&call, "model", &request.model, &request.version)?;
     let top = top_k(request.top_k, hosted.spec().classes)?;
-    let _permit = core.admission.prediction()?;
+    let asked = request.input.as_ref().and_then(|input| input.shape.first()).copied().unwrap_or(1);
+    let _permit = core.admission.prediction(usize::try_from(asked).unwrap_or(usize::MAX))?;
     let limits = &core.config.limits;
     let batch =
         tensor::decode("input", request.input.as_ref(), expected(&hosted, limits.max_batch, "limits.max_batch"))?;

@@ -7,7 +7,7 @@ use assay_proto::v1::{
     self, WeightSurfaceCell, WeightSurfaceProgress, WeightSurfaceRequest, WeightSurfaceResponse, WeightSurfaceResult,
     weight_surface_response::Event,
 };
-use assay_runtime::{Class, RunError};
+use assay_runtime::{BACKGROUND, Class, RunError};
 use ndarray::Array2;
 use tonic::Request;
 
@@ -69,7 +69,7 @@ pub(super) fn surface_of(
     };
     let permit = core.admission.job()?;
     let stopped = Arc::clone(&call);
-    Ok(job::start(call, permit, move |progress, cancel| work.run(progress, cancel, &stopped)))
+    Ok(job::start(call, permit, core.nice(BACKGROUND), move |progress, cancel| work.run(progress, cancel, &stopped)))
 }
 
 /// A surface that was understood.

@@ -238,7 +238,7 @@ async fn a_deadline_stops_the_runs_that_wait() {
     let freed = tokio::time::timeout(Duration::from_secs(60), async {
         while let Err(status) = client.gradient(request(1)).await {
             if status.code() != Code::DeadlineExceeded {
-                exhausted(&status, &["all 1 places for Gradient are taken", "concurrency.gradients"]);
+                exhausted(&status, &["the 1 places for Gradient are taken", "concurrency.gradients"]);
             }
         }
     });

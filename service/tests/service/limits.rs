@@ -25,7 +25,7 @@ async fn jobs_beyond_their_places_are_refused_and_do_not_touch_predictions() {
     running.message().await.unwrap();
     let status = client.attack(attack_request(1, &[("steps", "1")])).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-    assert!(status.message().contains("all 1 places for Attack and Audit are taken"), "{status}");
+    assert!(status.message().contains("the 1 places for Attack and Audit are taken"), "{status}");
     assert!(status.message().contains("concurrency.jobs"), "{status}");
     client.predict(predict_request(1)).await.unwrap();
 }
