@@ -95,6 +95,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ReportCommand,
     },
+    /// Measure how fast a model answers under load
+    Bench(Bench),
     /// List the models, show one, or inspect what it is made of
     Models(Models),
     /// List the attacks, or show one with its parameters
@@ -133,6 +135,40 @@ pub(crate) struct Predict {
     /// Classes to list for each sample
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top_k: u32,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Bench {
+    /// Model, as NAME or NAME/VERSION, or oip://HOST:PORT/NAME on a server that speaks the Open Inference Protocol
+    pub(crate) model: String,
+
+    /// Callers at the same time, each of which waits for its answer before it asks again; several numbers are measured one after the other
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,2,4,8,16")]
+    pub(crate) concurrency: Vec<NonZeroUsize>,
+
+    /// Requests a second, sent whether or not those before were answered; times count from when a request was due
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = per_second, conflicts_with = "concurrency")]
+    pub(crate) rate: Vec<f64>,
+
+    /// Samples of a request
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) batch: NonZeroUsize,
+
+    /// Seconds that are measured, for each load
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) duration: Duration,
+
+    /// Seconds before them that do not count
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) warm_up: Duration,
+
+    /// Connections that the requests are spread over
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) connections: NonZeroUsize,
+
+    /// What is sent; noise without it
+    #[command(flatten)]
+    pub(crate) data: Data,
 }
 
 #[derive(Debug, Group)]
@@ -373,7 +409,7 @@ pub(crate) struct Weights {
 }
 
 /// What is said of a model on another server, and how it is treated.
-#[derive(Debug, Group)]
+#[derive(Debug, Default, Group)]
 pub(crate) struct Oip {
     /// Most samples in one request; by default 64, or as many as fit into 4 MiB
     #[arg(long, help_heading = OIP, value_name = "N")]

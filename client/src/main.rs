@@ -51,6 +51,8 @@ async fn run(args: Args) -> ExitCode {
         // What is measured here can go on later, and what a server measures does not end.
         Command::Audit(command) => commands::audit::run(&args, command).await,
         Command::Compare(command) => commands::audit::compare(&args, command).await,
+        // It has connections of its own.
+        Command::Bench(command) => commands::interruptible(commands::bench::run(&args, command)).await,
         // Dropping a command closes its stream, and the server stops working on it.
         _ => commands::interruptible(dispatch(args)).await,
     };
@@ -73,6 +75,7 @@ async fn dispatch(args: Args) -> Result<Verdict, ClientError> {
         Command::Weights(command) => commands::weights::run(&mut session, command).await,
         Command::Audit(command) => commands::audit::run(&args, command).await,
         Command::Compare(command) => commands::audit::compare(&args, command).await,
+        Command::Bench(command) => commands::bench::run(&args, command).await,
         Command::Models(command) => commands::models::run(&mut session, command).await,
         Command::Attacks(command) => commands::attacks::run(&mut session, command).await,
         Command::Harden(command) => commands::harden::run(&args, command).await,

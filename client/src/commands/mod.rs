@@ -5,6 +5,7 @@ pub(crate) mod attack_oip;
 mod attacked;
 pub(crate) mod attacks;
 pub(crate) mod audit;
+pub(crate) mod bench;
 pub(crate) mod gradient;
 pub(crate) mod harden;
 pub(crate) mod inspect;

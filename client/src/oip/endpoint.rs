@@ -135,7 +135,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// The text says what happened.
-    pub(super) async fn infer(&self, request: ModelInferRequest, samples: usize) -> Result<ModelInferResponse, String> {
+    pub(crate) async fn infer(&self, request: ModelInferRequest, samples: usize) -> Result<ModelInferResponse, String> {
         let mut client = self.client.clone();
         let mut again = 0;
         loop {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_attack::Bounds;
-use assay_proto::inference::ModelMetadataResponse;
+use assay_proto::inference::{ModelInferRequest, ModelMetadataResponse};
 use assay_proto::v1::InputSpec;
+use ndarray::ArrayView2;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{Address, Endpoint, Hints, Patience, Remote, Signature};
+use super::{Address, Endpoint, Hints, Patience, Remote, Signature, remote};
 use crate::args::Oip;
 use crate::error::ClientError;
 
@@ -85,6 +86,11 @@ impl Opened {
     /// Number of classes.
     pub(crate) fn classes(&self) -> usize {
         self.signature.classes
+    }
+
+    /// The request for the logits of a batch.
+    pub(crate) fn request(&self, rows: &ArrayView2<'_, f32>) -> ModelInferRequest {
+        remote::request(self.endpoint.address(), &self.signature, rows)
     }
 
     /// The model as attacks see it. Its calls run on `runtime` until `stopped` is true.

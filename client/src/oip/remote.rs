@@ -10,7 +10,7 @@ use ndarray::{Array2, ArrayView2, Axis, Slice, s};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{Endpoint, Signature, tensor};
+use super::{Address, Endpoint, Signature, tensor};
 
 const NO_GRADIENT: &str = "an Open Inference endpoint gives no gradients";
 
@@ -57,7 +57,7 @@ impl Remote {
         };
         let sent = filled.as_ref().map_or(*rows, |filled| filled.view());
         let n = sent.nrows();
-        let request = self.request(&sent);
+        let request = request(self.endpoint.address(), &self.signature, &sent);
         let mut stopped = self.stopped.clone();
         let answer = self.runtime.block_on(async {
             tokio::select! {
@@ -69,27 +69,6 @@ impl Remote {
         let logits = self.read(&answer, n);
         let logits = logits.map_err(|problem| RunError::Endpoint(format!("{}: {problem}", self.endpoint.address())))?;
         Ok(logits.slice_move(s![..rows.nrows(), ..]))
-    }
-
-    fn request(&self, rows: &ArrayView2<'_, f32>) -> ModelInferRequest {
-        let (signature, address) = (&self.signature, self.endpoint.address());
-        let sizes = std::iter::once(rows.nrows()).chain(signature.shape.iter().copied());
-        let input = InferInputTensor {
-            name: signature.input.clone(),
-            datatype: signature.element.name().to_owned(),
-            shape: sizes.map(|size| i64::try_from(size).unwrap_or(i64::MAX)).collect(),
-            ..InferInputTensor::default()
-        };
-        let wanted =
-            |name: &String| InferRequestedOutputTensor { name: name.clone(), ..InferRequestedOutputTensor::default() };
-        ModelInferRequest {
-            model_name: address.model.clone(),
-            model_version: address.version.clone(),
-            inputs: vec![input],
-            outputs: signature.output.iter().map(wanted).collect(),
-            raw_input_contents: vec![signature.element.encode(rows).into()],
-            ..ModelInferRequest::default()
-        }
     }
 
     /// The logits in an answer for `n` samples.
@@ -112,6 +91,27 @@ impl Remote {
         };
         let raw = answer.raw_output_contents.get(at).map(|bytes| &bytes[..]);
         tensor::logits(&outputs[at], raw, n, self.signature.classes)
+    }
+}
+
+/// The request for the logits of a batch.
+pub(super) fn request(address: &Address, signature: &Signature, rows: &ArrayView2<'_, f32>) -> ModelInferRequest {
+    let sizes = std::iter::once(rows.nrows()).chain(signature.shape.iter().copied());
+    let input = InferInputTensor {
+        name: signature.input.clone(),
+        datatype: signature.element.name().to_owned(),
+        shape: sizes.map(|size| i64::try_from(size).unwrap_or(i64::MAX)).collect(),
+        ..InferInputTensor::default()
+    };
+    let wanted =
+        |name: &String| InferRequestedOutputTensor { name: name.clone(), ..InferRequestedOutputTensor::default() };
+    ModelInferRequest {
+        model_name: address.model.clone(),
+        model_version: address.version.clone(),
+        inputs: vec![input],
+        outputs: signature.output.iter().map(wanted).collect(),
+        raw_input_contents: vec![signature.element.encode(rows).into()],
+        ..ModelInferRequest::default()
     }
 }
 
