@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Renders every kustomize overlay and validates what comes out, and the jobs, against the Kubernetes API.
+"""Tests the alerts, renders every kustomize overlay, and validates what comes out, and the jobs, against the Kubernetes API.
 
     check.py SCRATCH_FOLDER
 
-Rendering needs kubectl; where it is absent that is said and nothing is checked. Validation uses kubernetes-validate from PyPI,
+Alerts need promtool, and rendering kubectl; where one is absent that is said and its part is not checked. Validation uses kubernetes-validate from PyPI,
 installed into a virtual environment under SCRATCH_FOLDER.
 """
 import pathlib
@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 OVERLAYS = pathlib.Path(__file__).parent / "kustomize" / "overlays"
+ALERTS = pathlib.Path(__file__).parent / "prometheus"
 JOBS = pathlib.Path(__file__).parent / "jobs"
 VALIDATOR = "kubernetes-validate==1.37.0"
 KUBERNETES = "1.34"  # the version to validate against
@@ -38,9 +39,21 @@ def split(manifest: str) -> tuple:
     return [document for document in documents if document not in custom], custom
 
 
+def alerts() -> None:
+    if shutil.which("promtool") is None:
+        print("notice: promtool is not installed; the alerts were not tested")
+        return
+    for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts.test.yaml"]):
+        tested = subprocess.run(["promtool", *command], cwd=ALERTS, check=False, capture_output=True, text=True)
+        if tested.returncode != 0:
+            sys.exit(f"error: promtool {' '.join(command)}: {tested.stdout}{tested.stderr}")
+    print("alerts: valid, and raised where they must be")
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
+    alerts()
     if shutil.which("kubectl") is None:
         print("notice: kubectl is not installed; the manifests were not rendered")
         return

@@ -140,6 +140,32 @@ fn predicts_images_of_every_format_alike() {
 }
 
 #[test]
+fn measures_how_fast_a_model_answers() {
+    let short = ["--duration", "0.5", "--warm-up", "0.1"];
+    let closed =
+        json(&embedded(&[&["bench", "fashion-dense", "--concurrency", "1,4", "--batch", "3"], &short[..]].concat()));
+    let runs = closed["runs"].as_array().unwrap();
+    assert_eq!(runs.iter().map(|run| run["concurrency"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 4]);
+    for run in runs {
+        let (answered, times) = (run["answered"].as_u64().unwrap(), &run["latency_seconds"]);
+        assert!(answered > 0 && run["failed"].as_object().unwrap().is_empty(), "{run}");
+        let ordered = ["p50", "p90", "p99", "p99.9", "max"].map(|name| times[name].as_f64().unwrap());
+        assert!(ordered[0] > 0.0 && ordered.is_sorted(), "{run}");
+        let (requests, samples) =
+            (run["requests_per_second"].as_f64().unwrap(), run["samples_per_second"].as_f64().unwrap());
+        assert_eq!((requests * 0.5).round() as u64, answered);
+        assert_eq!((samples / requests).round(), 3.0);
+    }
+    let open = json(&embedded(&[&["bench", "fashion-dense", "--rate", "20", DATA[0], DATA[1]], &short[..]].concat()));
+    let run = &open["runs"][0];
+    assert_eq!((run["answered"].as_u64(), run["rate"].as_f64()), (Some(10), Some(20.0)));
+    let shown = succeeds(&embedded(&[&["bench", "fashion-dense", "--concurrency", "1"], &short[..]].concat()));
+    assert!(shown.contains("1 caller") && shown.contains("p99.9"), "{shown}");
+    fails(2, "takes at most 1024 samples", &embedded(&["bench", "fashion-dense", "--batch", "1025"]));
+    fails(2, "cannot be used with", &embedded(&["bench", "fashion-dense", "--rate", "9", "--concurrency", "1"]));
+}
+
+#[test]
 fn differentiates_a_data_set_and_saves_what_it_found() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

@@ -8,6 +8,7 @@ mod audit_data;
 mod audit_jobs;
 mod audit_quote;
 mod auth;
+mod batching;
 mod catalogue;
 mod deadline;
 mod disconnect;

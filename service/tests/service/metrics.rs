@@ -94,3 +94,20 @@ async fn promtool_finds_nothing_to_say() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.is_empty(), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dashboards_and_alerts_ask_for_metrics_that_there_are() {
+    let server = Running::start().await;
+    let (_, scraped) = server.admin("/metrics");
+    let there: Vec<&str> = scraped.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    for file in ["prometheus/alerts.yaml", "grafana/assay.json"] {
+        let text = std::fs::read_to_string(crate::harness::deploy(file)).unwrap();
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let asked: Vec<&str> = words.filter(|word| word.starts_with("assay_")).collect();
+        assert!(asked.len() > 5, "{file}: {asked:?}");
+        for name in asked {
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            assert!(there.contains(&family), "{file} asks for {name}");
+        }
+    }
+}
