@@ -399,6 +399,17 @@ fn an_audit_writes_its_reports_and_its_exit_code_is_the_verdict() {
 }
 
 /// A plan beside its data, on 100 samples: two chunks.
+#[test]
+fn an_audit_shows_what_is_found_on_one_model_to_the_other() {
+    let models = ["audit", "fashion-dense", "fashion-filter-pruned", "--samples", "40", "--transfer"];
+    let shown = succeeds(&embedded(&[&models, &DATA[..], &["--threat", "Linf:0.05", "--attack", "fgsm"]].concat()));
+    let row = shown.lines().skip_while(|line| !line.contains("and what was found")).take(2).collect::<Vec<_>>();
+    assert!(
+        row.len() == 2 && row[1].contains("on the other model") && row[1].matches("mislead it").count() == 2,
+        "{shown}"
+    );
+}
+
 fn planned(folder: &Path, gates: &str) -> String {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/data/fashion-mnist");
     std::os::unix::fs::symlink(data.canonicalize().unwrap(), folder.join("images")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use assay_audit::{Estimate, Event, Format, Json, Paired, Render, Report, to_lines};
+use assay_audit::{Estimate, Event, Format, Json, Paired, Render, Report, Transfer, to_lines};
 use assay_proto::v1::{AuditReport, ReportFormat};
 
 use crate::args::Output;
@@ -107,6 +107,11 @@ fn show(report: &Report, files: &[PathBuf]) -> Result<(), ClientError> {
         row.extend(report.models.iter().filter_map(|m| m.threats.get(i)).map(|t| cell(&t.robust)));
         row.extend(report.comparison.iter().filter_map(|c| c.threats.get(i)).map(difference));
         rows.add_row(row);
+        if report.setup.plan.transfer {
+            let mut row = vec!["and what was found\non the other model".to_owned()];
+            row.extend(report.models.iter().filter_map(|m| m.threats.get(i)).map(|t| transferred(t.transfer.as_ref())));
+            rows.add_row(row);
+        }
     }
     print(&rows)?;
 
@@ -145,6 +150,15 @@ fn mark(verdict: assay_audit::Verdict) -> &'static str {
 fn cell(estimate: &Estimate) -> String {
     let (rate, low, high) = (100.0 * estimate.rate(), 100.0 * estimate.low(), 100.0 * estimate.high());
     format!("{rate:.1} %\n{}/{}, {low:.1} to {high:.1} %", estimate.hits(), estimate.of())
+}
+
+/// What is left of the robust samples, and below it how many that were found on the other model mislead this one.
+fn transferred(transfer: Option<&Transfer>) -> String {
+    let Some(Transfer { misled, robust, .. }) = transfer else { return String::new() };
+    let misled = misled
+        .as_ref()
+        .map_or_else(|| "none was found".to_owned(), |misled| format!("{}/{} mislead it", misled.hits(), misled.of()));
+    format!("{:.1} %\n{}/{}, {misled}", 100.0 * robust.rate(), robust.hits(), robust.of())
 }
 
 fn difference(paired: &Paired) -> String {
