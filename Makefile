@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # ONNX Runtime's Linux builds report usage unless told not to before they start.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-training bench-variants results-pruning results-feature-maps clean
+.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-serving bench-training bench-variants results-pruning results-feature-maps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -107,10 +107,19 @@ results-feature-maps: setup ## Train a net with larger feature maps, and measure
 bench-variants: setup ## Compare predictions of the variants with those of their parents, through the service (ARGS=--write: into docs/performance.md)
 	$(CARGO) bench --locked -p assay-benches --bench variants -- $(ARGS)
 
+# ARGS="--write" puts the table into docs/performance.md; "--help" lists the rest. MLServer is fetched into an environment of its own.
+bench-serving: setup build $(TARGET)/serving-peers/.ready ## Compare predictions through the service with the bare session and with servers in Python
+	$(TARGET)/serving-peers/bin/python benches/peers/serving.py --assay $(abspath $(TARGET))/release $(ARGS)
+
 # ARGS="--write" puts the tables into docs/performance.md; ARGS="--only TEXT" measures a part.
 bench-forms: setup ## Compare the forms that a derivative can take, and the options of sessions
 	$(CARGO) build --release --locked -p assay-benches --bin forms
 	$(abspath $(TARGET))/release/forms $(ARGS)
+
+$(TARGET)/serving-peers/.ready: benches/peers/serving-requirements.txt
+	$(PYTHON) -m venv $(TARGET)/serving-peers
+	$(TARGET)/serving-peers/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 $(TARGET)/peers/.bench-ready: benches/peers/requirements.txt
 	$(PYTHON) -m venv $(TARGET)/peers
