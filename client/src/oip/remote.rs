@@ -110,7 +110,7 @@ pub(super) fn request(address: &Address, signature: &Signature, rows: &ArrayView
         model_version: address.version.clone(),
         inputs: vec![input],
         outputs: signature.output.iter().map(wanted).collect(),
-        raw_input_contents: vec![signature.element.encode(rows).into()],
+        raw_input_contents: vec![signature.element.encode(rows.iter().copied()).into()],
         ..ModelInferRequest::default()
     }
 }
