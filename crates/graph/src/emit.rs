@@ -211,6 +211,11 @@ impl<'m> Emit<'m> {
         values
     }
 
+    /// The first output of `node` applied to other inputs.
+    pub fn again(&mut self, node: &Node, inputs: Vec<Option<Value>>) -> Value {
+        self.node(&node.operator, inputs, node.attributes.clone(), 1).remove(0)
+    }
+
     /// Outputs of one of assay's own kernels, which only a graph for [`Lowering::CpuKernels`] may have.
     pub(crate) fn kernel(
         &mut self,
