@@ -1,6 +1,6 @@
 //! Interval bounds: from a box of samples to lower bounds of margins.
 
-use super::bounds::{Backward, Relaxed, Specification, Subject, forward, relaxed};
+use super::bounds::{Backward, Opened, Relaxed, Specification, Subject, forward, relaxed};
 use super::checked;
 use crate::{DataType, Emit, Interval, Model, Rule, Shaped, TransformError, Value};
 
@@ -33,9 +33,10 @@ pub struct Intervals {
 /// The model is not a classifier, or an operator has no interval rule, or not for one of its attributes.
 pub fn interval(source: &Shaped, specification: Specification) -> Result<Intervals, TransformError> {
     let of_model = |cause| TransformError::of_model(PASS, cause);
-    let subject = Subject::new(PASS, source)?;
+    let opened = Opened::new(PASS, source)?;
+    let subject = Subject::new(&opened);
     let nodes = subject.nodes(&subject.logits);
-    let mut e = Emit::new(source);
+    let mut e = Emit::new(subject.source);
     let (samples, boxed) = sample_box(&subject, &mut e).map_err(of_model)?;
     let intervals = forward(PASS, &subject, boxed, &subject.logits, &mut e)?;
     let margins = specification.emit(&subject.logits, &mut e).map_err(of_model)?;

@@ -1,6 +1,6 @@
 //! Linear bounds: from a box or a ball of samples to lower bounds of margins, along lines around every function.
 
-use super::bounds::{Backward, Ball, Relaxed, Specification, Subject, forward, one_hot, relaxed};
+use super::bounds::{Backward, Ball, Opened, Relaxed, Specification, Subject, forward, one_hot, relaxed};
 use super::checked;
 use super::interval::sample_box;
 use crate::{Cause, DataType, Dim, Emit, Interval, Model, Node, Rule, Shaped, TransformError, Value, operator};
@@ -91,13 +91,14 @@ pub struct LinearBounds {
 /// The model is not a classifier, or an operator has no rule for linear bounds, or not for one of its attributes.
 pub fn linear_bounds(source: &Shaped, options: &LinearOptions) -> Result<LinearBounds, TransformError> {
     let of_model = |cause| TransformError::of_model(PASS, cause);
-    let subject = Subject::new(PASS, source)?;
+    let opened = Opened::new(PASS, source)?;
+    let subject = Subject::new(&opened);
     let target = match &options.target {
         Target::Margins(_) => &subject.logits,
         Target::Elements(value) => value,
     };
     let nodes = subject.nodes(target);
-    let mut e = Emit::new(source);
+    let mut e = Emit::new(subject.source);
     let (samples, boxed) = sample_box(&subject, &mut e).map_err(of_model)?;
     let ball = ball(options.region, &subject, &mut e).map_err(of_model)?;
     let found = relaxed(PASS, &subject, &nodes, &e)?;

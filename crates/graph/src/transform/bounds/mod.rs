@@ -7,6 +7,7 @@
 mod backward;
 mod forward;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::ops::only_data;
@@ -61,25 +62,10 @@ pub(super) struct Subject<'m> {
 }
 
 impl<'m> Subject<'m> {
-    /// `source`, whose samples go to the only input that has a batch dimension; others may be weights.
-    pub(super) fn new(pass: &'static str, source: &'m Shaped) -> Result<Self, TransformError> {
-        let not_a_classifier =
-            |error: ShapeError| TransformError::of_model(pass, Cause::Unsupported(error.to_string()));
-        let batched = |value: &Value| source.facts(value).is_some_and(|f| f.dims.first() == Some(&Dim::Batch(1)));
-        let mut inputs = source.model().graph.inputs.iter().map(|i| &i.value).filter(|v| batched(v));
-        let input = match (inputs.next(), inputs.next()) {
-            (Some(input), None) => input,
-            _ => source.input().map_err(not_a_classifier)?,
-        };
-        let logits = source.logits().map_err(not_a_classifier)?;
-        let mut data = HashSet::from([input.clone()]);
-        for node in &source.model().graph.nodes {
-            let about_shape = node.domain.is_empty() && matches!(node.operator.as_str(), "Shape" | "Size");
-            if !about_shape && reads(node).into_iter().any(|value| data.contains(value)) {
-                data.extend(node.outputs.iter().flatten().cloned());
-            }
-        }
-        Ok(Self { source, input: input.clone(), logits: logits.clone(), data })
+    /// The classifier that `opened` is.
+    pub(super) fn new(opened: &'m Opened<'_>) -> Self {
+        let Opened { source, input, logits } = opened;
+        Self { source, input: input.clone(), logits: logits.clone(), data: dependents(source, input) }
     }
 
     /// The nodes that `target` depends on and that depend on the samples, in order.
@@ -124,6 +110,54 @@ impl<'m> Subject<'m> {
             crate::ops::features(value, e)?;
         }
         Ok(data)
+    }
+}
+
+/// The values that depend on what `input` holds, and not on its shape alone.
+fn dependents(source: &Shaped, input: &Value) -> HashSet<Value> {
+    let mut data = HashSet::from([input.clone()]);
+    for node in &source.model().graph.nodes {
+        let about_shape = node.domain.is_empty() && matches!(node.operator.as_str(), "Shape" | "Size");
+        if !about_shape && reads(node).into_iter().any(|value| data.contains(value)) {
+            data.extend(node.outputs.iter().flatten().cloned());
+        }
+    }
+    data
+}
+
+/// A classifier whose samples are in the first dimension of all that depends on them.
+pub(super) struct Opened<'m> {
+    pub(super) source: Cow<'m, Shaped>,
+    input: Value,
+    logits: Value,
+}
+
+impl<'m> Opened<'m> {
+    /// `source`, whose samples go to the only input that has a batch dimension; others may be weights.
+    ///
+    /// If the model takes one sample at a time, the first dimension of all that depends on it is taken as the batch. So rows of one sample go
+    /// through the transposes of its operators like samples of a batch, of which the forward pass has one.
+    pub(super) fn new(pass: &'static str, source: &'m Shaped) -> Result<Self, TransformError> {
+        let not_a_classifier =
+            |error: ShapeError| TransformError::of_model(pass, Cause::Unsupported(error.to_string()));
+        let batched = |value: &Value| source.facts(value).is_some_and(|f| f.dims.first() == Some(&Dim::Batch(1)));
+        let mut inputs = source.model().graph.inputs.iter().map(|i| &i.value).filter(|v| batched(v));
+        let input = match (inputs.next(), inputs.next()) {
+            (Some(input), None) => input.clone(),
+            _ => source.input().map_err(not_a_classifier)?.clone(),
+        };
+        let logits = source.logits().map_err(not_a_classifier)?.clone();
+        if source.canonical().fixed_batch() != Some(1) {
+            return Ok(Self { source: Cow::Borrowed(source), input, logits });
+        }
+        let mut open = source.clone();
+        for value in dependents(source, &input) {
+            if let Some(first @ Dim::Fixed(1)) = open.shapes.0.get_mut(&value).and_then(|facts| facts.dims.first_mut())
+            {
+                *first = Dim::Batch(1);
+            }
+        }
+        Ok(Self { source: Cow::Owned(open), input, logits })
     }
 }
 
