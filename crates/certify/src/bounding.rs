@@ -37,21 +37,21 @@ impl Chunk {
         labels: &[usize],
         sample_shape: &[usize],
         classes: usize,
-    ) -> Self {
+    ) -> Result<Self, CertifyError> {
         let shape = [&[chosen.len()], sample_shape].concat();
         let shaped = |rows: Array2<f32>| {
             let rows = rows.as_standard_layout().into_owned().into_raw_vec_and_offset().0;
-            ArrayD::from_shape_vec(IxDyn(&shape), rows).unwrap_or_else(|_| ArrayD::zeros(shape.clone()))
+            ArrayD::from_shape_vec(IxDyn(&shape), rows).map_err(|e| CertifyError::Invalid(e.to_string()))
         };
         let labels: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
-        Self {
-            lower: shaped(around.lower.select(Axis(0), chosen)),
-            upper: shaped(around.upper.select(Axis(0), chosen)),
-            centre: shaped(images.select(Axis(0), chosen)),
+        Ok(Self {
+            lower: shaped(around.lower.select(Axis(0), chosen))?,
+            upper: shaped(around.upper.select(Axis(0), chosen))?,
+            centre: shaped(images.select(Axis(0), chosen))?,
             radius: ArrayD::from_elem(IxDyn(&[chosen.len()]), around.radius),
             region: around.region,
             specification: margins_of(&labels, classes).into_dyn(),
-        }
+        })
     }
 
     /// The samples in a box of which only the middle is left.

@@ -56,6 +56,9 @@ pub struct Progress {
     pub certified: usize,
 }
 
+/// Lower and upper ends of the interval of each element.
+pub type Ends = [ArrayD<f32>; 2];
+
 /// Certifies samples of one model.
 pub struct Certifier {
     classifier: Arc<OnnxClassifier>,
@@ -139,18 +142,22 @@ impl Certifier {
     }
 
     /// The bounds of every value that a function which is not affine reads, of one sample: of each value its name in the hosted model, and lower and upper
-    /// ends `[1, …]`, in the model's order.
+    /// ends `[1, …]`, in the model's order. They may be loose without end: no number here says that anything is certified.
     ///
     /// # Errors
-    /// As [`Certifier::certify`].
+    /// As [`Certifier::certify`]; there is not one sample.
     pub fn intermediate(
         &mut self,
         neighbourhood: &Neighbourhood<'_>,
-        image: ArrayView2<'_, f32>,
+        image: &ArrayView2<'_, f32>,
         method: Method,
-    ) -> Result<Vec<(Value, [ArrayD<f32>; 2])>, CertifyError> {
-        let around = Around::new(neighbourhood, &image)?;
-        let chunk = self.chunk(&[0], &image, &around, &[0]);
+    ) -> Result<Vec<(Value, Ends)>, CertifyError> {
+        self.check_width(image.ncols())?;
+        if image.nrows() != 1 {
+            return Err(CertifyError::Invalid(format!("{} samples: expected one", image.nrows())));
+        }
+        let around = Around::new(neighbourhood, image)?;
+        let chunk = self.chunk(&[0], image, &around, &[0])?;
         let (_, intervals) = self.graphs.intervals(&chunk)?;
         let mut layers = match method {
             Method::Ibp | Method::CrownIbp => intervals,
@@ -171,7 +178,7 @@ impl Certifier {
     ) -> Result<(), CertifyError> {
         let stop = || if asked.cancel.is_cancelled() { Err(CertifyError::from(RunError::Cancelled)) } else { Ok(()) };
         stop()?;
-        let chunk = self.chunk(chosen, &asked.job.images, asked.around, asked.labels);
+        let chunk = self.chunk(chosen, &asked.job.images, asked.around, asked.labels)?;
         let (margins, layers) = self.graphs.intervals(&chunk)?;
         for (at, &i) in chosen.iter().enumerate() {
             if let Some(value) = odd_layer(&layers, at) {
@@ -199,7 +206,7 @@ impl Certifier {
             }
             stop()?;
             // Which elements are settled differs from sample to sample, so these go one by one.
-            let chunk = self.chunk(&[i], &asked.job.images, asked.around, asked.labels);
+            let chunk = self.chunk(&[i], &asked.job.images, asked.around, asked.labels)?;
             let layers = crown::layers(&mut self.graphs, &chunk, &of_sample(&layers, at), asked.cancel)?;
             self.answer_one(i, &chunk, &layers, asked, certificates)?;
         }
@@ -230,22 +237,34 @@ impl Certifier {
         Ok(())
     }
 
-    fn chunk(&self, chosen: &[usize], images: &ArrayView2<'_, f32>, around: &Around, labels: &[usize]) -> Chunk {
+    fn chunk(
+        &self,
+        chosen: &[usize],
+        images: &ArrayView2<'_, f32>,
+        around: &Around,
+        labels: &[usize],
+    ) -> Result<Chunk, CertifyError> {
         Chunk::new(chosen, images, around, labels, &self.graphs.sample_shape, self.graphs.classes)
+    }
+
+    /// Whether samples of so many values fit the model.
+    fn check_width(&self, width: usize) -> Result<(), CertifyError> {
+        let spec = self.classifier.spec();
+        if width == spec.features() {
+            return Ok(());
+        }
+        Err(CertifyError::Invalid(format!(
+            "a sample of this model has shape {:?}, which is {} values: the samples have {width} values each",
+            spec.sample_shape,
+            spec.features()
+        )))
     }
 
     /// Whether the job fits the model.
     fn check(&self, job: &Job<'_>) -> Result<(), CertifyError> {
-        let spec = self.classifier.spec();
-        let (n, width) = job.images.dim();
+        self.check_width(job.images.ncols())?;
+        let (spec, n) = (self.classifier.spec(), job.images.nrows());
         let invalid = |text: String| Err(CertifyError::Invalid(text));
-        if width != spec.features() {
-            return invalid(format!(
-                "a sample of this model has shape {:?}, which is {} values: the samples have {width} values each",
-                spec.sample_shape,
-                spec.features()
-            ));
-        }
         if job.labels.len() != n {
             return invalid(format!("{} labels for {n} samples: one for each is needed", job.labels.len()));
         }

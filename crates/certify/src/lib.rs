@@ -14,7 +14,7 @@ mod method;
 mod neighbourhood;
 
 pub use certificate::{Bounds, Certificate, Verdict};
-pub use certifier::{Certifier, CertifierOptions, Job, Progress, Until};
+pub use certifier::{Certifier, CertifierOptions, Ends, Job, Progress, Until};
 pub use error::CertifyError;
 pub use method::Method;
 pub use neighbourhood::Neighbourhood;

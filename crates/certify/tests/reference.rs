@@ -246,7 +246,7 @@ fn intermediate_bounds_are_those_of_the_reference() {
                 let [lower, upper] = ["lower", "upper"].map(|end| flat(instances.get(end)).select(Axis(0), &[row]));
                 let middle = (&lower + &upper) * 0.5;
                 let around = Neighbourhood::Boxes { lower: lower.view(), upper: upper.view() };
-                let found = certifier.intermediate(&around, middle.view(), method).unwrap();
+                let found = certifier.intermediate(&around, &middle.view(), method).unwrap();
                 let mut found = found.into_iter();
                 for tensor in &tensors {
                     let expected = reference.get(tensor).f64();

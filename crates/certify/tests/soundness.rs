@@ -103,7 +103,7 @@ fn points(certifier: &Certifier, x: &Array2<f32>, label: usize, threat: &Threat,
     points
 }
 
-fn best(row: ArrayView1<'_, f32>) -> usize {
+fn best(row: &ArrayView1<'_, f32>) -> usize {
     (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap()
 }
 
@@ -122,7 +122,7 @@ proptest! {
         let mut certifier = certifier(&runtime, &net).unwrap();
         let mut random = Random::new(seed);
         let x = Array2::from_shape_fn((1, FEATURES), |_| random.uniform(0.0, 1.0) as f32);
-        let label = best(certifier.classifier().logits(x.view()).unwrap().row(0));
+        let label = best(&certifier.classifier().logits(x.view()).unwrap().row(0));
         // Balls whose boxes are of about the same use.
         let eps = size * match norm { Norm::L2 => 4.0, Norm::L1 => 20.0, Norm::Linf | Norm::L0 => 1.0 };
         let threat = Threat { norm, eps: eps.to_string().parse().unwrap(), bounds: Bounds::new(0.0, 1.0).unwrap() };
@@ -148,7 +148,7 @@ proptest! {
                 }
             }
             if certificate.verdict == Verdict::Certified {
-                prop_assert_eq!(best(logits.row(0)), label, "{}: a certified sample was misled", name);
+                prop_assert_eq!(best(&logits.row(0)), label, "{}: a certified sample was misled", name);
             }
         }
     }
@@ -163,7 +163,7 @@ fn samples(certifier: &Certifier, n: usize) -> (Array2<f32>, Vec<Class>) {
     let mut random = Random::new(3);
     let x = Array2::from_shape_fn((n, FEATURES), |_| random.uniform(0.0, 1.0) as f32);
     let logits = certifier.classifier().logits(x.view()).unwrap();
-    let labels = logits.rows().into_iter().map(|row| Class(best(row) as u32)).collect();
+    let labels = logits.rows().into_iter().map(|row| Class(best(&row) as u32)).collect();
     (x, labels)
 }
 

@@ -98,8 +98,9 @@ impl Boxed {
 /// Bounds of values of the source model.
 type Layers = HashMap<Value, [ArrayD<f64>; 2]>;
 
+#[allow(clippy::needless_pass_by_value)] // So that inputs read well.
 fn float(numbers: ArrayD<f64>) -> Array {
-    Array::floats(&numbers.shape().to_vec(), numbers.into_iter().collect())
+    Array::floats(numbers.shape(), numbers.iter().copied().collect())
 }
 
 fn values(model: &Model, x: &ArrayD<f64>) -> HashMap<Value, Array> {

@@ -68,8 +68,7 @@ pub(super) fn interval<O: Operator + ?Sized>(
     }
     let (mut middles, mut radii) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
     for (x, input) in x.iter().zip(&node.inputs) {
-        let split = x.as_ref().map(|x| middle(x, e)).transpose()?;
-        let (middle, radius) = split.unzip();
+        let (middle, radius) = x.as_ref().map(|x| middle(x, e)).unzip();
         middles.push(middle.or_else(|| input.clone()));
         radii.push(radius);
     }
@@ -79,10 +78,10 @@ pub(super) fn interval<O: Operator + ?Sized>(
 }
 
 /// Middle and radius of an interval.
-fn middle(x: &Interval, e: &mut Emit<'_>) -> Rule<(Value, Value)> {
+fn middle(x: &Interval, e: &mut Emit<'_>) -> (Value, Value) {
     let half = e.scalar(0.5, DataType::Float);
     let (sum, width) = (e.op("Add", &[&x.lower, &x.upper]), e.op("Sub", &[&x.upper, &x.lower]));
-    Ok((e.op("Mul", &[&sum, &half]), e.op("Mul", &[&width, &half])))
+    (e.op("Mul", &[&sum, &half]), e.op("Mul", &[&width, &half]))
 }
 
 /// Bounds of the output of an operator that does not fall in any of the inputs which have bounds: what it makes of the lower ones and of

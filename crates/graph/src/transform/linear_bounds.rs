@@ -1,6 +1,6 @@
 //! Linear bounds: from a box or a ball of samples to lower bounds of margins, along lines around every function.
 
-use super::bounds::{Backward, Ball, Opened, Relaxed, Specification, Subject, forward, one_hot, relaxed};
+use super::bounds::{Backward, Ball, Opened, Read, Relaxed, Specification, Subject, forward, one_hot, relaxed};
 use super::checked;
 use super::interval::sample_box;
 use crate::{Cause, DataType, Dim, Emit, Interval, Model, Node, Rule, Shaped, TransformError, Value, operator};
@@ -104,7 +104,7 @@ pub fn linear_bounds(source: &Shaped, options: &LinearOptions) -> Result<LinearB
     let found = relaxed(PASS, &subject, &nodes, &e)?;
     let layers = match options.intermediate {
         Intermediate::Given => {
-            let given = |(value, kinks): &(Value, Option<Vec<f64>>), e: &mut Emit<'_>| {
+            let given = |(value, kinks): &Read, e: &mut Emit<'_>| {
                 let dims = e.dims(value)?;
                 let [lower, upper] =
                     ["lower", "upper"].map(|end| e.input(&format!("{end}/{value}"), DataType::Float, dims));
@@ -114,7 +114,7 @@ pub fn linear_bounds(source: &Shaped, options: &LinearOptions) -> Result<LinearB
         }
         Intermediate::Interval => {
             let intervals = forward(PASS, &subject, boxed.clone(), target, &mut e)?;
-            let computed = |(value, kinks): &(Value, Option<Vec<f64>>)| {
+            let computed = |(value, kinks): &Read| {
                 let bounds = intervals.get(value).cloned().ok_or(Cause::NoRule)?;
                 layer(value, kinks.clone(), bounds, &e)
             };

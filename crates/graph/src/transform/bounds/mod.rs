@@ -204,6 +204,9 @@ pub(super) fn one_hot(indices: &Value, size: usize, e: &mut Emit<'_>) -> Value {
     e.op("OneHot", &[indices, &depth, &off_on])
 }
 
+/// A value that functions which are not affine read, and where they bend; `None`: everywhere.
+pub(super) type Read = (Value, Option<Vec<f64>>);
+
 /// The values that functions which are not affine read among `nodes`, in order, with where those functions bend.
 ///
 /// # Errors
@@ -213,8 +216,8 @@ pub(super) fn relaxed(
     subject: &Subject<'_>,
     nodes: &[&Node],
     e: &Emit<'_>,
-) -> Result<Vec<(Value, Option<Vec<f64>>)>, TransformError> {
-    let mut found: Vec<(Value, Option<Vec<f64>>)> = Vec::new();
+) -> Result<Vec<Read>, TransformError> {
+    let mut found: Vec<Read> = Vec::new();
     for node in nodes {
         let mut look = || -> Rule<()> {
             let data = subject.data(node, e)?;
