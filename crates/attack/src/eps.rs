@@ -60,6 +60,15 @@ impl Eps {
         self.limit
     }
 
+    /// The smallest binary64 that is not below the radius: a certificate for it holds within the radius. Infinity for `inf`.
+    #[must_use]
+    pub fn up(&self) -> f64 {
+        match self.exact {
+            Exact::Finite(exact) if !is_binary(exact) => self.limit.next_up(),
+            _ => self.limit,
+        }
+    }
+
     /// `inf`.
     pub(crate) fn infinite() -> Self {
         Self { written: INFINITE.to_owned(), exact: Exact::Infinite, down: f32::INFINITY, limit: f64::INFINITY }
@@ -141,6 +150,12 @@ fn at_most(value: f64, exact: Ratio<u128>) -> bool {
         let ceiling = if shift < 127 { (left + ((1 << shift) - 1)) >> shift } else { u128::from(left > 0) };
         ceiling <= *exact.numer()
     }
+}
+
+/// Whether a binary64 is the fraction.
+fn is_binary(exact: Ratio<u128>) -> bool {
+    let significant = exact.numer() >> exact.numer().trailing_zeros().min(127);
+    exact.denom().is_power_of_two() && significant < 1 << 53
 }
 
 impl PartialEq for Eps {
@@ -253,6 +268,15 @@ mod tests {
         // 0.1 as a binary32 is above one tenth.
         assert_eq!(eps("0.1").down(), 0.1f32.next_down());
         assert_eq!(eps("0.1").limit(), 0.1f64.next_down());
+    }
+
+    #[test]
+    fn rounds_up_for_certificates_and_not_further() {
+        assert_eq!(eps("0.1").up(), 0.1);
+        assert_eq!((eps("0.5").up(), eps("0").up(), eps("3").up()), (0.5, 0.0, 3.0));
+        assert_eq!(eps("8/255").up(), eps("8/255").limit().next_up());
+        assert_eq!(eps("999999999999999999").up(), 1e18, "it has more digits than a binary64");
+        assert_eq!(eps("inf").up(), f64::INFINITY);
     }
 
     /// `value <= numerator / denominator` in 256 bits of schoolbook arithmetic, as limbs of 32.

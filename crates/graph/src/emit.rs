@@ -93,10 +93,17 @@ impl<'m> Emit<'m> {
         self.source
     }
 
-    /// A new input of the model, called `wish` or like it.
+    /// A new input of the model, called `wish` or like it. Where the source model fixes the batch size, it does too.
     pub(crate) fn input(&mut self, wish: &str, dtype: DataType, dims: &[Dim]) -> Value {
         let value = self.names.fresh(wish);
-        self.inputs.push(info(value.clone(), dtype, dims));
+        let mut info = info(value.clone(), dtype, dims);
+        let first = info.shape.as_mut().and_then(|shape| shape.first_mut());
+        if let (Some(first), Some(Dim::Batch(1)), Some(fixed)) =
+            (first, dims.first(), self.source.canonical().fixed_batch())
+        {
+            *first = Dimension::Known(fixed);
+        }
+        self.inputs.push(info);
         value
     }
 
@@ -209,6 +216,11 @@ impl<'m> Emit<'m> {
         let outputs = values.iter().cloned().map(Some).collect();
         self.nodes.push(Node { name, attributes, ..Node::new(operator, inputs, outputs) });
         values
+    }
+
+    /// The first output of `node` applied to other inputs.
+    pub fn again(&mut self, node: &Node, inputs: Vec<Option<Value>>) -> Value {
+        self.node(&node.operator, inputs, node.attributes.clone(), 1).remove(0)
     }
 
     /// Outputs of one of assay's own kernels, which only a graph for [`Lowering::CpuKernels`] may have.

@@ -11,6 +11,7 @@
 
 mod adaptation;
 mod attribute;
+mod bounds;
 mod canonical;
 mod channels;
 mod check;
@@ -38,6 +39,7 @@ mod transform;
 
 pub use adaptation::Adaptation;
 pub use attribute::Attribute;
+pub use bounds::{Dependence, Interval, Line, Lines};
 pub use canonical::{Canonical, CanonicalError};
 pub use channels::{Channel, Channels, Consumer, Fixed, Group, GroupId, Producer, Pruned, Slice, groups};
 pub use check::{Defect, check};
@@ -50,13 +52,14 @@ pub use load::{Limits, LoadError, ModelFile};
 pub use loss::Loss;
 pub use lowering::{KERNELS, Lowering};
 pub use model::{Dimension, Function, Graph, Model, Node, Value, ValueInfo};
-pub use ops::{Class, OPERATORS, Operator, operator};
+pub use ops::{Class, OPERATORS, Operator, Pull, Rows, operator};
 pub use rebatch::open_batch;
 pub use shape::{Dim, Facts, Probe, Probed, ShapeError, Shaped, Shapes};
 pub use tensor::{DataType, Tensor};
 pub use transform::{
-    BatchNorm, BatchStatistics, Block, Gradient, Interpolation, Normalization, Observed, Removal, Restride, Stride,
-    Trainable, Training, UnitPool, Vjp, Weight, Wrt, blocks, channels_to_remove, compact, gradient, logits, observe,
-    preprocess, prune, remove_blocks, restride, stride_string, strided, trainable, training, untied, upsample, vjp,
-    weights, zeroed,
+    BatchNorm, BatchStatistics, Block, Gradient, Intermediate, Interpolation, Intervals, LinearBounds, LinearOptions,
+    Normalization, Observed, Region, Relaxed, Removal, Restride, Slopes, Specification, Stride, Target, Trainable,
+    Training, UnitPool, Vjp, Weight, Wrt, blocks, channels_to_remove, compact, gradient, interval, linear_bounds,
+    logits, observe, preprocess, prune, remove_blocks, restride, stride_string, strided, trainable, training, untied,
+    upsample, vjp, weights, zeroed,
 };

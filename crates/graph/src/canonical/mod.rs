@@ -131,14 +131,15 @@ impl Canonical {
         Ok(Self { model, adaptations })
     }
 
-    /// The batch size, if the file fixes it: the first dimension of the only input.
+    /// The batch size, if the file fixes it: the first dimension of all inputs.
     #[must_use]
     pub fn fixed_batch(&self) -> Option<usize> {
-        let [input] = self.model.graph.inputs.as_slice() else { return None };
-        match input.shape.as_ref()?.first()? {
+        let mut sizes = self.model.graph.inputs.iter().map(|input| match input.shape.as_ref()?.first()? {
             Dimension::Known(size) if *size > 0 => Some(*size),
             _ => None,
-        }
+        });
+        let first = sizes.next()??;
+        sizes.all(|size| size == Some(first)).then_some(first)
     }
 
     /// What was changed besides the form of nodes, in order.

@@ -3,12 +3,13 @@
 //! The divisor is the number of taps inside the data or, with `count_include_pad`, inside the data and its stated padding:
 //! what a last window of `ceil_mode` reaches beyond that is never counted.
 
+use super::class::increasing;
 use super::convolve::{Kernel, spread};
 use super::inputs::size;
 use super::max_pool::pool_windows;
 use super::window::{self, Stated, Window};
 use super::{Class, Operator};
-use crate::{Cause, Channels, Emit, Node, Rule, Tensor, Value};
+use crate::{Cause, Channels, Emit, Interval, Node, Rule, Tensor, Value};
 
 #[derive(Debug)]
 pub(super) struct AveragePool;
@@ -48,6 +49,10 @@ impl Operator for AveragePool {
         let kernel = Tensor::rounded(facts.dtype, &shape, &vec![share; shape.iter().product()]);
         let value = e.tensor(kernel.clone());
         spread(&y, Kernel { value: &value, content: Some(&kernel) }, &windows, channels, e)
+    }
+
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        Ok(increasing(node, x, e))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

@@ -5,7 +5,7 @@ use super::class::output;
 use super::conv::sum_per_channel;
 use super::inputs::int;
 use super::{Class, Operator, batch_statistics, class};
-use crate::{Cause, Channels, DataType, Emit, Node, Rule, Tensor, Value};
+use crate::{Cause, Channels, DataType, Dependence, Emit, Node, Rule, Tensor, Value};
 
 /// Inputs: data `[n, c, …]`; scale, bias, mean and variance, each `[c]`.
 #[derive(Debug)]
@@ -58,6 +58,18 @@ impl Operator for BatchNormalization {
             2 => Ok(sum_per_channel(y, rank, e)),
             _ => Err(Cause::Unsupported("the derivative with respect to the running mean and variance".into())),
         }
+    }
+
+    fn dependence(&self, node: &Node, data: &[bool], _: &Emit<'_>) -> Rule<Dependence> {
+        let fixed = node.int("training_mode", 0)? == 0 && data.iter().skip(1).all(|data| !data);
+        Ok(if fixed { Dependence::Affine } else { Dependence::Other })
+    }
+
+    fn radius(&self, node: &Node, r: &[Option<Value>], e: &mut Emit<'_>) -> Rule<Value> {
+        let Some(Some(r)) = r.first() else { return Err(Cause::NoRule) };
+        let factor = factor(node, e.dims(node.required(0)?)?.len(), e)?;
+        let size = e.op("Abs", &[&factor]);
+        Ok(e.op("Mul", &[r, &size]))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

@@ -1,7 +1,8 @@
 //! The rules that follow from an operator's class alone.
 
+use super::relax::only_data;
 use super::{Class, Operator};
-use crate::{Cause, Channels, DataType, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, DataType, Dependence, Emit, Interval, Node, Rule, Value};
 
 /// The gradient of an operator that is linear in each input: its transpose, input by input.
 pub(super) fn vjp<O: Operator + ?Sized>(
@@ -30,6 +31,72 @@ pub(super) fn channels<O: Operator + ?Sized>(operator: &O, node: &Node, c: &mut 
         Class::Monotone | Class::Elementwise => c.elementwise(node),
         Class::ShapeOnly | Class::Linear | Class::Bilinear | Class::Opaque => Err(Cause::NoRule),
     }
+}
+
+/// How an operator depends on some of its inputs, as far as its class tells. A map that is linear in each input while the others are
+/// fixed is linear in one of them alone; any other number that it reads may be an offset.
+pub(super) fn dependence(class: Class, node: &Node, data: &[bool], e: &Emit<'_>) -> Rule<Dependence> {
+    let several = data.iter().filter(|data| **data).count() > 1;
+    match class {
+        Class::Bilinear if !several => {}
+        Class::ShapeOnly | Class::Linear => {}
+        Class::Bilinear | Class::Monotone | Class::Elementwise | Class::Opaque => return Ok(Dependence::Other),
+    }
+    for (input, _) in node.inputs.iter().zip(data).filter(|(_, data)| !**data) {
+        if input.as_ref().is_some_and(|input| e.dtype(input).is_ok_and(DataType::is_float)) {
+            return Ok(Dependence::Affine);
+        }
+    }
+    Ok(Dependence::Linear)
+}
+
+/// Bounds of the output, as far as the class tells: what only moves elements, and what does not fall anywhere, maps bounds to
+/// bounds; an affine map takes the middle of its inputs to the middle of its output, which moves as its [`Operator::radius`] says.
+pub(super) fn interval<O: Operator + ?Sized>(
+    operator: &O,
+    node: &Node,
+    x: &[Option<Interval>],
+    e: &mut Emit<'_>,
+) -> Rule<Interval> {
+    if matches!(operator.class(), Class::ShapeOnly | Class::Monotone) {
+        return Ok(increasing(node, x, e));
+    }
+    let data: Vec<bool> = x.iter().map(Option::is_some).collect();
+    if operator.dependence(node, &data, e)? == Dependence::Other {
+        let product_of_several = operator.class() == Class::Bilinear;
+        return Err(if product_of_several { only_data(node, &data).err() } else { None }.unwrap_or(Cause::NoRule));
+    }
+    let (mut middles, mut radii) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
+    for (x, input) in x.iter().zip(&node.inputs) {
+        let (middle, radius) = x.as_ref().map(|x| middle(x, e)).unzip();
+        middles.push(middle.or_else(|| input.clone()));
+        radii.push(radius);
+    }
+    let radius = operator.radius(node, &radii, e)?;
+    let middle = e.again(node, middles);
+    Ok(Interval { lower: e.op("Sub", &[&middle, &radius]), upper: e.op("Add", &[&middle, &radius]) })
+}
+
+/// Middle and radius of an interval.
+fn middle(x: &Interval, e: &mut Emit<'_>) -> (Value, Value) {
+    let half = e.scalar(0.5, DataType::Float);
+    let (sum, width) = (e.op("Add", &[&x.lower, &x.upper]), e.op("Sub", &[&x.upper, &x.lower]));
+    (e.op("Mul", &[&sum, &half]), e.op("Mul", &[&width, &half]))
+}
+
+/// Bounds of the output of an operator that does not fall in any of the inputs which have bounds: what it makes of the lower ones and of
+/// the upper ones.
+pub(super) fn increasing(node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Interval {
+    let mut ends = |end: fn(&Interval) -> &Value| {
+        let inputs = x.iter().zip(&node.inputs).map(|(x, input)| x.as_ref().map(end).or(input.as_ref()).cloned());
+        e.again(node, inputs.collect())
+    };
+    Interval { lower: ends(|x| &x.lower), upper: ends(|x| &x.upper) }
+}
+
+/// The dependence of a product of data with something fixed, without an offset.
+pub(super) fn product(data: &[bool]) -> Dependence {
+    if data.iter().filter(|data| **data).count() == 1 { Dependence::Linear } else { Dependence::Other }
 }
 
 /// The gradient of an element-wise operator of one input: `rule(x, y, w)` makes the product from the input, the output and
@@ -76,7 +143,7 @@ pub(super) fn unbroadcast(node: &Node, i: usize, value: &Value, e: &mut Emit<'_>
 }
 
 /// The first output of a node.
-pub(super) fn output(node: &Node) -> Rule<&Value> {
+pub(crate) fn output(node: &Node) -> Rule<&Value> {
     node.output(0).ok_or_else(|| Cause::Malformed("output 0 is required".into()))
 }
 

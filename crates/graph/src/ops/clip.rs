@@ -3,8 +3,9 @@
 //! A bound gets the cotangents of the elements that it stopped. Where the bounds cross, the upper one stops all.
 
 use super::class::{output, unbroadcast};
+use super::relax::{chord, either};
 use super::{Class, Operator};
-use crate::{DataType, Emit, Node, Rule, Value};
+use crate::{DataType, Emit, Interval, Line, Lines, Node, Rule, Value};
 
 /// The operator `Clip`.
 pub(super) struct Clip;
@@ -46,6 +47,43 @@ impl Operator for Clip {
             *product = Some(if input == 0 { all } else { unbroadcast(node, input, &all, e)? });
         }
         Ok(products)
+    }
+
+    /// Above lies the chord from the lower end to where the upper bound stops the function, or that bound itself, whichever leaves the
+    /// smaller area where both are as sound; below, the same turned around.
+    fn lines(&self, node: &Node, x: &Interval, _: Option<&Value>, e: &mut Emit<'_>) -> Rule<Lines> {
+        let (low, high) = (node.input(1), node.input(2));
+        let (l, u) = (&x.lower, &x.upper);
+        let clipped =
+            |value: &Value, e: &mut Emit<'_>| e.again(node, vec![Some(value.clone()), low.cloned(), high.cloned()]);
+        let (at_l, at_u) = (clipped(l, e), clipped(u, e));
+        let until = high.map_or_else(|| u.clone(), |high| e.op("Min", &[u, high]));
+        let from = low.map_or_else(|| l.clone(), |low| e.op("Max", &[l, low]));
+        let (at_until, at_from) = (clipped(&until, e), clipped(&from, e));
+        let mut above = chord([l, &at_l], [&until, &at_until], e);
+        let mut below = chord([&from, &at_from], [u, &at_u], e);
+        let zero = e.scalar(0.0, DataType::Float);
+        // Without a bend at the other end the function itself is a line there, which overshoots by `u - high`, the bound by `high - l`.
+        if let Some(high) = high {
+            let (over, under) = (e.op("Sub", &[u, high]), e.op("Sub", &[high, l]));
+            let larger = e.op("Greater", &[&over, &under]);
+            let straight = e.op("GreaterOrEqual", &[l, &from]);
+            let level = e.op("And", &[&larger, &straight]);
+            above = either(&level, &Line { slope: zero.clone(), offset: Some(high.clone()) }, &above, e);
+        }
+        if let Some(low) = low {
+            let (under, over) = (e.op("Sub", &[low, l]), e.op("Sub", &[u, low]));
+            let larger = e.op("Greater", &[&under, &over]);
+            let straight = e.op("LessOrEqual", &[u, &until]);
+            let level = e.op("And", &[&larger, &straight]);
+            below = either(&level, &Line { slope: zero, offset: Some(low.clone()) }, &below, e);
+        }
+        Ok(Lines { lower: below, upper: above })
+    }
+
+    fn kinks(&self, node: &Node, e: &Emit<'_>) -> Option<Vec<f64>> {
+        let bound = |i: usize| node.input(i).map(|bound| e.constant(bound)?.to_f64()?.first().copied());
+        [bound(1), bound(2)].into_iter().flatten().collect()
     }
 
     fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {

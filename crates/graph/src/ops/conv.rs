@@ -6,7 +6,7 @@ use super::grouped;
 use super::inputs::int;
 use super::window::{Stated, Window};
 use super::{Class, Operator};
-use crate::{Cause, Channels, Emit, KERNELS, Node, Pruned, Rule, Tensor, Value};
+use crate::{Cause, Channels, Dependence, Emit, KERNELS, Node, Pruned, Rule, Tensor, Value};
 
 /// The axis of the kernel that counts the channels that are read.
 const READ: usize = 1;
@@ -49,6 +49,14 @@ impl Operator for Conv {
             2 => Ok(sum_per_channel(y, e.dims(x)?.len(), e)),
             _ => Err(Cause::NoRule),
         }
+    }
+
+    fn dependence(&self, _: &Node, data: &[bool], _: &Emit<'_>) -> Rule<Dependence> {
+        Ok(grouped::dependence(data))
+    }
+
+    fn radius(&self, node: &Node, r: &[Option<Value>], e: &mut Emit<'_>) -> Rule<Value> {
+        grouped::radius(node, r, e)
     }
 
     fn own_kernel(&self, node: &Node, e: &Emit<'_>) -> Option<Node> {

@@ -1,7 +1,7 @@
 //! `CumSum`: sums of an element and those before it along an axis. <https://onnx.ai/onnx/operators/onnx__CumSum.html>
 
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Dependence, Emit, Node, Rule, Value};
 
 /// Inputs: data, axis.
 pub(super) struct CumSum;
@@ -23,5 +23,10 @@ impl Operator for CumSum {
             &[y, node.required(1)?],
             [("exclusive", exclusive.into()), ("reverse", i64::from(reverse == 0).into())],
         ))
+    }
+
+    /// It may run along the batch, so it has no bounds.
+    fn dependence(&self, _: &Node, _: &[bool], _: &Emit<'_>) -> Rule<Dependence> {
+        Ok(Dependence::Other)
     }
 }

@@ -1,8 +1,8 @@
 //! `a / b`, broadcast. Linear in `a`; the derivative with respect to `b` is `-(a / b) / b`.
 
-use super::class::{broadcast, output};
+use super::class::{broadcast, output, unbroadcast};
 use super::{Class, Operator};
-use crate::{Channels, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Dependence, Emit, Node, Rule, Value};
 
 /// The operator `Div`.
 pub(super) struct Div;
@@ -31,6 +31,25 @@ impl Operator for Div {
             let product = e.op("Mul", &[&quotient, output(node)?]);
             Ok(e.op("Neg", &[&product]))
         })
+    }
+
+    fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
+        if input != 0 {
+            return Err(Cause::NoRule);
+        }
+        let quotient = e.op("Div", &[y, node.required(1)?]);
+        unbroadcast(node, input, &quotient, e)
+    }
+
+    /// Linear in the dividend.
+    fn dependence(&self, _: &Node, data: &[bool], _: &Emit<'_>) -> Rule<Dependence> {
+        Ok(if data == [true, false] { Dependence::Linear } else { Dependence::Other })
+    }
+
+    fn radius(&self, node: &Node, r: &[Option<Value>], e: &mut Emit<'_>) -> Rule<Value> {
+        let [Some(r), None] = r else { return Err(Cause::NoRule) };
+        let size = e.op("Abs", &[node.required(1)?]);
+        Ok(e.op("Div", &[r, &size]))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

@@ -1,8 +1,9 @@
 //! Smooth functions of one number, each with its derivative as a formula in `x` and `y`.
 
 use super::class::unary;
+use super::relax::{around_sigmoid, around_tanh};
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Cause, Emit, Interval, Lines, Node, Rule, Value};
 
 /// The operator that computes `y = f(x)` element by element.
 pub(super) struct Function {
@@ -41,6 +42,14 @@ impl Operator for Function {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         unary(node, cotangents, wanted, |x, y, w| (self.product)(x, y, w, e))
+    }
+
+    fn lines(&self, _: &Node, x: &Interval, _: Option<&Value>, e: &mut Emit<'_>) -> Rule<Lines> {
+        match self.name {
+            "Sigmoid" => Ok(around_sigmoid(x, e)),
+            "Tanh" => Ok(around_tanh(x, e)),
+            _ => Err(Cause::NoRule),
+        }
     }
 
     fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {

@@ -2,7 +2,7 @@
 
 use super::class::{output, unbroadcast};
 use super::{Class, Operator};
-use crate::{Channels, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Dependence, Emit, Node, Rule, Value};
 
 /// The operator `Gemm`.
 pub(super) struct Gemm;
@@ -40,6 +40,27 @@ impl Operator for Gemm {
                 e.op("Mul", &[&summed, &beta])
             }
         })
+    }
+
+    fn dependence(&self, _: &Node, data: &[bool], _: &Emit<'_>) -> Rule<Dependence> {
+        Ok(match data {
+            [true, true, ..] => Dependence::Other,
+            [_, _] | [_, _, true] => Dependence::Linear,
+            _ => Dependence::Affine,
+        })
+    }
+
+    /// Factors by their size, and no summand.
+    fn radius(&self, node: &Node, r: &[Option<Value>], e: &mut Emit<'_>) -> Rule<Value> {
+        let factors = match r {
+            [Some(r), None] | [Some(r), None, None] => [r.clone(), e.op("Abs", &[node.required(1)?])],
+            [None, Some(r)] | [None, Some(r), None] => [e.op("Abs", &[node.required(0)?]), r.clone()],
+            _ => return Err(Cause::Unsupported("a summand that depends on the sample; write it as an Add".into())),
+        };
+        let alpha = node.float("alpha", 1.0)?.abs();
+        let flags = ["transA", "transB"].map(|flag| Ok((flag, node.int(flag, 0)?.into())));
+        let [trans_a, trans_b] = flags;
+        Ok(e.op_with("Gemm", &[&factors[0], &factors[1]], [("alpha", alpha.into()), trans_a?, trans_b?]))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

@@ -1,8 +1,9 @@
 //! `GlobalAveragePool`: the mean of each channel. <https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html>
 
+use super::class::increasing;
 use super::window;
 use super::{Class, Operator};
-use crate::{Channels, Dim, Emit, Node, Rule, Value};
+use crate::{Channels, Dim, Emit, Interval, Node, Rule, Value};
 
 #[derive(Debug)]
 pub(super) struct GlobalAveragePool;
@@ -24,6 +25,10 @@ impl Operator for GlobalAveragePool {
         let pooled: Vec<Dim> =
             e.dims(x)?.iter().take(2).copied().chain(spatial.iter().map(|_| Dim::Fixed(1))).collect();
         e.expand_scaled(y, share, &pooled, x)
+    }
+
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        Ok(increasing(node, x, e))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

@@ -3,11 +3,11 @@
 //! At a tie the gradient goes to the first element in row-major order, as in `MaxPool` and in PyTorch's
 //! `adaptive_max_pool2d`, which exports to this operator.
 
-use super::class::unary;
+use super::class::{increasing, unary};
 use super::inputs::int;
 use super::window;
 use super::{Class, Operator};
-use crate::{Channels, Dim, Emit, Node, Rule, Tensor, Value};
+use crate::{Channels, Dim, Emit, Interval, Node, Rule, Tensor, Value};
 
 #[derive(Debug)]
 pub(super) struct GlobalMaxPool;
@@ -44,6 +44,10 @@ impl Operator for GlobalMaxPool {
             let product = e.op("Where", &[&taken, &y, &zero]);
             e.reshape(&product, &facts.dims)
         })
+    }
+
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        Ok(increasing(node, x, e))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

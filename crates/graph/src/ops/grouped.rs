@@ -1,4 +1,4 @@
-//! How channels go through a convolution, in groups or not.
+//! What convolutions of both directions share: how channels go through them, in groups or not, and how far their outputs move.
 //!
 //! The first axis of a kernel has the channels of all groups, one group after the other, and the second those of one group.
 //! `read` says which of them counts the channels that are read: the second one of `Conv`, the first one of `ConvTranspose`. The other
@@ -7,7 +7,23 @@
 use super::class::output;
 use super::conv::groups;
 use super::inputs::int;
-use crate::{Cause, Channels, Node, Pruned, Rule};
+use crate::{Cause, Channels, Dependence, Emit, Node, Pruned, Rule, Value};
+
+/// Linear in the data, with the bias as an offset.
+pub(super) fn dependence(data: &[bool]) -> Dependence {
+    match data {
+        [true, false] => Dependence::Linear,
+        [true, false, false] => Dependence::Affine,
+        _ => Dependence::Other,
+    }
+}
+
+/// The same with the sizes of the kernel's numbers, and without the bias.
+pub(super) fn radius(node: &Node, r: &[Option<Value>], e: &mut Emit<'_>) -> Rule<Value> {
+    let Some(Some(r)) = r.first() else { return Err(Cause::NoRule) };
+    let size = e.op("Abs", &[node.required(1)?]);
+    Ok(e.again(node, vec![Some(r.clone()), Some(size)]))
+}
 
 /// With several groups there are two ways to lose channels, and the one that takes fewer at a time is followed. Whole groups go
 /// where there are at least as many of them as channels in one, so in depthwise convolutions: what a group reads and what it

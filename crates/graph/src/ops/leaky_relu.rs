@@ -1,8 +1,9 @@
 //! `x` where it is positive, else `alpha x`. At 0 the derivative is `alpha`.
 
-use super::class::{positive, unary};
+use super::class::{increasing, positive, unary};
+use super::relax::kink_at_zero;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Cause, Emit, Interval, Lines, Node, Rule, Value};
 
 /// The operator `LeakyRelu`.
 pub(super) struct LeakyRelu;
@@ -39,10 +40,37 @@ impl Operator for LeakyRelu {
         })
     }
 
+    /// It rises where `alpha` is not negative.
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        alpha_in_range(node)?;
+        Ok(increasing(node, x, e))
+    }
+
+    fn lines(&self, node: &Node, x: &Interval, slope: Option<&Value>, e: &mut Emit<'_>) -> Rule<Lines> {
+        Ok(kink_at_zero(x, alpha_in_range(node)?, slope, e))
+    }
+
+    fn has_slopes(&self) -> bool {
+        true
+    }
+
+    fn kinks(&self, _: &Node, _: &Emit<'_>) -> Option<Vec<f64>> {
+        Some(vec![0.0])
+    }
+
     fn uniform(&self, node: &Node, inputs: &[Option<f64>]) -> Option<f64> {
         let (x, alpha) = (inputs.first().copied()??, node.float("alpha", 0.01).ok()?);
         Some(if x < 0.0 { f64::from(alpha) * x } else { x })
     }
+}
+
+/// `alpha`, which must be in [0, 1): then the function rises and is convex.
+fn alpha_in_range(node: &Node) -> Rule<f64> {
+    let alpha = node.float("alpha", 0.01)?;
+    if (0.0..1.0).contains(&alpha) {
+        return Ok(f64::from(alpha));
+    }
+    Err(Cause::Unsupported(format!("alpha {alpha}; bounds need 0 <= alpha < 1")))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The matrix product over the last two dimensions, the others broadcast. A vector counts as a row on the left and as a
 //! column on the right.
 
-use super::class::output;
+use super::class::{output, product};
 use super::{Class, Operator};
-use crate::{Cause, Channels, Dim, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Dependence, Dim, Emit, Node, Rule, Value};
 
 /// The operator `MatMul`.
 pub(super) struct MatMul;
@@ -46,6 +46,24 @@ impl Operator for MatMul {
             return e.reshape(&summed, b_dims);
         }
         e.sum_to(&product, &from, if input == 0 { a_dims } else { b_dims })
+    }
+
+    fn dependence(&self, _: &Node, data: &[bool], _: &Emit<'_>) -> Rule<Dependence> {
+        Ok(product(data))
+    }
+
+    fn radius(&self, node: &Node, r: &[Option<Value>], e: &mut Emit<'_>) -> Rule<Value> {
+        match r {
+            [Some(r), None] => {
+                let size = e.op("Abs", &[node.required(1)?]);
+                Ok(e.op("MatMul", &[r, &size]))
+            }
+            [None, Some(r)] => {
+                let size = e.op("Abs", &[node.required(0)?]);
+                Ok(e.op("MatMul", &[&size, r]))
+            }
+            _ => Err(Cause::NoRule),
+        }
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

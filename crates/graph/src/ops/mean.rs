@@ -1,8 +1,8 @@
 //! The mean of any number of inputs, broadcast.
 
-use super::class::unbroadcast;
+use super::class::{increasing, unbroadcast};
 use super::{Class, Operator};
-use crate::{Channels, Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Interval, Node, Rule, Value};
 
 /// The operator `Mean`.
 pub(super) struct Mean;
@@ -21,6 +21,10 @@ impl Operator for Mean {
         #[allow(clippy::cast_precision_loss)]
         let share = e.number(1.0 / node.inputs.len() as f64, node.required(input)?)?;
         Ok(e.op("Mul", &[&summed, &share]))
+    }
+
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        Ok(increasing(node, x, e))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

@@ -44,6 +44,7 @@ mod grouped;
 mod inputs;
 mod phases;
 mod reduction;
+mod relax;
 mod select;
 #[cfg(test)]
 mod sketch;
@@ -129,9 +130,12 @@ mod trilu;
 mod unsqueeze;
 mod where_;
 
-use crate::{Cause, Channels, Emit, Node, Pruned, Rule, Value};
+use crate::{Cause, Channels, Dependence, Emit, Interval, Lines, Node, Pruned, Rule, Value};
 
+pub(crate) use class::output;
 pub(crate) use inputs::axis;
+pub use relax::{Pull, Rows};
+pub(crate) use relax::{as_column, features, only_data};
 
 /// What kind of function an operator is in its differentiable inputs. It decides which rules have provable defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +194,67 @@ pub trait Operator: Sync {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         class::vjp(self, node, cotangents, wanted, e)
+    }
+
+    /// How the output depends on the inputs for which `data` is true, while the others are held fixed.
+    ///
+    /// What is affine in them has its backward linear bound from [`Operator::transpose`]. The class tells it for most operators; the
+    /// offset of an affine map is what the node gives for zeros.
+    ///
+    /// # Errors
+    /// As [`Emit::facts`].
+    fn dependence(&self, node: &Node, data: &[bool], e: &Emit<'_>) -> Rule<Dependence> {
+        class::dependence(self.class(), node, data, e)
+    }
+
+    /// `|A| r` for the linear map `A` of the inputs that have an entry, the others held fixed: how far the output moves when its
+    /// inputs move by at most `r`. With it, an operator that is affine has its interval rule from its class.
+    ///
+    /// # Errors
+    /// An attribute without a rule.
+    fn radius(&self, node: &Node, r: &[Option<Value>], e: &mut Emit<'_>) -> Rule<Value> {
+        let _ = (node, r, e);
+        Err(Cause::NoRule)
+    }
+
+    /// Bounds of the first output from those of the inputs; an input without an entry is fixed.
+    ///
+    /// # Errors
+    /// An attribute without a rule.
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        class::interval(self, node, x, e)
+    }
+
+    /// For an element-wise function of one input, lines around it on the interval `x`, whose ends have the shape `[n, 1, features]`.
+    ///
+    /// `slope`, numbers in [0, 1] of shape `[n, rows, features]`, chooses among the lower lines where several are as good: every
+    /// choice is sound. Without it the one is taken that leaves the smaller area. Operators that have no such choice ignore it.
+    ///
+    /// # Errors
+    /// An attribute without a rule.
+    fn lines(&self, node: &Node, x: &Interval, slope: Option<&Value>, e: &mut Emit<'_>) -> Rule<Lines> {
+        let _ = (node, x, slope, e);
+        Err(Cause::NoRule)
+    }
+
+    /// Whether [`Operator::lines`] reads `slope`.
+    fn has_slopes(&self) -> bool {
+        false
+    }
+
+    /// Where the function of [`Operator::lines`] is linear: on every interval that has none of these numbers inside. `None`: nowhere.
+    fn kinks(&self, node: &Node, e: &Emit<'_>) -> Option<Vec<f64>> {
+        let _ = (node, e);
+        None
+    }
+
+    /// For a node that is not affine, rows that bound `y · output` from below for every point of the interval `x` of its data
+    /// input: coefficients of that input, and what is added.
+    ///
+    /// # Errors
+    /// An attribute without a rule.
+    fn pull(&self, node: &Node, x: &Interval, slope: Option<&Value>, y: &Rows, e: &mut Emit<'_>) -> Rule<Pull> {
+        relax::along_lines(self, node, x, slope, y, e)
     }
 
     /// The node for one of assay's own kernels, for [`Lowering::CpuKernels`](crate::Lowering::CpuKernels), where there is one that

@@ -1,9 +1,9 @@
 //! `a * b`, broadcast.
 
-use super::class::{output, unbroadcast};
+use super::class::{output, product, unbroadcast};
 use super::{Class, Operator};
 use crate::emit::trailing_copies;
-use crate::{Channels, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Dependence, Emit, Node, Rule, Value};
 
 /// The operator `Mul`.
 pub(super) struct Mul;
@@ -22,6 +22,20 @@ impl Operator for Mul {
         let other = repeated(other, output(node)?, e)?;
         let product = e.op("Mul", &[y, &other]);
         unbroadcast(node, input, &product, e)
+    }
+
+    fn dependence(&self, _: &Node, data: &[bool], _: &Emit<'_>) -> Rule<Dependence> {
+        Ok(product(data))
+    }
+
+    fn radius(&self, node: &Node, r: &[Option<Value>], e: &mut Emit<'_>) -> Rule<Value> {
+        let (r, factor) = match r {
+            [Some(r), None] => (r, node.required(1)?),
+            [None, Some(r)] => (r, node.required(0)?),
+            _ => return Err(Cause::NoRule),
+        };
+        let size = e.op("Abs", &[factor]);
+        Ok(e.op("Mul", &[r, &size]))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

@@ -1,7 +1,7 @@
 //! `-x`.
 
 use super::{Class, Operator};
-use crate::{Channels, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Emit, Interval, Node, Rule, Value};
 
 /// The operator `Neg`.
 pub(super) struct Neg;
@@ -18,6 +18,11 @@ impl Operator for Neg {
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         let _ = (node, input);
         Ok(e.op("Neg", &[y]))
+    }
+
+    fn interval(&self, _: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        let [Some(x)] = x else { return Err(Cause::NoRule) };
+        Ok(Interval { lower: e.op("Neg", &[&x.upper]), upper: e.op("Neg", &[&x.lower]) })
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

@@ -2,11 +2,11 @@
 //!
 //! In every mode the negative pads crop first, and what is left is then padded.
 
-use super::class::output;
+use super::class::{increasing, output};
 use super::inputs::{axis, int, ints, pad, size};
 use super::select::transpose_selection;
 use super::{Class, Operator};
-use crate::{Cause, Channels, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Emit, Interval, Node, Rule, Value};
 
 /// Inputs: data, pads, the constant to pad with, axes (default: all).
 #[derive(Debug)]
@@ -46,6 +46,10 @@ impl Operator for Pad {
             dims[axis] = x_dims[axis];
         }
         Ok(y)
+    }
+
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        Ok(increasing(node, x, e))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

@@ -1,9 +1,9 @@
 //! The largest element over axes. Equal ones share the derivative evenly.
 
-use super::class::unary;
+use super::class::{increasing, unary};
 use super::reduction::{self, Reduction};
 use super::{Class, Operator};
-use crate::{Channels, DataType, Emit, Node, Rule, Value};
+use crate::{Channels, DataType, Emit, Interval, Node, Rule, Value};
 
 /// The operator `ReduceMax`.
 pub(super) struct ReduceMax;
@@ -29,6 +29,10 @@ impl Operator for ReduceMax {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         extremum(node, cotangents, wanted, e)
+    }
+
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        Ok(increasing(node, x, e))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

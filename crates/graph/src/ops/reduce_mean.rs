@@ -1,8 +1,9 @@
 //! The mean over axes.
 
+use super::class::increasing;
 use super::reduction::{self, Reduction};
 use super::{Class, Operator};
-use crate::{Channels, Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Interval, Node, Rule, Value};
 
 /// The operator `ReduceMean`.
 pub(super) struct ReduceMean;
@@ -30,6 +31,10 @@ impl Operator for ReduceMean {
         let count = reduction.count_at_run_time(x, e)?;
         let shared = e.op("Div", &[&kept, &count]);
         e.expand(&shared, &reduction.kept, x)
+    }
+
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        Ok(increasing(node, x, e))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

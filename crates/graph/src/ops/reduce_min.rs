@@ -1,9 +1,10 @@
 //! The smallest element over axes. Equal ones share the derivative evenly.
 
+use super::class::increasing;
 use super::reduce_max::extremum;
 use super::reduction;
 use super::{Class, Operator};
-use crate::{Channels, Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Interval, Node, Rule, Value};
 
 /// The operator `ReduceMin`.
 pub(super) struct ReduceMin;
@@ -29,6 +30,10 @@ impl Operator for ReduceMin {
         e: &mut Emit<'_>,
     ) -> Rule<Vec<Option<Value>>> {
         extremum(node, cotangents, wanted, e)
+    }
+
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        Ok(increasing(node, x, e))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

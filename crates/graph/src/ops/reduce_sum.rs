@@ -1,8 +1,9 @@
 //! The sum over axes.
 
+use super::class::increasing;
 use super::reduction::{self, Reduction};
 use super::{Class, Operator};
-use crate::{Channels, Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Interval, Node, Rule, Value};
 
 /// The operator `ReduceSum`.
 pub(super) struct ReduceSum;
@@ -25,6 +26,10 @@ impl Operator for ReduceSum {
         let reduction = Reduction::of(node, e)?;
         let kept = reduction.keep(y, e);
         e.expand(&kept, &reduction.kept, x)
+    }
+
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        Ok(increasing(node, x, e))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

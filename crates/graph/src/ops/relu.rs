@@ -1,8 +1,9 @@
 //! `max(x, 0)`. At 0 the derivative is 0.
 
 use super::class::{positive, unary};
+use super::relax::kink_at_zero;
 use super::{Class, Operator};
-use crate::{Emit, Node, Rule, Value};
+use crate::{Emit, Interval, Lines, Node, Rule, Value};
 
 /// The operator `Relu`.
 pub(super) struct Relu;
@@ -28,6 +29,18 @@ impl Operator for Relu {
             let mask = positive(y, e.dtype(x)?, e);
             Ok(e.op("Mul", &[w, &mask]))
         })
+    }
+
+    fn lines(&self, _: &Node, x: &Interval, slope: Option<&Value>, e: &mut Emit<'_>) -> Rule<Lines> {
+        Ok(kink_at_zero(x, 0.0, slope, e))
+    }
+
+    fn has_slopes(&self) -> bool {
+        true
+    }
+
+    fn kinks(&self, _: &Node, _: &Emit<'_>) -> Option<Vec<f64>> {
+        Some(vec![0.0])
     }
 
     fn uniform(&self, _: &Node, inputs: &[Option<f64>]) -> Option<f64> {

@@ -7,10 +7,10 @@
 
 use indexmap::IndexMap;
 
-use super::class::output;
+use super::class::{increasing, output};
 use super::inputs::{axis, floats, int, product, size};
 use super::{Class, Operator};
-use crate::{Cause, Channels, DataType, Dim, Emit, Node, Pruned, Rule, Tensor, Value};
+use crate::{Cause, Channels, DataType, Dependence, Dim, Emit, Interval, Node, Pruned, Rule, Tensor, Value};
 
 /// Longest axis that is resized with a matrix: its identity has the square of that many elements.
 const LONGEST: usize = 4096;
@@ -48,6 +48,20 @@ impl Operator for Resize {
             dims[axis.axis] = x_dims[axis.axis];
         }
         Ok(y)
+    }
+
+    /// Scales and sizes do not add anything; a region of interest may, outside of the image.
+    fn dependence(&self, node: &Node, data: &[bool], _: &Emit<'_>) -> Rule<Dependence> {
+        let crop = node.text("coordinate_transformation_mode", "half_pixel")? == "tf_crop_and_resize";
+        Ok(if data.iter().skip(1).any(|data| *data) || crop { Dependence::Other } else { Dependence::Linear })
+    }
+
+    /// Copies and means rise with what they are made of; cubic resizing has negative weights.
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        match node.text("mode", "nearest")? {
+            "nearest" | "linear" => Ok(increasing(node, x, e)),
+            mode => Err(Cause::Unsupported(format!("mode {mode}; bounds need nearest or linear"))),
+        }
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

@@ -2,7 +2,7 @@
 
 use super::class::unbroadcast;
 use super::{Class, Operator};
-use crate::{Channels, Emit, Node, Rule, Value};
+use crate::{Cause, Channels, Emit, Interval, Node, Rule, Value};
 
 /// The operator `Sub`.
 pub(super) struct Sub;
@@ -22,6 +22,16 @@ impl Operator for Sub {
         }
         let minus = e.op("Neg", &[y]);
         unbroadcast(node, input, &minus, e)
+    }
+
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        let [a, b] = x else { return Err(Cause::NoRule) };
+        let mut ends = |a_end: fn(&Interval) -> &Value, b_end: fn(&Interval) -> &Value| -> Rule<Value> {
+            let a = a.as_ref().map_or_else(|| node.required(0), |a| Ok(a_end(a)))?;
+            let b = b.as_ref().map_or_else(|| node.required(1), |b| Ok(b_end(b)))?;
+            Ok(e.op("Sub", &[a, b]))
+        };
+        Ok(Interval { lower: ends(|a| &a.lower, |b| &b.upper)?, upper: ends(|a| &a.upper, |b| &b.lower)? })
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

@@ -1,8 +1,8 @@
 //! The sum of any number of inputs, broadcast.
 
-use super::class::unbroadcast;
+use super::class::{increasing, unbroadcast};
 use super::{Class, Operator};
-use crate::{Channels, Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Interval, Node, Rule, Value};
 
 /// The operator `Sum`.
 pub(super) struct Sum;
@@ -18,6 +18,10 @@ impl Operator for Sum {
 
     fn transpose(&self, node: &Node, input: usize, y: &Value, e: &mut Emit<'_>) -> Rule<Value> {
         unbroadcast(node, input, y, e)
+    }
+
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        Ok(increasing(node, x, e))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

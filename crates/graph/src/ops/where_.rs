@@ -1,8 +1,8 @@
 //! `a` where the condition holds, else `b`, all broadcast.
 
-use super::class::unbroadcast;
+use super::class::{increasing, unbroadcast};
 use super::{Class, Operator};
-use crate::{Channels, Emit, Node, Rule, Value};
+use crate::{Channels, Emit, Interval, Node, Rule, Value};
 
 /// The operator `Where`.
 pub(super) struct Where;
@@ -21,6 +21,11 @@ impl Operator for Where {
         let branches = if input == 1 { [y, &zero] } else { [&zero, y] };
         let chosen = e.op("Where", &[node.required(0)?, branches[0], branches[1]]);
         unbroadcast(node, input, &chosen, e)
+    }
+
+    /// Where the condition is fixed it only chooses.
+    fn interval(&self, node: &Node, x: &[Option<Interval>], e: &mut Emit<'_>) -> Rule<Interval> {
+        Ok(increasing(node, x, e))
     }
 
     fn channels(&self, node: &Node, c: &mut Channels<'_>) -> Rule<()> {

@@ -4,8 +4,11 @@
 //! no shapes are needed. The derivatives share the walk in `reverse`, which looks rules up in the table of operators.
 
 mod blocks;
+mod bounds;
 mod compact;
 mod gradient;
+mod interval;
+mod linear_bounds;
 mod logits;
 mod observe;
 mod preprocess;
@@ -20,8 +23,11 @@ mod views;
 mod widen;
 
 pub use blocks::{Block, blocks, remove_blocks};
+pub use bounds::{Relaxed, Specification};
 pub use compact::compact;
 pub use gradient::{Gradient, Vjp, gradient, vjp};
+pub use interval::{Intervals, interval};
+pub use linear_bounds::{Intermediate, LinearBounds, LinearOptions, Region, Slopes, Target, linear_bounds};
 pub use logits::logits;
 pub use observe::{Observed, observe};
 pub use preprocess::{Normalization, preprocess};
