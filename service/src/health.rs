@@ -15,10 +15,10 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Says of the server and its services that they do not serve.
-    pub(crate) async fn new() -> Self {
+    /// Says how things are now.
+    pub(crate) async fn new(core: &Core) -> Self {
         let health = Self { reporter: HealthReporter::new(), told: Mutex::default() };
-        health.tell(&mut *health.told.lock().await, server(false)).await;
+        health.update(core).await;
         health
     }
 

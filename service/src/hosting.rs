@@ -43,7 +43,7 @@ pub(crate) struct Hosting {
 impl Hosting {
     /// Begins to load the models. Until they are loaded the services answer that they are not serving.
     pub(crate) async fn start(core: Arc<Core>) -> Result<Self, ServerError> {
-        let health = Arc::new(Health::new().await);
+        let health = Arc::new(Health::new(&core).await);
         let loading = tokio::spawn(load(Arc::clone(&core), Arc::clone(&health)));
         let auditing = tokio::spawn(audit::serve(Arc::clone(&core)));
         let training = tokio::spawn(harden::serve(Arc::clone(&core)));

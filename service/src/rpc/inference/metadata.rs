@@ -146,7 +146,6 @@ fn properties(core: &Core, hosted: &Hosted) -> BTreeMap<&'static str, String> {
         ("description", manifest.description.clone()),
         ("kind", manifest.kind.clone()),
         ("parent", manifest.parent.clone()),
-        ("labels", manifest.labels.join(",")),
     ]);
     if let Some(Origin { lineage, sparsity, .. }) = Origin::read(&info.metadata) {
         properties.insert("parent_digest", lineage.parent);

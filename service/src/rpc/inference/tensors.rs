@@ -62,7 +62,7 @@ pub(super) fn decode(
     let n = batch_size(field, &input.shape, expected)?;
     let content = content(request, input)?;
     let place = if content.raw.is_some() { "raw_input_contents[0]" } else { field };
-    let count = n.checked_mul(features).unwrap_or(usize::MAX);
+    let count = n.saturating_mul(features);
     let mut values = datatype.numbers(content, count).map_err(|error| odd(place, datatype, &input.shape, error))?;
     if datatype == Datatype::Uint8 {
         values.iter_mut().for_each(|level| *level = grey(*level, expected.range));
