@@ -87,7 +87,7 @@ impl Remote {
             model_version: address.version.clone(),
             inputs: vec![input],
             outputs: signature.output.iter().map(wanted).collect(),
-            raw_input_contents: vec![signature.element.encode(rows).into()],
+            raw_input_contents: vec![signature.element.encode(rows.iter().copied()).into()],
             ..ModelInferRequest::default()
         }
     }

@@ -1,10 +1,11 @@
 //! What a model takes and gives: what its metadata says, and what the user adds where it says nothing.
 
 use assay_attack::Bounds;
+use assay_proto::Datatype;
 use assay_proto::inference::ModelMetadataResponse;
 use assay_proto::inference::model_metadata_response::TensorMetadata;
 
-use super::tensor::Element;
+use super::tensor;
 
 /// What the user says of a model.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +26,7 @@ pub(crate) struct Hints {
 pub(crate) struct Signature {
     /// Name of its input.
     pub(crate) input: String,
-    pub(crate) element: Element,
+    pub(crate) element: Datatype,
     /// Shape of one sample.
     pub(crate) shape: Vec<usize>,
     /// The one batch size that it takes; `None`: any.
@@ -41,7 +42,7 @@ impl Signature {
     /// Reads the metadata. An error says what is missing, or what contradicts what.
     pub(crate) fn of(metadata: &ModelMetadataResponse, hints: &Hints) -> Result<Self, String> {
         let input = &input(&metadata.inputs, hints.input.as_deref())?;
-        let element = Element::parse(&input.datatype).ok_or_else(|| {
+        let element = tensor::element(&input.datatype).ok_or_else(|| {
             format!("its input \"{}\" is {}; expected FP32, FP16 or UINT8", input.name, input.datatype)
         })?;
         let output = output(&metadata.outputs, hints.logits.as_deref())?;
@@ -73,7 +74,7 @@ fn input(inputs: &[TensorMetadata], named: Option<&str>) -> Result<TensorMetadat
         ([input], Some(named)) if input.name == named => Ok(input.clone()),
         ([input], Some(named)) => Err(format!("--input {named}: its input is \"{}\"", input.name)),
         ([], Some(named)) => {
-            Ok(TensorMetadata { name: named.to_owned(), datatype: Element::Fp32.name().to_owned(), shape: Vec::new() })
+            Ok(TensorMetadata { name: named.to_owned(), datatype: Datatype::Fp32.name().to_owned(), shape: Vec::new() })
         }
         ([], None) => {
             Err("its metadata names no input; say its name with --input NAME, and it is sent FP32".to_owned())
@@ -119,10 +120,10 @@ fn sample_shape(input: &TensorMetadata, given: Option<&[usize]>) -> Result<Vec<u
     Err(format!("--shape {given:?}: its input \"{name}\" has shape {shape:?}, the batch first"))
 }
 
-fn range(element: Element, given: Option<Bounds>) -> Result<Bounds, String> {
-    let usual = if element == Element::Uint8 { 255.0 } else { 1.0 };
+fn range(element: Datatype, given: Option<Bounds>) -> Result<Bounds, String> {
+    let usual = if element == Datatype::Uint8 { 255.0 } else { 1.0 };
     let range = given.map_or_else(|| Bounds::new(0.0, usual).map_err(|error| error.to_string()), Ok)?;
-    if element == Element::Uint8 && (range.low() < 0.0 || range.high() > 255.0) {
+    if element == Datatype::Uint8 && (range.low() < 0.0 || range.high() > 255.0) {
         return Err(format!("--range {},{}: its input is bytes, 0 to 255", range.low(), range.high()));
     }
     Ok(range)
@@ -177,7 +178,7 @@ mod tests {
         let signature = Signature::of(&model(&[-1, 3, 32, 32], logits()), &Hints::default()).unwrap();
         let expected = Signature {
             input: "x".into(),
-            element: Element::Fp32,
+            element: Datatype::Fp32,
             shape: vec![3, 32, 32],
             batch: None,
             range: Bounds::new(0.0, 1.0).unwrap(),
@@ -207,7 +208,7 @@ mod tests {
         let silent = Signature::of(&model(&[], vec![]), &hints).unwrap();
         assert_eq!((silent.classes, silent.output), (1000, Some("b".into())));
         let silent = Signature::of(&ModelMetadataResponse::default(), &hints).unwrap();
-        assert_eq!((&*silent.input, silent.element, silent.batch), ("x", Element::Fp32, None));
+        assert_eq!((&*silent.input, silent.element, silent.batch), ("x", Datatype::Fp32, None));
         let labels = Signature::of(
             &model(&[-1, 4], vec![tensor("label", "INT64", &[-1])]),
             &Hints { classes: Some(3), ..Hints::default() },

@@ -1,57 +1,12 @@
 //! Batches as the protocol's tensors, and its tensors as logits.
 
-use assay_proto::inference::InferTensorContents;
 use assay_proto::inference::model_infer_response::InferOutputTensor;
-use half::{bf16, f16};
-use ndarray::{Array2, ArrayView2};
+use assay_proto::{Content, Datatype, TensorError};
+use ndarray::Array2;
 
-/// What the elements of an input are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Element {
-    Fp32,
-    /// Numbers are rounded to the nearest.
-    Fp16,
-    /// Numbers are rounded to the nearest, of two the even one.
-    Uint8,
-}
-
-impl Element {
-    pub(crate) fn parse(datatype: &str) -> Option<Self> {
-        match datatype {
-            "FP32" => Some(Self::Fp32),
-            "FP16" => Some(Self::Fp16),
-            "UINT8" => Some(Self::Uint8),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Fp32 => "FP32",
-            Self::Fp16 => "FP16",
-            Self::Uint8 => "UINT8",
-        }
-    }
-
-    /// In bytes.
-    pub(crate) fn size(self) -> usize {
-        match self {
-            Self::Fp32 => 4,
-            Self::Fp16 => 2,
-            Self::Uint8 => 1,
-        }
-    }
-
-    /// The rows one behind the other, raw.
-    pub(super) fn encode(self, rows: &ArrayView2<'_, f32>) -> Vec<u8> {
-        let values = rows.iter().copied();
-        match self {
-            Self::Fp32 => values.flat_map(f32::to_le_bytes).collect(),
-            Self::Fp16 => values.flat_map(|value| f16::from_f32(value).to_le_bytes()).collect(),
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            Self::Uint8 => values.map(|value| value.round_ties_even() as u8).collect(),
-        }
-    }
+/// The type of inputs of this name, if batches can be sent as it: numbers are rounded to the nearest of it, of two the even one.
+pub(super) fn element(name: &str) -> Option<Datatype> {
+    Datatype::parse(name).filter(|datatype| matches!(datatype, Datatype::Fp32 | Datatype::Fp16 | Datatype::Uint8))
 }
 
 /// Logits, `[n, classes]`, of an output: its numbers, or 1 at the class that it names.
@@ -71,25 +26,28 @@ pub(super) fn logits(
         let found = wide.next().unwrap_or(Some(1))?;
         (usize::try_from(*batch).ok()? == n && found == width && wide.next().is_none()).then_some(())
     };
-    if let Some(numbers) = numbers(tensor, raw, n * classes) {
+    let content = Content { raw, typed: tensor.contents.as_ref() };
+    let miscounted = |error: TensorError| format!("output \"{name}\", {} of shape {shape:?}, {error}", tensor.datatype);
+    let Some(datatype) = Datatype::parse(&tensor.datatype) else {
+        return Err(format!(
+            "output \"{name}\" is {}; expected numbers (FP32, FP16, BF16, FP64, UINT8, INT8), or classes (INT64, INT32)",
+            tensor.datatype
+        ));
+    };
+    if !matches!(datatype, Datatype::Int64 | Datatype::Int32) {
         fits(classes).ok_or_else(|| {
             format!(
                 "output \"{name}\" has shape {shape:?}; expected [{n}, {classes}]: a number for each sample and class"
             )
         })?;
-        return Array2::from_shape_vec((n, classes), numbers?).map_err(|error| error.to_string());
+        let numbers = datatype.numbers(content, n * classes).map_err(miscounted)?;
+        return Array2::from_shape_vec((n, classes), numbers).map_err(|error| error.to_string());
     }
-    let Some(labels) = integers(tensor, raw, n) else {
-        return Err(format!(
-            "output \"{name}\" is {}; expected numbers (FP32, FP16, BF16, FP64), or classes (INT64, INT32)",
-            tensor.datatype
-        ));
-    };
     fits(1).ok_or_else(|| {
         format!("output \"{name}\" has shape {shape:?}; expected [{n}] or [{n}, 1]: a class for each sample")
     })?;
     let mut logits = Array2::zeros((n, classes));
-    for (i, label) in labels?.into_iter().enumerate() {
+    for (i, label) in datatype.integers(content, n).map_err(miscounted)?.into_iter().enumerate() {
         let class = usize::try_from(label).ok().filter(|class| *class < classes).ok_or_else(|| {
             format!("output \"{name}\" names class {label}; expected 0 to {}: see --classes", classes - 1)
         })?;
@@ -98,60 +56,10 @@ pub(super) fn logits(
     Ok(logits)
 }
 
-/// The elements of a tensor of numbers; `None`: it is of another type.
-#[allow(clippy::cast_possible_truncation)]
-fn numbers(tensor: &InferOutputTensor, raw: Option<&[u8]>, count: usize) -> Option<Result<Vec<f32>, String>> {
-    Some(match tensor.datatype.as_str() {
-        "FP32" => elements(tensor, raw, count, |contents| &contents.fp32_contents, f32::from_le_bytes),
-        "FP64" => elements(tensor, raw, count, |contents| &contents.fp64_contents, f64::from_le_bytes)
-            .map(|numbers| numbers.into_iter().map(|number| number as f32).collect()),
-        "FP16" => elements(tensor, raw, count, |_| &[], |bytes| f16::from_le_bytes(bytes).to_f32()),
-        "BF16" => elements(tensor, raw, count, |_| &[], |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        _ => return None,
-    })
-}
-
-/// The elements of a tensor of classes; `None`: it is of another type.
-fn integers(tensor: &InferOutputTensor, raw: Option<&[u8]>, count: usize) -> Option<Result<Vec<i64>, String>> {
-    Some(match tensor.datatype.as_str() {
-        "INT64" => elements(tensor, raw, count, |contents| &contents.int64_contents, i64::from_le_bytes),
-        "INT32" => elements(tensor, raw, count, |contents| &contents.int_contents, i32::from_le_bytes)
-            .map(|classes| classes.into_iter().map(i64::from).collect()),
-        _ => return None,
-    })
-}
-
-/// The elements that are raw, or in their field, if there are `count` of them.
-fn elements<T: Copy, const SIZE: usize>(
-    tensor: &InferOutputTensor,
-    raw: Option<&[u8]>,
-    count: usize,
-    field: impl Fn(&InferTensorContents) -> &[T],
-    read: impl Fn([u8; SIZE]) -> T,
-) -> Result<Vec<T>, String> {
-    let found = match (raw, &tensor.contents) {
-        (Some(bytes), _) => {
-            let (elements, rest) = bytes.as_chunks();
-            if rest.is_empty() { elements.iter().map(|bytes| read(*bytes)).collect() } else { Vec::new() }
-        }
-        (None, Some(contents)) => field(contents).to_vec(),
-        (None, None) => Vec::new(),
-    };
-    if found.len() == count {
-        return Ok(found);
-    }
-    let bytes = raw.map_or_else(String::new, |bytes| format!(" in {} bytes", bytes.len()));
-    Err(format!(
-        "output \"{}\", {} of shape {:?}, has {} elements{bytes}; expected {count}",
-        tensor.name,
-        tensor.datatype,
-        tensor.shape,
-        found.len()
-    ))
-}
-
 #[cfg(test)]
 mod tests {
+    use assay_proto::inference::InferTensorContents;
+    use half::{bf16, f16};
     use ndarray::array;
 
     use super::*;
@@ -161,16 +69,10 @@ mod tests {
     }
 
     #[test]
-    fn inputs_are_little_endian_and_rounded_to_their_type() {
-        let rows = array![[0.0, 1.0], [0.1, 254.5]];
-        let bytes = |element: Element| element.encode(&rows.view());
-        assert_eq!(bytes(Element::Fp32)[8..12], 0.1_f32.to_le_bytes());
-        assert_eq!(bytes(Element::Fp16)[4..6], f16::from_f32(0.1).to_le_bytes());
-        assert_eq!(bytes(Element::Uint8), [0, 1, 0, 254]);
-        for element in [Element::Fp32, Element::Fp16, Element::Uint8] {
-            assert_eq!(bytes(element).len(), 4 * element.size());
-            assert_eq!(Element::parse(element.name()), Some(element));
-        }
+    fn batches_are_sent_as_one_of_three_types() {
+        let known = ["FP32", "FP16", "UINT8"].map(|name| element(name).map(Datatype::name));
+        assert_eq!(known, [Some("FP32"), Some("FP16"), Some("UINT8")]);
+        assert_eq!([element("FP64"), element("INT8"), element("BYTES")], [None; 3]);
     }
 
     #[test]
@@ -217,7 +119,7 @@ mod tests {
         for shape in [&[3, 3][..], &[2, 2], &[6], &[2], &[2, 3, 2], &[], &[-2, 3]] {
             assert!(refused("FP32", shape, &raw).contains("expected [2, 3]"), "{shape:?}");
         }
-        assert!(refused("FP32", &[2, 3], &raw[1..]).contains("in 23 bytes; expected 6"));
+        assert!(refused("FP32", &[2, 3], &raw[1..]).contains("has 5 elements in 23 bytes; expected 6"));
         assert!(refused("FP32", &[2, 3], &raw[..20]).contains("has 5 elements in 20 bytes"));
         assert!(refused("BYTES", &[2, 3], &raw).contains("is BYTES; expected numbers"));
         assert!(refused("INT64", &[2, 3], &raw[..16]).contains("expected [2] or [2, 1]"));
@@ -225,6 +127,7 @@ mod tests {
             let raw = [0, label].map(i64::to_le_bytes).concat();
             assert!(refused("INT64", &[2], &raw).contains(&format!("names class {label}; expected 0 to 2")));
         }
-        assert!(logits(&tensor("FP16", &[2, 3]), None, 2, 3).unwrap_err().contains("has 0 elements; expected 6"));
+        assert!(logits(&tensor("FP16", &[2, 3]), None, 2, 3).unwrap_err().contains("send it raw"));
+        assert!(logits(&tensor("FP32", &[2, 3]), None, 2, 3).unwrap_err().contains("has 0 elements in `contents"));
     }
 }
