@@ -1,4 +1,4 @@
-//! Who may call what: the one table from RPC to role, and the keys that callers are known by.
+//! Who calls: the keys that callers are known by, and whether their roles are what an RPC needs.
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use sha2::{Digest, Sha256};
@@ -7,47 +7,12 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use crate::{
     config::{Auth, Role},
     metrics::UNKNOWN,
+    rpcs::{Needs, Rpc},
     status::CallError,
 };
 
 /// Characters of the shortest key that is hashed for a configuration: 16 random bytes in base64.
 const SHORTEST: usize = 24;
-
-/// What a call needs where there are keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Needs {
-    /// A key, whatever its roles.
-    Key,
-    /// A key with this role, or with [`Role::Admin`].
-    Role(Role),
-}
-
-/// The table. An RPC that is not in it needs [`Role::Admin`].
-const NEEDS: [(&str, Needs); 19] = [
-    ("Predict", Needs::Role(Role::Predict)),
-    ("Gradient", Needs::Role(Role::Gradient)),
-    ("Attack", Needs::Role(Role::Attack)),
-    ("WeightSurface", Needs::Role(Role::Attack)),
-    ("QuoteAudit", Needs::Role(Role::Audit)),
-    ("StartAudit", Needs::Role(Role::Audit)),
-    ("WatchAudit", Needs::Role(Role::Audit)),
-    ("GetAudit", Needs::Role(Role::Audit)),
-    ("ListAudits", Needs::Role(Role::Audit)),
-    ("CancelAudit", Needs::Role(Role::Audit)),
-    ("DeleteAudit", Needs::Role(Role::Audit)),
-    ("UploadData", Needs::Role(Role::Audit)),
-    ("FindData", Needs::Role(Role::Audit)),
-    ("Harden", Needs::Role(Role::Harden)),
-    ("ListHardens", Needs::Role(Role::Harden)),
-    ("CancelHarden", Needs::Role(Role::Harden)),
-    ("GetModel", Needs::Key),
-    ("ListModels", Needs::Key),
-    ("ListAttacks", Needs::Key),
-];
-
-fn needs(rpc: &str) -> Needs {
-    NEEDS.iter().find(|(name, _)| *name == rpc).map_or(Needs::Role(Role::Admin), |(_, needs)| *needs)
-}
 
 /// Tells callers apart by the key that they send.
 #[derive(Debug)]
@@ -100,10 +65,10 @@ impl Principal {
     }
 
     /// Whether the holder may call an RPC.
-    pub(crate) fn may(&self, rpc: &'static str) -> Result<(), CallError> {
-        match needs(rpc) {
+    pub(crate) fn may(&self, rpc: &'static Rpc) -> Result<(), CallError> {
+        match rpc.needs {
             Needs::Role(role) if !self.roles.contains(&role) && !self.roles.contains(&Role::Admin) => {
-                let rpc = if rpc == UNKNOWN { "an RPC that this server does not know" } else { rpc };
+                let rpc = if rpc.name == UNKNOWN { "an RPC that this server does not know" } else { rpc.name };
                 Err(CallError::Denied { rpc, role: role.name(), key: self.name.clone() })
             }
             _ => Ok(()),
@@ -153,7 +118,7 @@ pub fn hash_key(key: &str) -> Result<String, UnfitKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::ApiKey, metrics::RPCS};
+    use crate::{config::ApiKey, rpcs::of_path};
 
     const KEY: &str = "a-key-that-only-tests-have";
 
@@ -171,20 +136,16 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_every_rpc_once_and_no_other() {
-        let mut rpcs = RPCS.map(|(rpc, _)| rpc);
-        let mut decided = NEEDS.map(|(rpc, _)| rpc);
-        rpcs.sort_unstable();
-        decided.sort_unstable();
-        assert_eq!(decided, rpcs, "decide in `NEEDS` who may call each RPC");
-    }
-
-    #[test]
     fn what_is_not_in_the_table_is_for_the_admin() {
-        assert_eq!(needs(UNKNOWN), Needs::Role(Role::Admin));
         let guard = guard(&[("ci", KEY, Role::Predict)]);
         let headers = headers(&[&format!("Bearer {KEY}")]);
-        let denied = guard.caller(&headers).unwrap().unwrap().may(UNKNOWN).unwrap_err().to_string();
+        let denied = guard
+            .caller(&headers)
+            .unwrap()
+            .unwrap()
+            .may(of_path("/assay.v1.Assay/NoSuchRpc").unwrap())
+            .unwrap_err()
+            .to_string();
         assert!(denied.starts_with("an RPC that this server does not know needs the role `admin`"), "{denied}");
     }
 

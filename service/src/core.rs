@@ -7,6 +7,7 @@ use std::{
 
 use assay_audit::Circumstances;
 use assay_runtime::{ClassifierOptions, EngineOptions, Library, OnnxRuntime, Provider};
+use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
     admission::Admission,
@@ -17,7 +18,7 @@ use crate::{
     harden::Hardens,
     lifecycle::Lifecycle,
     metrics::Metrics,
-    repository::{Host, Hosted, Manifest, Repository},
+    repository::{Host, Hosted, Manifest, Repository, retire},
     status::CallError,
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct Core {
     pub(crate) hardens: Option<Hardens>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) metrics: Metrics,
+    /// Told when a model comes, goes or is replaced.
+    pub(crate) changed: Notify,
 }
 
 impl Core {
@@ -74,6 +77,7 @@ impl Core {
             hardens,
             lifecycle: Arc::default(),
             metrics,
+            changed: Notify::new(),
         }))
     }
 
@@ -92,7 +96,44 @@ impl Core {
 
     /// Writes a version of a model, and hosts it: see [`Repository::publish`].
     pub(crate) fn publish(&self, name: &str, content: &[u8], manifest: &Manifest) -> Result<Arc<Hosted>, String> {
-        self.repository.publish(name, content, manifest, &self.host(&self.hosting()))
+        let published = self.repository.publish(name, content, manifest, &self.host(&self.hosting()));
+        self.changed.notify_one();
+        published
+    }
+
+    /// Hosts a model anew from its folder: see [`Repository::reload`]. What it replaces is given back when nobody uses it any more.
+    pub(crate) async fn reload(self: &Arc<Self>, field: &'static str, name: &str) -> Result<(), CallError> {
+        self.change(name, move |core, name| core.repository.reload(field, name, &core.host(&core.hosting()))).await?;
+        Ok(())
+    }
+
+    /// Takes a model out of service: see [`Repository::unload`]. Returns when its sessions were given back: when nobody uses it any more. What still
+    /// waits for it is refused after the time that a server which stops leaves to its requests.
+    pub(crate) async fn unload(self: &Arc<Self>, field: &'static str, name: &str) -> Result<(), CallError> {
+        let retired =
+            self.change(name, move |core, name| core.repository.unload(field, name, &core.host(&core.hosting())));
+        // It goes on whether or not somebody waits.
+        let _ = retired.await?.await;
+        Ok(())
+    }
+
+    /// Changes a model on a thread that may block, whatever becomes of who asked for it. Gives the task that gives back what is not hosted any more.
+    async fn change<C>(self: &Arc<Self>, name: &str, change: C) -> Result<JoinHandle<()>, CallError>
+    where
+        C: FnOnce(&Self, &str) -> Result<Vec<Arc<Hosted>>, CallError> + Send + 'static,
+    {
+        if !self.lifecycle.loaded().is_cancelled() {
+            return Err(CallError::Loading(name.to_owned()));
+        }
+        let (core, name) = (Arc::clone(self), name.to_owned());
+        let changed = tokio::spawn(async move {
+            let working = Arc::clone(&core);
+            let changed = tokio::task::spawn_blocking(move || change(&working, &name)).await;
+            let gone = changed.unwrap_or_else(|e| Err(CallError::Internal(format!("the work ended early: {e}"))))?;
+            core.changed.notify_one();
+            Ok(tokio::spawn(retire(gone, core.config.shutdown.drain())))
+        });
+        changed.await.unwrap_or_else(|e| Err(CallError::Internal(format!("the work ended early: {e}"))))
     }
 
     /// What sessions run on.
@@ -143,11 +184,18 @@ impl Core {
         self.batch().saturating_mul(at_least_one(self.config.runtime.sessions))
     }
 
+    /// Threads that a session of this provider computes with.
+    pub(crate) fn threads(&self, provider: &str) -> usize {
+        let runtime = &self.config.runtime;
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let usual = if provider == "cpu" { (processors / runtime.sessions.max(1)).max(1) } else { 1 };
+        runtime.threads.unwrap_or(usual)
+    }
+
     /// What audits run on.
     pub(crate) fn circumstances(&self) -> Circumstances {
         let runtime = &self.config.runtime;
-        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = runtime.threads.unwrap_or_else(|| (processors / runtime.sessions.max(1)).max(1));
+        let threads = self.threads("cpu");
         let [threads, sessions, batch] =
             [threads, runtime.sessions, self.job_batch().get()].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
         Circumstances { date: String::new(), threads, sessions, batch }

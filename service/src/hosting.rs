@@ -2,16 +2,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use assay_proto::v1::{FILE_DESCRIPTOR_SET, assay_server::AssayServer};
+use assay_proto::{
+    inference::{
+        FILE_DESCRIPTOR_SET as INFERENCE_DESCRIPTORS, grpc_inference_service_server::GrpcInferenceServiceServer,
+    },
+    v1::{FILE_DESCRIPTOR_SET, assay_server::AssayServer},
+};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::server::{Router, Server};
-use tonic_health::{ServingStatus, pb::FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS, server::HealthReporter};
+use tonic::{
+    codec::CompressionEncoding,
+    transport::server::{Router, Server},
+};
+use tonic_health::pb::FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS;
 use tower::layer::util::{Identity, Stack};
 
-use crate::{audit, auth::Guard, call::CallLayer, core::Core, error::ServerError, harden, rpc::Handlers};
+use crate::{
+    audit, auth::Guard, call::CallLayer, core::Core, error::ServerError, harden, health::Health, rpc::Handlers,
+};
 
-/// Names in health checks: the whole server, and the service.
-const HEALTH_NAMES: [&str; 2] = ["", "assay.v1.Assay"];
 /// How often observations are folded into the buckets of the metrics, and health is looked at.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// HTTP/2 windows: a batch of a few megabytes should not wait for window updates.
@@ -25,7 +33,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Hosting {
     core: Arc<Core>,
-    health: HealthReporter,
+    health: Arc<Health>,
     loading: AbortOnDropHandle<()>,
     auditing: AbortOnDropHandle<()>,
     training: AbortOnDropHandle<()>,
@@ -35,12 +43,11 @@ pub(crate) struct Hosting {
 impl Hosting {
     /// Begins to load the models. Until they are loaded the services answer that they are not serving.
     pub(crate) async fn start(core: Arc<Core>) -> Result<Self, ServerError> {
-        let health = HealthReporter::new();
-        set_status(&health, ServingStatus::NotServing).await;
-        let loading = tokio::spawn(load(Arc::clone(&core), health.clone()));
+        let health = Arc::new(Health::new(&core).await);
+        let loading = tokio::spawn(load(Arc::clone(&core), Arc::clone(&health)));
         let auditing = tokio::spawn(audit::serve(Arc::clone(&core)));
         let training = tokio::spawn(harden::serve(Arc::clone(&core)));
-        let upkeep = tokio::spawn(upkeep(Arc::clone(&core), health.clone()));
+        let upkeep = tokio::spawn(upkeep(Arc::clone(&core), Arc::clone(&health)));
         Ok(Self {
             core,
             health,
@@ -72,19 +79,33 @@ impl Hosting {
     /// Takes no new work, and says so.
     pub(crate) async fn drain(&self) {
         self.core.lifecycle.drain();
-        set_status(&self.health, ServingStatus::NotServing).await;
+        self.health.update(&self.core).await;
     }
 
     /// The services behind their layer, for whom `guard` lets in.
     pub(crate) fn router(&self, guard: Guard) -> Result<Router<Stack<CallLayer, Identity>>, ServerError> {
         let core = &self.core;
         let limits = &core.config.limits;
-        let assay = AssayServer::new(Handlers::new(Arc::clone(core)))
+        let [gzip, zstd] = [CompressionEncoding::Gzip, CompressionEncoding::Zstd];
+        let handlers = Handlers::new(Arc::clone(core));
+        let assay = AssayServer::new(handlers.clone())
             .max_decoding_message_size(limits.max_message_bytes)
-            .max_encoding_message_size(limits.max_message_bytes);
+            .max_encoding_message_size(limits.max_message_bytes)
+            .accept_compressed(gzip)
+            .accept_compressed(zstd)
+            .send_compressed(gzip)
+            .send_compressed(zstd);
+        let inference = GrpcInferenceServiceServer::new(handlers)
+            .max_decoding_message_size(limits.max_message_bytes)
+            .max_encoding_message_size(limits.max_message_bytes)
+            .accept_compressed(gzip)
+            .accept_compressed(zstd)
+            .send_compressed(gzip)
+            .send_compressed(zstd);
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(INFERENCE_DESCRIPTORS)
                 .register_encoded_file_descriptor_set(HEALTH_DESCRIPTORS)
         };
         let failed = |e: tonic_reflection::server::Error| ServerError::Serve(e.to_string());
@@ -97,45 +118,36 @@ impl Hosting {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .layer(layer)
             .add_service(assay)
+            .add_service(inference)
             .add_service(tonic_health::pb::health_server::HealthServer::new(
-                tonic_health::server::HealthService::from_health_reporter(self.health.clone()),
+                tonic_health::server::HealthService::from_health_reporter(self.health.reporter()),
             ))
             .add_service(reflection().build_v1().map_err(failed)?)
             .add_service(reflection().build_v1alpha().map_err(failed)?))
     }
 }
 
-async fn load(core: Arc<Core>, health: HealthReporter) {
+async fn load(core: Arc<Core>, health: Arc<Health>) {
     let working = Arc::clone(&core);
     if let Err(e) = tokio::task::spawn_blocking(move || working.load()).await {
         tracing::error!(error = %e, "loading the models ended early");
     }
+    health.update(&core).await;
     let reasons = core.not_ready();
     if reasons.is_empty() {
-        set_status(&health, ServingStatus::Serving).await;
         tracing::info!(loaded = core.repository.hosted().len(), "ready");
     } else {
         tracing::error!(reasons = reasons.join("; "), "not ready");
     }
 }
 
-async fn upkeep(core: Arc<Core>, health: HealthReporter) {
+async fn upkeep(core: Arc<Core>, health: Arc<Health>) {
     let mut interval = tokio::time::interval(UPKEEP);
-    let mut was_ready = false;
     loop {
-        interval.tick().await;
-        core.metrics.upkeep();
-        // A repository without a model has one as soon as training made it.
-        let is_ready = core.not_ready().is_empty();
-        if is_ready != was_ready {
-            set_status(&health, if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+        tokio::select! {
+            _ = interval.tick() => core.metrics.upkeep(),
+            () = core.changed.notified() => {}
         }
-        was_ready = is_ready;
-    }
-}
-
-async fn set_status(health: &HealthReporter, status: ServingStatus) {
-    for name in HEALTH_NAMES {
-        health.set_service_status(name, status).await;
+        health.update(&core).await;
     }
 }

@@ -13,6 +13,7 @@ mod deadline;
 mod embed;
 mod error;
 mod harden;
+mod health;
 mod hosting;
 mod job;
 mod lifecycle;
@@ -21,7 +22,9 @@ mod metrics;
 mod nearest;
 mod repository;
 mod rpc;
+mod rpcs;
 mod server;
+mod statistics;
 mod status;
 mod tensor;
 

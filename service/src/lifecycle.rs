@@ -57,7 +57,7 @@ impl Lifecycle {
             return failures;
         }
         if repository.hosted().is_empty() {
-            let mut reasons = vec!["no model could be loaded".to_owned()];
+            let mut reasons = vec!["no model is loaded".to_owned()];
             reasons.extend(failures);
             return reasons;
         }

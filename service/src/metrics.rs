@@ -9,7 +9,7 @@ use assay_audit::job::State as AuditState;
 use assay_graph::Loss;
 use assay_runtime::RunTimes;
 use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder,
+    Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tonic::Code;
@@ -19,6 +19,8 @@ use crate::{
     harden::JobState,
     repository::{Hosted, Repository},
     rpc::COTANGENT,
+    rpcs,
+    statistics::{Failure, Ledger, Statistics},
     status::{CODES, code_name},
 };
 
@@ -27,38 +29,29 @@ pub(crate) const UNKNOWN: &str = "_unknown";
 /// Label of a call that is about no model.
 pub(crate) const NO_MODEL: &str = "_none";
 
-/// The RPCs of `assay.v1.Assay`, and whether they are about a model.
-pub(crate) const RPCS: [(&str, bool); 19] = [
-    ("Predict", true),
-    ("Gradient", true),
-    ("Attack", true),
-    ("WeightSurface", true),
-    ("QuoteAudit", true),
-    ("StartAudit", true),
-    ("WatchAudit", false),
-    ("GetAudit", false),
-    ("ListAudits", false),
-    ("CancelAudit", false),
-    ("DeleteAudit", false),
-    ("UploadData", false),
-    ("FindData", false),
-    ("Harden", false),
-    ("ListHardens", false),
-    ("CancelHarden", false),
-    ("GetModel", true),
-    ("ListModels", false),
-    ("ListAttacks", false),
-];
-
 const SECONDS: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
 const SAMPLES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// Metrics under the names that Triton gives them, which its dashboards and autoscalers read. Labels: model and version.
+const NV: [(&str, &str); 9] = [
+    ("nv_inference_request_success", "Requests for predictions that were answered."),
+    ("nv_inference_request_failure", "Requests for predictions that failed, by reason."),
+    ("nv_inference_count", "Samples that were predicted."),
+    ("nv_inference_exec_count", "Runs of the model, for predictions, attacks and audits."),
+    ("nv_inference_request_duration_us", "Microseconds that answered requests for predictions took in all."),
+    ("nv_inference_queue_duration_us", "Microseconds that runs of the model waited for a session."),
+    ("nv_inference_compute_input_duration_us", "Microseconds that reading inputs took."),
+    ("nv_inference_compute_infer_duration_us", "Microseconds that runs of the model took in ONNX Runtime."),
+    ("nv_inference_compute_output_duration_us", "Microseconds that writing outputs took."),
+];
 
 /// The metrics of one server.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
+    ledger: Arc<Ledger>,
 }
 
 /// What a finished call was.
@@ -86,13 +79,14 @@ impl Metrics {
             .set_buckets_for_metric(Matcher::Full("assay_batch_size".to_owned()), &SAMPLES)
             .map_err(failed)?
             .build_recorder();
-        let metrics = Self { handle: recorder.handle(), recorder: Arc::new(recorder) };
+        let metrics = Self { handle: recorder.handle(), recorder: Arc::new(recorder), ledger: Arc::default() };
         metrics.record(describe);
         Ok(metrics)
     }
 
     /// The text that Prometheus scrapes.
     pub(crate) fn render(&self) -> String {
+        self.record(|| self.ledger.all().iter().for_each(|((model, version), of)| publish(model, *version, of)));
         self.handle.render()
     }
 
@@ -104,11 +98,14 @@ impl Metrics {
     /// Registers, at zero, what there can be to count: each model, RPC and code.
     pub(crate) fn register(&self, models: &Repository) {
         self.record(|| {
-            for (rpc, about_model) in RPCS {
-                gauge!("assay_requests_in_flight", "rpc" => rpc).set(0.0);
-                register_calls(rpc, if about_model { UNKNOWN } else { NO_MODEL });
+            for rpc in rpcs::all() {
+                gauge!("assay_requests_in_flight", "rpc" => rpc.name).set(0.0);
+                register_calls(rpc.name, if rpc.about_model { UNKNOWN } else { NO_MODEL });
             }
-            models.models().keys().for_each(|name| register_model(name));
+            for (name, model) in models.models().iter() {
+                register_model(name);
+                model.versions.keys().for_each(|version| drop(self.statistics(name, *version)));
+            }
             for state in JobState::ALL {
                 gauge!("assay_harden_jobs", "state" => state.name()).set(0.0);
             }
@@ -142,20 +139,21 @@ impl Metrics {
         });
     }
 
+    /// What a version of a model was asked, and how long it took: the same for as long as the server lives, however often it is loaded.
+    pub(crate) fn statistics(&self, model: &str, version: u32) -> Arc<Statistics> {
+        self.ledger.of(model, version)
+    }
+
+    /// A version is not served any more.
+    pub(crate) fn retired(&self, hosted: &Hosted) {
+        self.record(|| model_info(hosted).set(0.0));
+    }
+
     /// What was loaded.
     pub(crate) fn loaded(&self, models: &Repository) {
         self.record(|| {
             let all = models.hosted();
-            for hosted in &all {
-                let Hosted { name, version, manifest, .. } = hosted.as_ref();
-                let spec = hosted.spec();
-                gauge!(
-                    "assay_model_info",
-                    "model" => name.clone(), "version" => version.to_string(), "kind" => manifest.kind.clone(),
-                    "provider" => spec.provider.clone(), "digest" => spec.digest.clone()
-                )
-                .set(1.0);
-            }
+            all.iter().for_each(|hosted| model_info(hosted).set(1.0));
             gauge!("assay_models_loaded").set(count(all.len()));
             gauge!("assay_models_failed").set(count(models.failures().len()));
         });
@@ -257,6 +255,38 @@ impl fmt::Debug for Metrics {
     }
 }
 
+fn model_info(hosted: &Hosted) -> Gauge {
+    let Hosted { name, version, manifest, .. } = hosted;
+    let spec = hosted.spec();
+    gauge!(
+        "assay_model_info",
+        "model" => name.clone(), "version" => version.to_string(), "kind" => manifest.kind.clone(),
+        "provider" => spec.provider.clone(), "digest" => spec.digest.clone()
+    )
+}
+
+/// The statistics of a version under the names that Triton gives them.
+fn publish(model: &str, version: u32, of: &Statistics) {
+    let labels = [("model", model.to_owned()), ("version", version.to_string())];
+    counter!("nv_inference_request_success", &labels).absolute(of.success.count());
+    for failure in Failure::ALL {
+        let [model, version] = labels.clone();
+        let labels = [model, version, ("reason", failure.name().to_owned())];
+        counter!("nv_inference_request_failure", &labels).absolute(of.failed(failure).count());
+    }
+    counter!("nv_inference_count", &labels).absolute(of.samples());
+    counter!("nv_inference_exec_count", &labels).absolute(of.infer.count());
+    for (name, timed) in [
+        ("nv_inference_request_duration_us", &of.success),
+        ("nv_inference_queue_duration_us", &of.queue),
+        ("nv_inference_compute_input_duration_us", &of.input),
+        ("nv_inference_compute_infer_duration_us", &of.infer),
+        ("nv_inference_compute_output_duration_us", &of.output),
+    ] {
+        counter!(name, &labels).absolute(timed.ns() / 1000);
+    }
+}
+
 /// Registers, at zero, the calls of an RPC about a model.
 fn register_calls(rpc: &'static str, model: &str) {
     let model = model.to_owned();
@@ -268,8 +298,8 @@ fn register_calls(rpc: &'static str, model: &str) {
 
 /// Registers, at zero, what there can be to count of a model.
 fn register_model(name: &str) {
-    for (rpc, _) in RPCS.iter().filter(|(_, about_model)| *about_model) {
-        register_calls(rpc, name);
+    for rpc in rpcs::all().filter(|rpc| rpc.about_model) {
+        register_calls(rpc.name, name);
     }
     let name = name.to_owned();
     let _ = histogram!("assay_batch_size", "model" => name.clone());
@@ -339,7 +369,13 @@ fn describe() {
     );
     describe_gauge!("assay_models_loaded", "Model versions that are served.");
     describe_gauge!("assay_models_failed", "Model versions that could not be loaded.");
-    describe_gauge!("assay_model_info", "A served model version: its kind, provider and SHA-256; always 1.");
+    describe_gauge!(
+        "assay_model_info",
+        "A model version: its kind, provider and SHA-256; 1 while it is served, 0 once it was replaced or unloaded."
+    );
+    for (name, help) in NV {
+        describe_counter!(name, help);
+    }
     describe_gauge!(
         "assay_build_info",
         "The server: its version, ONNX Runtime's and the provider asked for; always 1."

@@ -41,6 +41,12 @@ pub(crate) enum CallError {
     /// The model is still being loaded.
     #[error("model `{0}` is being loaded; try again in a moment")]
     Loading(String),
+    /// The model was taken out of service.
+    #[error("model `{0}` was unloaded; RepositoryModelLoad loads it again")]
+    Unloaded(String),
+    /// The model was taken out of service while the call ran.
+    #[error("{0}")]
+    Closed(String),
     /// The model cannot do this.
     #[error("{0}")]
     Precondition(String),
@@ -131,6 +137,14 @@ pub(crate) enum CallError {
     /// The server is stopping.
     #[error("the server is stopping; try another one, or again later")]
     Draining,
+    /// The protocol has it, and this server does not.
+    #[error("{what} is not offered by this server; {instead}")]
+    Unsupported {
+        /// The RPC, or what a request asks for.
+        what: String,
+        /// What to do.
+        instead: &'static str,
+    },
     /// A defect of the server or of ONNX Runtime.
     #[error("{0}")]
     Internal(String),
@@ -166,8 +180,8 @@ impl CallError {
             | Self::MessageTooLarge { .. } => Code::ResourceExhausted,
             Self::Deadline(_) | Self::Unfollowed { .. } => Code::DeadlineExceeded,
             Self::Cancelled | Self::Stopped(_) | Self::AuditCancelled(_) => Code::Cancelled,
-            Self::Loading(_) | Self::Draining => Code::Unavailable,
-            Self::Disabled { .. } => Code::Unimplemented,
+            Self::Loading(_) | Self::Unloaded(_) | Self::Closed(_) | Self::Draining => Code::Unavailable,
+            Self::Disabled { .. } | Self::Unsupported { .. } => Code::Unimplemented,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -216,6 +230,7 @@ impl From<RunError> for CallError {
             RunError::NoGradient(_) => Self::Precondition(error.to_string()),
             RunError::Busy => Self::QueueFull(error.to_string()),
             RunError::Cancelled => Self::Cancelled,
+            RunError::Unloaded => Self::Closed(error.to_string()),
             _ => Self::Internal(error.to_string()),
         }
     }

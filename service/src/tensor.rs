@@ -1,5 +1,7 @@
 //! Tensors of the wire to batches, and back.
 
+use std::fmt;
+
 use assay_proto::v1::{DataType, Tensor};
 use bytes::Bytes;
 use ndarray::{Array2, ArrayView2};
@@ -38,14 +40,11 @@ pub(crate) fn decode(field: &str, tensor: Option<&Tensor>, expected: Expected<'_
         }
     };
     check_length(field, tensor, n.checked_mul(features).and_then(|elements| elements.checked_mul(size)))?;
-    let [low, high] = expected.range;
     let values = match datatype {
-        DataType::Uint8 => {
-            tensor.data.iter().map(|&v| (low + (high - low) * f32::from(v) / 255.0).clamp(low, high)).collect()
-        }
+        DataType::Uint8 => tensor.data.iter().map(|&level| grey(f32::from(level), expected.range)).collect(),
         _ => floats(&tensor.data),
     };
-    check_values(field, &values, features, expected.range)?;
+    check_values(&format_args!("{field}.data"), &values, features, expected.range)?;
     Array2::from_shape_vec((n, features), values).map_err(|e| CallError::Internal(e.to_string()))
 }
 
@@ -68,7 +67,7 @@ pub(crate) fn decode_floats(
     }
     check_length(field, tensor, rows.checked_mul(columns).and_then(|n| n.checked_mul(size_of::<f32>())))?;
     let values = floats(&tensor.data);
-    check_values(field, &values, columns, [f32::MIN, f32::MAX])?;
+    check_values(&format_args!("{field}.data"), &values, columns, [f32::MIN, f32::MAX])?;
     Array2::from_shape_vec((rows, columns), values).map_err(|e| CallError::Internal(e.to_string()))
 }
 
@@ -80,12 +79,24 @@ pub(crate) fn encode(batch: &ArrayView2<'_, f32>, shape: &[usize]) -> Tensor {
     Tensor { shape, datatype: DataType::Fp32.into(), data: Bytes::from(data) }
 }
 
-fn batch_size(field: &str, shape: &[u64], expected: Expected<'_>) -> Result<usize, CallError> {
+/// The grey level of a byte, 0 to 255, as a number in a range.
+pub(crate) fn grey(level: f32, [low, high]: [f32; 2]) -> f32 {
+    (low + (high - low) * level / 255.0).clamp(low, high)
+}
+
+/// Samples of the batch whose shape is in `field`.
+pub(crate) fn batch_size<T>(field: &str, shape: &[T], expected: Expected<'_>) -> Result<usize, CallError>
+where
+    T: Copy + fmt::Debug,
+    u64: TryFrom<T>,
+{
     let wrong = || {
         let sample: String = expected.sample_shape.iter().map(|size| format!(", {size}")).collect();
         CallError::field(format!("{field}.shape"), format!("expected [n{sample}] with n >= 1, got {shape:?}"))
     };
-    let (&n, sample) = shape.split_first().ok_or_else(wrong)?;
+    let sizes: Option<Vec<u64>> = shape.iter().map(|&size| u64::try_from(size).ok()).collect();
+    let sizes = sizes.ok_or_else(wrong)?;
+    let (&n, sample) = sizes.split_first().ok_or_else(wrong)?;
     if n == 0 || !sample.iter().copied().eq(expected.sample_shape.iter().map(|&size| size as u64)) {
         return Err(wrong());
     }
@@ -126,8 +137,13 @@ fn floats(data: &[u8]) -> Vec<f32> {
     }
 }
 
-/// Whether all values are in a range; that of all finite floats is not shown.
-fn check_values(field: &str, values: &[f32], features: usize, [low, high]: [f32; 2]) -> Result<(), CallError> {
+/// Whether all values are in a range; that of all finite floats is not shown. `place` is where they are.
+pub(crate) fn check_values(
+    place: &dyn fmt::Display,
+    values: &[f32],
+    features: usize,
+    [low, high]: [f32; 2],
+) -> Result<(), CallError> {
     // NaN is in no range, so one comparison finds everything.
     let Some(at) = values.iter().position(|value| !(low..=high).contains(value)) else { return Ok(()) };
     let (value, sample, element) = (values[at], at / features, at % features);
@@ -137,7 +153,7 @@ fn check_values(field: &str, values: &[f32], features: usize, [low, high]: [f32;
         _ if value.is_finite() => format!("the model takes values in [{low}, {high}]"),
         _ => format!("expected finite values in [{low}, {high}]"),
     };
-    Err(CallError::field(format!("{field}.data"), format!("{found}; {expected}")))
+    Err(CallError::field(place.to_string(), format!("{found}; {expected}")))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
@@ -21,16 +21,15 @@ use crate::{
     config::Limits,
     deadline,
     lifecycle::Lifecycle,
-    metrics::{Metrics, RPCS, UNKNOWN},
+    metrics::Metrics,
+    rpcs::{self, Needs},
     status::CallError,
 };
 
-/// Path of the service's methods.
-const SERVICE: &str = "/assay.v1.Assay/";
 /// Path of the methods that whoever watches over the server calls, without a key.
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
-/// Wraps a service; see [`Call`]. Requests to other services pass untouched: those to health always, those to reflection, and to what does not
+/// Wraps the services of [`rpcs`]; see [`Call`]. Requests to other services pass untouched: those to health always, those to reflection, and to what does not
 /// exist, from whoever the guard knows.
 #[derive(Clone, Debug)]
 pub(crate) struct CallLayer {
@@ -79,13 +78,15 @@ where
         let CallLayer { guard, limits, lifecycle, metrics } = self.layer.clone();
         let caller = guard.caller(request.headers());
         let path = request.uri().path();
-        let Some(method) = path.strip_prefix(SERVICE) else {
+        let Some(rpc) = rpcs::of_path(path) else {
             return match caller {
                 Err(error) if !path.starts_with(HEALTH) => Box::pin(ready(Ok(Status::from(error).into_http()))),
                 _ => Box::pin(self.inner.call(request)),
             };
         };
-        let rpc = RPCS.iter().find(|(name, _)| *name == method).map_or(UNKNOWN, |(name, _)| name);
+        let open = rpc.needs == Needs::Nothing;
+        let caller = if open { Ok(None) } else { caller };
+        compress_in_turn(request.headers_mut());
         let budget = deadline::budget(request.headers(), &limits);
         let granted = budget.clone().unwrap_or_else(|_| limits.default_deadline());
         let call = Arc::new(Call::new(rpc, granted, &lifecycle));
@@ -104,7 +105,7 @@ where
             let answer = async {
                 admitted?;
                 budget?;
-                if lifecycle.draining().is_cancelled() {
+                if lifecycle.draining().is_cancelled() && !open {
                     return Err(CallError::Draining);
                 }
                 tokio::select! {
@@ -121,6 +122,13 @@ where
             record.read(response.headers());
             Ok(response.map(|body| Body::new(Recorded::new(body, record))))
         })
+    }
+}
+
+/// Lets answers be compressed only where the request is: some clients say of themselves that they read gzip, which is no wish to wait for it.
+fn compress_in_turn(headers: &mut HeaderMap) {
+    if headers.get("grpc-encoding").is_none_or(|encoding| encoding == "identity") {
+        headers.remove("grpc-accept-encoding");
     }
 }
 

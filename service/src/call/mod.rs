@@ -1,6 +1,6 @@
 //! One call: its deadline, why it is to stop, and what is recorded of it.
 //!
-//! [`CallLayer`] wraps the service: it makes a [`Call`] for each request, hands it to the handler in the request's extensions,
+//! [`CallLayer`] wraps the services: it makes a [`Call`] for each request, hands it to the handler in the request's extensions,
 //! lets in who may call, enforces the deadline, and writes one log line and one set of metrics when the call ends, however it ends.
 
 mod layer;
@@ -17,12 +17,12 @@ use tonic::Request;
 
 pub(crate) use layer::CallLayer;
 
-use crate::{lifecycle::Lifecycle, metrics, status::CallError};
+use crate::{lifecycle::Lifecycle, metrics, rpcs::Rpc, status::CallError};
 
 /// A call that is running.
 #[derive(Debug)]
 pub(crate) struct Call {
-    rpc: &'static str,
+    rpc: &'static Rpc,
     started: Instant,
     budget: Duration,
     lifecycle: Arc<Lifecycle>,
@@ -39,9 +39,8 @@ struct Facts {
 }
 
 impl Call {
-    fn new(rpc: &'static str, budget: Duration, lifecycle: &Arc<Lifecycle>) -> Self {
-        let about_model = metrics::RPCS.iter().any(|(name, about_model)| *name == rpc && *about_model);
-        let model = if about_model { metrics::UNKNOWN } else { metrics::NO_MODEL };
+    fn new(rpc: &'static Rpc, budget: Duration, lifecycle: &Arc<Lifecycle>) -> Self {
+        let model = if rpc.about_model { metrics::UNKNOWN } else { metrics::NO_MODEL };
         Self {
             rpc,
             started: Instant::now(),

@@ -27,7 +27,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn begin(call: Arc<Call>, metrics: Metrics) -> Self {
-        metrics.began(call.rpc);
+        metrics.began(call.rpc.name);
         Self { call, metrics, written: false }
     }
 
@@ -44,7 +44,7 @@ impl Record {
         }
         let facts = self.call.facts().clone();
         let duration = self.call.started.elapsed();
-        let (rpc, model, samples) = (self.call.rpc, facts.model.as_str(), facts.samples);
+        let (rpc, model, samples) = (self.call.rpc.name, facts.model.as_str(), facts.samples);
         let principal = facts.principal.as_deref();
         self.metrics.finished(Finished { rpc, model, code, duration, samples });
         let (code, seconds) = (code_name(code), duration.as_secs_f64());

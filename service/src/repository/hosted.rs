@@ -1,6 +1,9 @@
 //! A model version that is loaded.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use assay_graph::Inspection;
 use assay_runtime::{
@@ -11,6 +14,7 @@ use ndarray::{Array2, ArrayView2};
 use tokio::sync::oneshot;
 
 use super::Manifest;
+use crate::statistics::Statistics;
 
 /// A model version that is loaded.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub(crate) struct Hosted {
     pub(crate) version: u32,
     /// Its `model.toml`.
     pub(crate) manifest: Manifest,
+    /// What it was asked for, and how long that took.
+    pub(crate) statistics: Arc<Statistics>,
     file: PathBuf,
     classifier: OnnxClassifier,
 }
@@ -37,6 +43,7 @@ impl Hosted {
         manifest: &Result<Manifest, String>,
         runtime: &OnnxRuntime,
         options: &ClassifierOptions,
+        statistics: Arc<Statistics>,
     ) -> Result<Self, String> {
         let manifest = manifest.clone()?;
         let classifier = OnnxClassifier::load(runtime, file, &manifest.options(options)).map_err(|e| e.to_string())?;
@@ -44,7 +51,7 @@ impl Hosted {
         if labels != 0 && labels != classes {
             return Err(format!("model.toml: labels: expected {classes} (the model's classes), got {labels}"));
         }
-        Ok(Self { name: name.to_owned(), version, manifest, file: file.to_owned(), classifier })
+        Ok(Self { name: name.to_owned(), version, manifest, statistics, file: file.to_owned(), classifier })
     }
 
     /// Range of valid values: what `model.toml` says; else that of the bytes which the file takes; else [0, 1].
@@ -52,6 +59,11 @@ impl Hosted {
         let input = &self.manifest.input;
         let bytes = self.info().whole_numbers.filter(|_| input.mean.is_empty() && input.std.is_empty());
         input.range.or(bytes.map(|ends| ends.map(f32::from))).unwrap_or([0.0, 1.0])
+    }
+
+    /// Refuses what waits for it and what comes. Runs that have begun end normally.
+    pub(super) fn close(&self) {
+        self.classifier.unload();
     }
 
     /// Its file.

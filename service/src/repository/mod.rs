@@ -1,9 +1,10 @@
 //! The model repository: `MODELS/<name>/<version>/model.onnx`, with an optional `MODELS/<name>/model.toml`.
 //!
 //! [`Repository::scan`] reads the folders, which is quick; [`Repository::load`] then hosts every version, which is not. A
-//! version that fails to load is kept with the reason. [`Repository::publish`] adds a version while others are served. Start with [`Repository`],
-//! [`Manifest`] and [`Hosted`].
+//! version that fails to load is kept with the reason. While others are served, [`Repository::publish`] adds a version, [`Repository::reload`] reads a
+//! model anew, and [`Repository::unload`] takes it out of service. Start with [`Repository`], [`Manifest`] and [`Hosted`].
 
+mod control;
 mod hosted;
 mod manifest;
 mod publish;
@@ -12,11 +13,12 @@ mod scan;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
 use assay_runtime::{ClassifierOptions, RunObserver};
 
+pub(crate) use control::retire;
 pub(crate) use hosted::Hosted;
 pub(crate) use manifest::{Input, Manifest};
 pub(crate) use publish::Host;
@@ -28,8 +30,10 @@ use crate::{metrics::Metrics, status::CallError};
 #[derive(Debug)]
 pub(crate) struct Repository {
     root: PathBuf,
-    /// Replaced as a whole when a version is added, so that whoever reads it sees the models of one moment.
+    /// Replaced as a whole when a model changes, so that whoever reads it sees the models of one moment.
     models: RwLock<Arc<Models>>,
+    /// Held while a model is changed, which may take as long as loading it. Never by who only reads.
+    changing: Mutex<()>,
 }
 
 /// The models by name.
@@ -49,7 +53,18 @@ pub(crate) struct Model {
 pub(crate) struct Version {
     file: PathBuf,
     /// Empty while it is being loaded.
-    state: OnceLock<Result<Arc<Hosted>, String>>,
+    state: OnceLock<State>,
+}
+
+/// What became of a version.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// It is served.
+    Ready(Arc<Hosted>),
+    /// It could not be loaded: why.
+    Failed(String),
+    /// It was taken out of service.
+    Unloaded,
 }
 
 impl Repository {
@@ -79,7 +94,7 @@ impl Repository {
         let versions = models.iter().flat_map(|(name, model)| model.versions.iter().map(move |v| (name, v)));
         versions
             .filter_map(|(name, (number, version))| {
-                let Err(reason) = version.state.get()? else { return None };
+                let State::Failed(reason) = version.state.get()? else { return None };
                 Some(format!("{name}/{number}: {reason}"))
             })
             .collect()
@@ -100,20 +115,25 @@ impl Repository {
         let model = self.model(field, name)?;
         let (number, found) = model.version(name, version)?;
         match found.state.get() {
-            Some(Ok(hosted)) => Ok(Arc::clone(hosted)),
-            Some(Err(reason)) => {
+            Some(State::Ready(hosted)) => Ok(Arc::clone(hosted)),
+            Some(State::Failed(reason)) => {
                 Err(CallError::Precondition(format!("model `{name}` version {number} could not be loaded: {reason}")))
             }
+            Some(State::Unloaded) => Err(CallError::Unloaded(name.to_owned())),
             None => Err(CallError::Loading(name.to_owned())),
         }
     }
 }
 
 /// The options of a model whose runs are measured under its name.
-fn observed(options: &ClassifierOptions, name: &str, metrics: &Metrics) -> ClassifierOptions {
+fn observed(options: &ClassifierOptions, name: &str, version: u32, metrics: &Metrics) -> ClassifierOptions {
+    let statistics = metrics.statistics(name, version);
     let (name, metrics) = (name.to_owned(), metrics.clone());
     let mut options = options.clone();
-    options.engine.observer = Some(RunObserver::new(move |times| metrics.ran(&name, times)));
+    options.engine.observer = Some(RunObserver::new(move |times| {
+        metrics.ran(&name, times);
+        statistics.ran(times);
+    }));
     options
 }
 
@@ -123,7 +143,8 @@ impl Model {
         self.versions.values().next_back().map(Arc::as_ref)
     }
 
-    fn version(&self, name: &str, wanted: &str) -> Result<(u32, &Version), CallError> {
+    /// The version that is asked for; empty `wanted`: the newest.
+    pub(crate) fn version(&self, name: &str, wanted: &str) -> Result<(u32, &Version), CallError> {
         let found = if wanted.is_empty() {
             self.versions.last_key_value()
         } else {
@@ -146,10 +167,19 @@ impl Version {
         Arc::new(Self { file, state: OnceLock::new() })
     }
 
+    /// The same version, out of service. One that could not be loaded stays what it is.
+    fn unloaded(self: &Arc<Self>) -> Arc<Self> {
+        match self.state.get() {
+            Some(State::Failed(_)) => Arc::clone(self),
+            _ => Arc::new(Self { file: self.file.clone(), state: OnceLock::from(State::Unloaded) }),
+        }
+    }
+
     /// Hosts it, or keeps why it cannot be. Blocks.
     fn load(&self, name: &str, number: u32, manifest: &Result<Manifest, String>, host: &Host<'_>) {
-        let options = observed(host.options, name, host.metrics);
-        let loaded = Hosted::load(name, number, &self.file, manifest, host.runtime, &options);
+        let options = observed(host.options, name, number, host.metrics);
+        let statistics = host.metrics.statistics(name, number);
+        let loaded = Hosted::load(name, number, &self.file, manifest, host.runtime, &options, statistics);
         match &loaded {
             Ok(hosted) => tracing::info!(
                 model = name,
@@ -161,19 +191,31 @@ impl Version {
             Err(reason) => tracing::error!(model = name, version = number, reason, "model not loaded"),
         }
         // Loaded once: nothing else writes the state.
-        let _ = self.state.set(loaded.map(Arc::new));
+        let _ = self.state.set(match loaded {
+            Ok(hosted) => State::Ready(Arc::new(hosted)),
+            Err(reason) => State::Failed(reason),
+        });
     }
 
     /// The hosted model, once it is loaded.
     pub(crate) fn hosted(&self) -> Option<&Arc<Hosted>> {
-        self.state.get()?.as_ref().ok()
+        match self.state.get()? {
+            State::Ready(hosted) => Some(hosted),
+            State::Failed(_) | State::Unloaded => None,
+        }
+    }
+
+    /// Its state; `None` while it is being loaded.
+    pub(crate) fn state(&self) -> Option<&State> {
+        self.state.get()
     }
 
     /// Why it does not serve; `None` where it does.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self.state.get() {
-            Some(Ok(_)) => None,
-            Some(Err(reason)) => Some(reason),
+            Some(State::Ready(_)) => None,
+            Some(State::Failed(reason)) => Some(reason),
+            Some(State::Unloaded) => Some("unloaded"),
             None => Some("being loaded"),
         }
     }

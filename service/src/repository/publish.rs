@@ -5,12 +5,12 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError},
+    sync::Arc,
 };
 
 use assay_runtime::{ClassifierOptions, OnnxRuntime};
 
-use super::{Hosted, Manifest, Model, Models, Repository, Version, scan::versions};
+use super::{Hosted, Manifest, Model, Repository, State, Version, scan::versions};
 use crate::metrics::Metrics;
 
 /// Folders whose names begin so hold a version that is being written. Those with a dot are no models.
@@ -94,10 +94,13 @@ impl Repository {
         Ok(None)
     }
 
-    /// The version in memory, hosted if it is new there.
+    /// The version in memory, hosted if it is not served there.
     fn add(&self, name: &str, number: u32, folder: &Path, host: &Host<'_>) -> Arc<Version> {
+        let _change = self.changing();
         let known = self.models().get(name).cloned();
-        if let Some(version) = known.as_ref().and_then(|model| model.versions.get(&number)) {
+        if let Some(version) = known.as_ref().and_then(|model| model.versions.get(&number))
+            && !matches!(version.state(), Some(State::Unloaded))
+        {
             return Arc::clone(version);
         }
         let model = known.unwrap_or_else(|| {
@@ -108,12 +111,7 @@ impl Repository {
         version.load(name, number, &model.manifest, host);
         let mut model = Model::clone(&model);
         model.versions.insert(number, Arc::clone(&version));
-        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = Models::clone(&models);
-        changed.insert(name.to_owned(), Arc::new(model));
-        *models = Arc::new(changed);
-        drop(models);
-        host.metrics.loaded(self);
+        self.put(name, model, host);
         version
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
 };
 
 use super::{Manifest, Model, Repository, Version};
@@ -41,7 +41,7 @@ impl Repository {
             let manifest = Manifest::read(&folder.join("model.toml"));
             models.insert(name, Arc::new(Model { manifest, versions }));
         }
-        Ok(Self { root: root.to_owned(), models: RwLock::new(Arc::new(models)) })
+        Ok(Self { root: root.to_owned(), models: RwLock::new(Arc::new(models)), changing: Mutex::new(()) })
     }
 }
 

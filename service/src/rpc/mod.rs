@@ -1,9 +1,10 @@
-//! The handlers of `assay.v1.Assay`. They translate: request, domain call, response.
+//! The handlers of `assay.v1.Assay`, and of the Open Inference Protocol ([`inference`]). They translate: request, domain call, response.
 
 mod attack;
 mod audit;
 mod gradient;
 mod harden;
+mod inference;
 mod list;
 mod model;
 mod predict;
@@ -20,7 +21,7 @@ use crate::{core::Core, job::Events};
 pub(crate) use gradient::COTANGENT;
 pub(crate) use request::{bounds, expected, labels};
 
-/// The service.
+/// The services.
 #[derive(Clone, Debug)]
 pub(crate) struct Handlers {
     core: Arc<Core>,

@@ -1,37 +1,50 @@
 //! `Predict`.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, time::Instant};
 
 use assay_proto::v1::{PredictRequest, PredictResponse, Prediction, ScoredClass};
-use ndarray::ArrayView1;
+use ndarray::{Array2, ArrayView1};
 use tonic::Request;
 
 use super::request::expected;
-use crate::{call::Call, core::Core, status::CallError, tensor};
+use crate::{call::Call, core::Core, repository::Hosted, statistics::Served, status::CallError, tensor};
 
 pub(super) async fn predict(core: &Core, request: &Request<PredictRequest>) -> Result<PredictResponse, CallError> {
     let call = Call::of(request)?;
     let request = request.get_ref();
     let hosted = core.find(&call, "model", &request.model, &request.version)?;
-    let top = top_k(request.top_k, hosted.spec().classes)?;
-    let _permit = core.admission.prediction()?;
-    let limits = &core.config.limits;
-    let batch =
-        tensor::decode("input", request.input.as_ref(), expected(&hosted, limits.max_batch, "limits.max_batch"))?;
-    call.samples(batch.nrows());
-    let logits = hosted.predict(batch).await?;
-    if let Some(sample) = logits.rows().into_iter().position(|row| row.iter().any(|logit| !logit.is_finite())) {
-        return Err(CallError::Precondition(format!(
+    let answer = hosted.statistics.request(async {
+        let top = top_k(request.top_k, hosted.spec().classes)?;
+        let _permit = core.admission.prediction()?;
+        let began = Instant::now();
+        let limits = &core.config.limits;
+        let batch =
+            tensor::decode("input", request.input.as_ref(), expected(&hosted, limits.max_batch, "limits.max_batch"))?;
+        let (samples, input) = (batch.nrows(), began.elapsed());
+        call.samples(samples);
+        let logits = hosted.predict(batch).await?;
+        let began = Instant::now();
+        all_finite(&hosted, &logits)?;
+        let labels = &hosted.manifest.labels;
+        let answer = PredictResponse {
+            version: hosted.version.to_string(),
+            predictions: logits.rows().into_iter().map(|row| most_probable(&row, top, labels)).collect(),
+            logits: Some(tensor::encode(&logits.view(), &[logits.ncols()])),
+        };
+        Ok((answer, Served { samples, input, output: began.elapsed() }))
+    });
+    answer.await
+}
+
+/// Whether every logit is a finite number: others say nothing of classes.
+pub(super) fn all_finite(hosted: &Hosted, logits: &Array2<f32>) -> Result<(), CallError> {
+    match logits.rows().into_iter().position(|row| row.iter().any(|logit| !logit.is_finite())) {
+        None => Ok(()),
+        Some(sample) => Err(CallError::Precondition(format!(
             "model `{}` gave logits that are not finite for sample {sample}; they have no probabilities",
             hosted.name
-        )));
+        ))),
     }
-    let labels = &hosted.manifest.labels;
-    Ok(PredictResponse {
-        version: hosted.version.to_string(),
-        predictions: logits.rows().into_iter().map(|row| most_probable(&row, top, labels)).collect(),
-        logits: Some(tensor::encode(&logits.view(), &[logits.ncols()])),
-    })
 }
 
 /// How many classes a prediction lists.
@@ -45,9 +58,7 @@ fn top_k(asked: u32, classes: usize) -> Result<usize, CallError> {
 
 /// The `top` most probable classes by softmax, computed in f64; ties: lower class first.
 fn most_probable(logits: &ArrayView1<'_, f32>, top: usize, labels: &[String]) -> Prediction {
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    // Stable, so ties stay in order of class; logits are finite here, so they can be compared.
-    order.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap_or(Ordering::Equal));
+    let order = ranked(logits);
     let largest = order.first().map_or(0.0, |&class| f64::from(logits[class]));
     let weight = |logit: f32| (f64::from(logit) - largest).exp();
     let sum: f64 = logits.iter().copied().map(weight).sum();
@@ -58,6 +69,14 @@ fn most_probable(logits: &ArrayView1<'_, f32>, top: usize, labels: &[String]) ->
         probability: (weight(logits[class]) / sum) as f32,
     };
     Prediction { classes: order.into_iter().take(top).map(scored).collect() }
+}
+
+/// The classes by their logits, which are finite, the largest first; ties: lower class first.
+pub(super) fn ranked(logits: &ArrayView1<'_, f32>) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    // Stable, so ties stay in order of class; logits are finite here, so they can be compared.
+    order.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap_or(Ordering::Equal));
+    order
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::{Running, predict_request};
-use assay_proto::v1::FILE_DESCRIPTOR_SET;
+use assay_proto::{inference, v1};
 use assay_server::{ApiKey, Config, Role, hash_key};
 use http::uri::PathAndQuery;
 use prost::Message;
@@ -11,27 +11,60 @@ use prost_types::FileDescriptorSet;
 use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
-/// Who may call: `None`, whoever has a key.
-const RPCS: [(&str, Option<Role>); 19] = [
-    ("Predict", Some(Role::Predict)),
-    ("Gradient", Some(Role::Gradient)),
-    ("Attack", Some(Role::Attack)),
-    ("WeightSurface", Some(Role::Attack)),
-    ("QuoteAudit", Some(Role::Audit)),
-    ("StartAudit", Some(Role::Audit)),
-    ("WatchAudit", Some(Role::Audit)),
-    ("GetAudit", Some(Role::Audit)),
-    ("ListAudits", Some(Role::Audit)),
-    ("CancelAudit", Some(Role::Audit)),
-    ("DeleteAudit", Some(Role::Audit)),
-    ("UploadData", Some(Role::Audit)),
-    ("FindData", Some(Role::Audit)),
-    ("Harden", Some(Role::Harden)),
-    ("ListHardens", Some(Role::Harden)),
-    ("CancelHarden", Some(Role::Harden)),
-    ("ListModels", None),
-    ("GetModel", None),
-    ("ListAttacks", None),
+/// Who may call.
+#[derive(Clone, Copy, PartialEq)]
+enum May {
+    /// Everybody.
+    All,
+    /// Whoever has a key.
+    Known,
+    /// A key with this role.
+    Has(Role),
+}
+use May::{All, Has, Known};
+
+const ASSAY: &str = "assay.v1.Assay";
+const OIP: &str = "inference.GRPCInferenceService";
+const RPCS: [(&str, &str, May); 39] = [
+    (ASSAY, "Predict", Has(Role::Predict)),
+    (ASSAY, "Gradient", Has(Role::Gradient)),
+    (ASSAY, "Attack", Has(Role::Attack)),
+    (ASSAY, "WeightSurface", Has(Role::Attack)),
+    (ASSAY, "QuoteAudit", Has(Role::Audit)),
+    (ASSAY, "StartAudit", Has(Role::Audit)),
+    (ASSAY, "WatchAudit", Has(Role::Audit)),
+    (ASSAY, "GetAudit", Has(Role::Audit)),
+    (ASSAY, "ListAudits", Has(Role::Audit)),
+    (ASSAY, "CancelAudit", Has(Role::Audit)),
+    (ASSAY, "DeleteAudit", Has(Role::Audit)),
+    (ASSAY, "UploadData", Has(Role::Audit)),
+    (ASSAY, "FindData", Has(Role::Audit)),
+    (ASSAY, "Harden", Has(Role::Harden)),
+    (ASSAY, "ListHardens", Has(Role::Harden)),
+    (ASSAY, "CancelHarden", Has(Role::Harden)),
+    (ASSAY, "ListModels", Known),
+    (ASSAY, "GetModel", Known),
+    (ASSAY, "ListAttacks", Known),
+    (OIP, "ServerLive", All),
+    (OIP, "ServerReady", All),
+    (OIP, "ModelReady", Known),
+    (OIP, "ServerMetadata", Known),
+    (OIP, "ModelMetadata", Known),
+    (OIP, "ModelInfer", Has(Role::Predict)),
+    (OIP, "ModelStreamInfer", Has(Role::Predict)),
+    (OIP, "ModelConfig", Known),
+    (OIP, "ModelStatistics", Known),
+    (OIP, "RepositoryIndex", Known),
+    (OIP, "RepositoryModelLoad", Has(Role::Admin)),
+    (OIP, "RepositoryModelUnload", Has(Role::Admin)),
+    (OIP, "SystemSharedMemoryStatus", Has(Role::Admin)),
+    (OIP, "SystemSharedMemoryRegister", Has(Role::Admin)),
+    (OIP, "SystemSharedMemoryUnregister", Has(Role::Admin)),
+    (OIP, "CudaSharedMemoryStatus", Has(Role::Admin)),
+    (OIP, "CudaSharedMemoryRegister", Has(Role::Admin)),
+    (OIP, "CudaSharedMemoryUnregister", Has(Role::Admin)),
+    (OIP, "TraceSetting", Has(Role::Admin)),
+    (OIP, "LogSettings", Has(Role::Admin)),
 ];
 const REFLECTION: [&str; 2] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -76,18 +109,20 @@ async fn call(channel: &Channel, path: &str, authorization: &[&str]) -> Status {
     }
 }
 
-fn path(rpc: &str) -> String {
-    format!("/assay.v1.Assay/{rpc}")
+fn path(service: &str, rpc: &str) -> String {
+    format!("/{service}/{rpc}")
 }
 
 #[test]
-fn these_tests_know_every_rpc_of_the_contract() {
-    let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+fn these_tests_know_every_rpc_of_the_contracts() {
     let mut contract: Vec<String> = Vec::new();
-    for service in files.file.into_iter().flat_map(|file| file.service) {
-        contract.extend(service.method.into_iter().map(|method| method.name().to_owned()));
+    for descriptors in [v1::FILE_DESCRIPTOR_SET, inference::FILE_DESCRIPTOR_SET] {
+        let files = FileDescriptorSet::decode(descriptors).unwrap();
+        for service in files.file.into_iter().flat_map(|file| file.service) {
+            contract.extend(service.method.into_iter().map(|method| method.name().to_owned()));
+        }
     }
-    let mut known = RPCS.map(|(rpc, _)| rpc);
+    let mut known = RPCS.map(|(_, rpc, _)| rpc);
     contract.sort_unstable();
     known.sort_unstable();
     assert_eq!(known.to_vec(), contract);
@@ -97,14 +132,14 @@ fn these_tests_know_every_rpc_of_the_contract() {
 async fn each_role_calls_its_rpcs_and_no_others() {
     let server = Running::with(one_of_each).await;
     let channel = channel(&server).await;
-    for (rpc, needed) in RPCS {
+    for (service, rpc, may) in RPCS {
         for role in Role::ALL {
-            let status = call(&channel, &path(rpc), &[&bearer(role)]).await;
-            if role == Role::Admin || needed.is_none_or(|needed| needed == role) {
+            let status = call(&channel, &path(service, rpc), &[&bearer(role)]).await;
+            if role == Role::Admin || [All, Known, Has(role)].contains(&may) {
                 assert!(!REFUSALS.contains(&status.code()), "{rpc} with {role}: {status}");
                 continue;
             }
-            let needed = needed.unwrap();
+            let Has(needed) = may else { unreachable!() };
             assert_eq!(status.code(), Code::PermissionDenied, "{rpc} with {role}: {status}");
             let says = format!("{rpc} needs the role `{needed}`, which the key `{role}` does not have");
             assert!(status.message().starts_with(&says), "{rpc} with {role}: {status}");
@@ -127,8 +162,9 @@ async fn without_a_key_that_counts_nothing_is_answered() {
         (&["Bearer"], "`authorization` is malformed"),
         (&[&right, &right], "`authorization` is there more than once"),
     ];
-    let paths = RPCS.map(|(rpc, _)| path(rpc)).into_iter().chain(REFLECTION.map(str::to_owned));
-    for path in paths.chain([path("NoSuchRpc"), "/no.such.Service/Call".to_owned()]) {
+    let closed = RPCS.into_iter().filter(|(_, _, may)| *may != All);
+    let paths = closed.map(|(service, rpc, _)| path(service, rpc)).chain(REFLECTION.map(str::to_owned));
+    for path in paths.chain([path(ASSAY, "NoSuchRpc"), path(OIP, "NoSuchRpc"), "/no.such.Service/Call".to_owned()]) {
         for (authorization, says) in cases {
             let status = call(&channel, &path, authorization).await;
             assert_eq!(status.code(), Code::Unauthenticated, "{path} with {authorization:?}: {status}");
@@ -136,7 +172,7 @@ async fn without_a_key_that_counts_nothing_is_answered() {
             assert!(status.message().contains("`authorization: Bearer KEY`"), "{status}");
         }
     }
-    for (rpc, model, count) in [("Predict", "_unknown", 6.0), ("ListModels", "_none", 6.0), ("_unknown", "_none", 6.0)]
+    for (rpc, model, count) in [("Predict", "_unknown", 6.0), ("ListModels", "_none", 6.0), ("_unknown", "_none", 12.0)]
     {
         let refused = format!("assay_requests_total{{rpc=\"{rpc}\",model=\"{model}\",code=\"UNAUTHENTICATED\"}}");
         server.eventually("counted", |server| server.metric(&refused) == Some(count)).await;
@@ -150,6 +186,12 @@ async fn health_needs_no_key_and_reflection_any() {
     for rpc in ["Check", "Watch"] {
         let status = call(&channel, &format!("/grpc.health.v1.Health/{rpc}"), &[]).await;
         assert_eq!(status.code(), Code::Ok, "{rpc}: {status}");
+    }
+    for (service, rpc, _) in RPCS.into_iter().filter(|(_, _, may)| *may == All) {
+        for authorization in [&[][..], &["Bearer of-another-server"]] {
+            let status = call(&channel, &path(service, rpc), authorization).await;
+            assert_eq!(status.code(), Code::Ok, "{rpc}: {status}");
+        }
     }
     for path in REFLECTION {
         for role in Role::ALL {
@@ -179,7 +221,7 @@ async fn no_other_spelling_of_a_path_goes_past_the_keys() {
         let status = call(&channel, path, &[]).await;
         assert_eq!(status.code(), Code::Unimplemented, "{path}: {status}");
     }
-    let unknown = path("NoSuchRpc");
+    let unknown = path(ASSAY, "NoSuchRpc");
     assert_eq!(call(&channel, &unknown, &[&bearer(Role::Predict)]).await.code(), Code::PermissionDenied);
     assert_eq!(call(&channel, &unknown, &[&bearer(Role::Admin)]).await.code(), Code::Unimplemented);
 }
@@ -217,9 +259,9 @@ async fn two_keys_of_one_name_are_valid_at_once_and_names_are_no_labels() {
     }
     // Each has its own roles.
     let channel = channel(&server).await;
-    let denied = call(&channel, &path("StartAudit"), &[&format!("Bearer {old}")]).await;
+    let denied = call(&channel, &path(ASSAY, "StartAudit"), &[&format!("Bearer {old}")]).await;
     assert_eq!(denied.code(), Code::PermissionDenied, "{denied}");
-    let admitted = call(&channel, &path("StartAudit"), &[&format!("Bearer {new}")]).await;
+    let admitted = call(&channel, &path(ASSAY, "StartAudit"), &[&format!("Bearer {new}")]).await;
     assert!(!REFUSALS.contains(&admitted.code()), "{admitted}");
     let counted = "assay_requests_total{rpc=\"StartAudit\",model=\"_unknown\",code=\"PERMISSION_DENIED\"}";
     server.eventually("counted", |server| server.metric(counted) == Some(1.0)).await;
@@ -230,9 +272,9 @@ async fn two_keys_of_one_name_are_valid_at_once_and_names_are_no_labels() {
 async fn without_keys_everybody_is_answered() {
     let server = Running::start().await;
     let channel = channel(&server).await;
-    for (rpc, _) in RPCS {
+    for (service, rpc, _) in RPCS {
         for authorization in [&[][..], &["Bearer of-another-server"]] {
-            let status = call(&channel, &path(rpc), authorization).await;
+            let status = call(&channel, &path(service, rpc), authorization).await;
             assert!(!REFUSALS.contains(&status.code()), "{rpc} with {authorization:?}: {status}");
         }
     }

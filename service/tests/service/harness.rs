@@ -8,6 +8,9 @@ use std::{
 };
 
 use assay_data::{DataSource, Dataset};
+use assay_proto::inference::{
+    ModelInferRequest, grpc_inference_service_client::GrpcInferenceServiceClient, model_infer_request::InferInputTensor,
+};
 use assay_proto::v1::{
     AttackRequest, AttackSpec, AuditRequest, DataType, Norm, PredictRequest, SampleData, Tensor, Threat,
     UploadDataRequest, UploadHeader, assay_client::AssayClient, upload_data_request::Part,
@@ -21,6 +24,9 @@ use tonic_types::StatusExt;
 
 /// Model that most tests use: the demo's, trained to be robust.
 pub(crate) const MODEL: &str = "fashion-robust";
+/// Names of its input and its output.
+pub(crate) const INPUT: &str = "x";
+pub(crate) const OUTPUT: &str = "logits";
 /// Its variant.
 pub(crate) const PRUNED: &str = "fashion-layer-pruned";
 /// Nothing in these tests takes so long.
@@ -72,6 +78,17 @@ impl Running {
 
     pub(crate) async fn client(&self) -> AssayClient<Channel> {
         connect(self.addresses.grpc).await
+    }
+
+    /// A connection for clients of any service.
+    pub(crate) async fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.addresses.grpc)).unwrap().connect().await.unwrap()
+    }
+
+    /// A client of the Open Inference Protocol.
+    pub(crate) async fn oip(&self) -> GrpcInferenceServiceClient<Channel> {
+        let client = GrpcInferenceServiceClient::new(self.channel().await);
+        client.max_decoding_message_size(1 << 30).max_encoding_message_size(1 << 30)
     }
 
     /// Uploads samples, in two parts; gives their digest.
@@ -161,6 +178,24 @@ pub(crate) fn fp32(shape: &[u64], values: &[f32]) -> Tensor {
 
 pub(crate) fn floats(tensor: &Tensor) -> Vec<f32> {
     tensor.data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+}
+
+/// The first `n` test images in the words of the Open Inference Protocol, raw.
+pub(crate) fn infer_request(n: usize) -> ModelInferRequest {
+    let tensor = images(n).0;
+    let input = InferInputTensor {
+        name: INPUT.to_owned(),
+        datatype: "FP32".to_owned(),
+        shape: tensor.shape.iter().map(|&size| i64::try_from(size).unwrap()).collect(),
+        ..Default::default()
+    };
+    ModelInferRequest {
+        model_name: MODEL.to_owned(),
+        id: "seven".to_owned(),
+        inputs: vec![input],
+        raw_input_contents: vec![tensor.data],
+        ..Default::default()
+    }
 }
 
 pub(crate) fn predict_request(n: usize) -> PredictRequest {

@@ -20,7 +20,7 @@ async fn channel(server: &Running) -> Channel {
 async fn a_ready_server_and_its_service_are_serving() {
     let server = Running::start().await;
     let mut client = HealthClient::new(channel(&server).await);
-    for service in ["", "assay.v1.Assay"] {
+    for service in ["", "assay.v1.Assay", "inference.GRPCInferenceService", "models/fashion-robust"] {
         let request = HealthCheckRequest { service: service.to_owned() };
         assert_eq!(client.check(request).await.unwrap().into_inner().status(), ServingStatus::Serving);
     }
@@ -53,19 +53,23 @@ async fn reflection_lists_the_service_and_gives_its_contract() {
     let questions = [
         ask(MessageRequest::ListServices(String::new())),
         ask(MessageRequest::FileContainingSymbol("assay.v1.Assay".to_owned())),
+        ask(MessageRequest::FileContainingSymbol("inference.ModelConfig".to_owned())),
     ];
     let mut answers = client.server_reflection_info(tokio_stream::iter(questions)).await.unwrap().into_inner();
     match answers.next().await.unwrap().unwrap().message_response.unwrap() {
         MessageResponse::ListServicesResponse(list) => {
             let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
-            assert!(names.contains(&"assay.v1.Assay".to_owned()), "{names:?}");
-            assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
+            for service in ["assay.v1.Assay", "inference.GRPCInferenceService", "grpc.health.v1.Health"] {
+                assert!(names.contains(&service.to_owned()), "{names:?}");
+            }
         }
         other => panic!("{other:?}"),
     }
-    match answers.next().await.unwrap().unwrap().message_response.unwrap() {
-        MessageResponse::FileDescriptorResponse(files) => assert!(!files.file_descriptor_proto.is_empty()),
-        other => panic!("{other:?}"),
+    for _ in 0..2 {
+        match answers.next().await.unwrap().unwrap().message_response.unwrap() {
+            MessageResponse::FileDescriptorResponse(files) => assert!(!files.file_descriptor_proto.is_empty()),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
