@@ -48,6 +48,7 @@ test-cuda: ## Run the tests that need an NVIDIA GPU, with CUDA 13 and cuDNN 9 on
 
 test-peers: setup build $(TARGET)/peers/.ready ## Compare with PyTorch and other Python programs (PEERS=all: with every model of the zoo)
 	$(TARGET)/peers/bin/python client/tests/peers/grpc_client.py --bin $(TARGET)/release
+	$(TARGET)/peers/bin/python client/tests/peers/inference_client.py --bin $(TARGET)/release
 	$(TARGET)/peers/bin/python client/tests/peers/attack_tools.py --bin $(TARGET)/release
 	$(CARGO) build --release --locked -p assay-benches --bin step --bin attacker --bin learner
 	$(TARGET)/peers/bin/python client/tests/peers/steps.py --bin $(TARGET)/release

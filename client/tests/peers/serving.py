@@ -13,10 +13,10 @@ sys.path.insert(0, str(ROOT / "client/examples"))
 
 
 @contextlib.contextmanager
-def serving(binaries: pathlib.Path):
-    """The gRPC address of BINARIES/assay-server, which is stopped in order at the end."""
+def serving(binaries: pathlib.Path, models: pathlib.Path = ROOT / "deploy/models"):
+    """The gRPC address of BINARIES/assay-server, which hosts a folder of models and is stopped in order at the end."""
     address, admin = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-    command = [binaries / "assay-server", "--models", ROOT / "deploy/models", "--set", "log.level=warn"]
+    command = [binaries / "assay-server", "--models", models, "--set", "log.level=warn"]
     server = subprocess.Popen([*command, "--set", f"grpc.listen={address}", "--set", f"admin.listen={admin}"])
     try:
         wait_until_ready(server, admin)
