@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Renders every kustomize overlay and validates what comes out, and the jobs, against the Kubernetes API.
+"""Renders every kustomize overlay and validates what comes out, and the jobs, against the Kubernetes API; of the KServe runtime, whose own kind has no
+public schema, the pod that KServe makes of it.
 
     check.py SCRATCH_FOLDER
 
 Rendering needs kubectl; where it is absent that is said and nothing is checked. Validation uses kubernetes-validate from PyPI,
 installed into a virtual environment under SCRATCH_FOLDER.
 """
+import json
 import pathlib
 import shutil
 import subprocess
@@ -13,6 +15,9 @@ import sys
 
 OVERLAYS = pathlib.Path(__file__).parent / "kustomize" / "overlays"
 JOBS = pathlib.Path(__file__).parent / "jobs"
+RUNTIME = pathlib.Path(__file__).parent / "kserve" / "serving-runtime.yaml"
+# What of a ServingRuntime's specification is KServe's own. The rest is a pod's.
+KSERVE = {"annotations", "labels", "supportedModelFormats", "protocolVersions", "multiModel"}
 VALIDATOR = "kubernetes-validate==1.37.0"
 KUBERNETES = "1.34"  # the version to validate against
 
@@ -38,6 +43,21 @@ def split(manifest: str) -> tuple:
     return [document for document in documents if document not in custom], custom
 
 
+def pod(program: pathlib.Path) -> dict:
+    """The pod that KServe makes of the runtime."""
+    read = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)"
+    # PyYAML comes with the validator.
+    manifest = subprocess.run([program.parent / "python", "-c", read, RUNTIME], check=True, stdout=subprocess.PIPE, text=True).stdout
+    runtime = json.loads(manifest)
+    spec = runtime["spec"]
+    container = spec["containers"][0]
+    ports = {port["name"] for port in container["ports"]}
+    if runtime["kind"] != "ServingRuntime" or spec["protocolVersions"] != ["grpc-v2"] or container["name"] != "kserve-container" or ports != {"h2c"}:
+        sys.exit(f"error: {RUNTIME}: KServe finds a gRPC runtime by protocolVersions [grpc-v2], a container kserve-container and its port h2c")
+    metadata = {"name": "runtime", "annotations": spec.get("annotations", {}), "labels": spec.get("labels", {})}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {key: spec[key] for key in spec if key not in KSERVE}}
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -61,6 +81,11 @@ def main() -> None:
         if not valid(program, job):
             sys.exit(f"error: {job} is not valid for Kubernetes {KUBERNETES}")
         print(f"job {job.stem}: valid")
+    rendered = scratch / "kserve.json"
+    rendered.write_text(json.dumps(pod(program)))
+    if not valid(program, rendered):
+        sys.exit(f"error: the pod of {RUNTIME} is not valid for Kubernetes {KUBERNETES}; written to {rendered}")
+    print("runtime of KServe: its pod is valid")
 
 
 main()
