@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> ExitCode {
-    let server = args.target.server.clone();
+    let (server, trust) = (args.target.server.clone(), tls::Trust::of(&args.target));
     let outcome = match &args.command {
         // It runs in this process, and says on Ctrl-C what it found until then.
         Command::Attack(command) if oip::Address::is_meant(&command.model) => {
@@ -62,6 +62,10 @@ async fn run(args: Args) -> ExitCode {
         Ok(Verdict::Open) => ExitCode::from(4),
         Err(ClientError::Lost(_)) if tls::is_spoken_at(&server).await => {
             let problem = "it speaks TLS; its address begins with https://".to_owned();
+            fail(&ClientError::Insecure { address: server, problem })
+        }
+        Err(ClientError::Lost(cause)) if server.starts_with("https://") => {
+            let problem = trust.why_lost(&cause);
             fail(&ClientError::Insecure { address: server, problem })
         }
         Err(error) => fail(&error),

@@ -35,6 +35,16 @@ impl Trust {
         Self { ca: target.ca.clone(), identity }
     }
 
+    /// Why a connection with TLS may have been lost: a server that does not take this side's certificate says so, and shuts, behind the handshake, and
+    /// what it says does not always get through.
+    pub(crate) fn why_lost(&self, cause: &str) -> String {
+        let remedy = match &self.identity {
+            None => "if it asks for a client certificate, name one with --cert FILE and --cert-key FILE",
+            Some(_) => "it may not take the certificate of --cert",
+        };
+        format!("it was lost ({cause}); {remedy}. Its log says why")
+    }
+
     /// The way to a server whose address begins with `https://`.
     ///
     /// # Errors
@@ -125,7 +135,8 @@ fn in_words(error: &Rustls) -> String {
 
 fn of_certificate(problem: &CertificateError) -> String {
     match problem {
-        CertificateError::UnknownIssuer => {
+        // The latter where two authorities have one name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "its certificate is of an authority that is not known here; name the file with that authority with --ca FILE".to_owned()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

@@ -89,7 +89,7 @@ fn a_server_is_believed_for_its_authority_and_its_name() {
     assert!(message.contains("no-such-model") && !message.contains("certificate"), "{message}");
     says(&attack(&address, &wrong), 3, &unknown);
     // Two did not know the authority, one had another name; and one spoke plain text, and asked again whether it was that.
-    server.wait_until("assay_tls_handshakes_total{result=\"refused\"}", |n| n == 3.0);
+    server.wait_until("assay_tls_handshakes_total{result=\"refused\"}", |n| n >= 3.0);
     server.wait_until("assay_tls_handshakes_total{result=\"not_tls\"}", |n| n >= 2.0);
     assert_eq!(server.stop(), Some(0));
 }
@@ -127,8 +127,8 @@ fn a_server_that_asks_for_certificates_is_shown_one() {
     let with = |more: &[&str]| assay(&address, &[&["--ca", &ca, "models"], more].concat());
 
     says(&with(&["--cert", &good, "--cert-key", &key]), 0, &[]);
-    says(&with(&[]), 3, &["it asks for a client certificate", "--cert FILE and --cert-key FILE"]);
-    says(&with(&["--cert", &bad, "--cert-key", &bad_key]), 3, &["it does not take the certificate of --cert"]);
+    says(&with(&[]), 3, &["a client certificate", "--cert FILE and --cert-key FILE"]);
+    says(&with(&["--cert", &bad, "--cert-key", &bad_key]), 3, &["take the certificate of --cert"]);
     says(&with(&["--cert", &good]), 2, &["--cert-key"]);
     says(&with(&["--cert", &good, "--cert-key", &bad_key]), 2, &["expected a certificate and its key"]);
     assert_eq!(server.stop(), Some(0));

@@ -73,7 +73,8 @@ async fn call(
 
 async fn counted(server: &Running, result: &str, n: f64) {
     let series = format!("assay_tls_handshakes_total{{result=\"{result}\"}}");
-    server.eventually(&format!("{series} {n}"), |server| server.metric(&series) == Some(n)).await;
+    // A client tries a second time where its first connection is shut before it was used.
+    server.eventually(&format!("{series} {n}"), |server| server.metric(&series) >= Some(n)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
