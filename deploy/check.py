@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Tests the alerts, renders every kustomize overlay, and validates what comes out, and the jobs, against the Kubernetes API; of the KServe runtime, whose own
-kind has no public schema, the pod that KServe makes of it.
+"""Tests the alerts, renders every kustomize overlay, and each component on the base, and validates what comes out, and the jobs, against the Kubernetes API; of the
+KServe runtime, whose own kind has no public schema, the pod that KServe makes of it.
 
     check.py SCRATCH_FOLDER
 
@@ -8,13 +8,14 @@ Alerts need promtool, and rendering kubectl; where one is absent that is said an
 installed into a virtual environment under SCRATCH_FOLDER.
 """
 import json
+import os
 import pathlib
 import shutil
 import subprocess
 import sys
 
-OVERLAYS = pathlib.Path(__file__).parent / "kustomize" / "overlays"
 ALERTS = pathlib.Path(__file__).parent / "prometheus"
+KUSTOMIZE = pathlib.Path(__file__).resolve().parent / "kustomize"
 JOBS = pathlib.Path(__file__).parent / "jobs"
 RUNTIME = pathlib.Path(__file__).parent / "kserve" / "serving-runtime.yaml"
 # What of a ServingRuntime's specification is KServe's own. The rest is a pod's.
@@ -70,6 +71,20 @@ def pod(program: pathlib.Path) -> dict:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {key: spec[key] for key in spec if key not in KSERVE}}
 
 
+def alone(component: pathlib.Path, scratch: pathlib.Path) -> pathlib.Path:
+    """An overlay of the base with one component, and nothing else."""
+    overlay = scratch / f"component-{component.name}"
+    overlay.mkdir(exist_ok=True)
+    base, own = (os.path.relpath(path, overlay.resolve()) for path in (KUSTOMIZE / "base", component))
+    kind = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+    (overlay / "kustomization.yaml").write_text(f"{kind}resources: [{base}]\ncomponents: [{own}]\n")
+    return overlay
+
+
+def folders(parent: pathlib.Path) -> list:
+    return sorted(path for path in parent.iterdir() if path.is_dir())
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -80,7 +95,8 @@ def main() -> None:
     scratch = pathlib.Path(sys.argv[1])
     scratch.mkdir(parents=True, exist_ok=True)
     program = validator(scratch)
-    for overlay in sorted(path for path in OVERLAYS.iterdir() if path.is_dir()):
+    components = [alone(component, scratch) for component in folders(KUSTOMIZE / "components")]
+    for overlay in folders(KUSTOMIZE / "overlays") + components:
         manifest = subprocess.run(["kubectl", "kustomize", overlay], check=True, stdout=subprocess.PIPE, text=True).stdout
         documents, custom = split(manifest)
         if not documents:

@@ -76,7 +76,7 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let CallLayer { guard, limits, lifecycle, metrics } = self.layer.clone();
-        let caller = guard.caller(request.headers());
+        let caller = guard.caller(request.headers(), request.extensions());
         let path = request.uri().path();
         let Some(rpc) = rpcs::of_path(path) else {
             return match caller {
@@ -93,8 +93,9 @@ where
         let mut record = Record::begin(Arc::clone(&call), metrics);
         let admitted = caller.and_then(|principal| {
             principal.map_or(Ok(()), |principal| {
-                call.made_by(principal.name());
-                principal.may(rpc)
+                let admitted = principal.may(rpc);
+                call.made_by(principal);
+                admitted
             })
         });
         request.extensions_mut().insert(Arc::clone(&call));

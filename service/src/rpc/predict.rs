@@ -7,7 +7,7 @@ use ndarray::{Array2, ArrayView1};
 use tonic::Request;
 
 use super::request::expected;
-use crate::{call::Call, core::Core, repository::Hosted, statistics::Served, status::CallError, tensor};
+use crate::{call::Call, core::Core, quota::Kind, repository::Hosted, statistics::Served, status::CallError, tensor};
 
 pub(super) async fn predict(core: &Core, request: &Request<PredictRequest>) -> Result<PredictResponse, CallError> {
     let call = Call::of(request)?;
@@ -23,6 +23,7 @@ pub(super) async fn predict(core: &Core, request: &Request<PredictRequest>) -> R
             tensor::decode("input", request.input.as_ref(), expected(&hosted, limits.max_batch, "limits.max_batch"))?;
         let (samples, input) = (batch.nrows(), began.elapsed());
         call.samples(samples);
+        core.quotas.let_in(&call.caller(), Kind::Predictions, samples)?;
         let logits = hosted.predict(batch).await?;
         let began = Instant::now();
         all_finite(&hosted, &logits)?;

@@ -18,6 +18,7 @@ use crate::output::{Verdict, print, print_json, table};
 use crate::progress::Progress;
 use crate::samples::Samples;
 use crate::spec;
+use crate::tls::Trust;
 use load::{Load, Measured, Target};
 
 /// Requests that differ; they are sent in turn.
@@ -150,11 +151,10 @@ struct Hosted {
 
 impl Hosted {
     async fn new(args: &Args, command: &Bench, connections: &[Connection]) -> Result<Self, ClientError> {
-        let clients: Vec<Client> = connections.iter().map(Connection::client).collect();
-        let Some(client) = clients.first() else {
+        let mut sessions: Vec<Session> = connections.iter().map(|connection| connection.session(args)).collect();
+        let Some(session) = sessions.first_mut() else {
             return Err(ClientError::Environment("there is no connection".into()));
         };
-        let mut session = Session { client: client.clone(), output: args.output, timeout: args.timeout };
         let (info, input) = session.model(&spec::model(&command.model)).await?;
         let batch = command.batch.get();
         if batch as u64 > input.max_batch {
@@ -171,7 +171,7 @@ impl Hosted {
             top_k: 1,
         };
         let requests = (0..samples.len() / batch).map(|i| request(i * batch)).collect();
-        Ok(Self { clients, requests })
+        Ok(Self { clients: sessions.into_iter().map(|session| session.client).collect(), requests })
     }
 }
 
@@ -197,7 +197,7 @@ impl Elsewhere {
         let options = Oip { batch: Some(command.batch), retries: Some(0), ..Oip::default() };
         let mut connections = Vec::new();
         for _ in 0..command.connections.get() {
-            connections.push(Opened::connect(&address, &options, args.timeout).await?);
+            connections.push(Opened::connect(&address, &options, args.timeout, &Trust::of(&args.target)).await?);
         }
         let Some(opened) = connections.first() else {
             return Err(ClientError::Environment("there is no connection".into()));

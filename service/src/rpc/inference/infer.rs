@@ -10,6 +10,8 @@ use super::{
 };
 use crate::{
     core::Core,
+    principals::Caller,
+    quota::Kind,
     repository::Hosted,
     rpc::{expected, predict::all_finite},
     statistics::Served,
@@ -21,17 +23,18 @@ pub(super) const MODEL: &str = "model_name";
 /// Configuration key of the largest batch.
 const LIMIT: &str = "limits.max_batch";
 
-/// The answer to one request. `note` is told how many samples it has, once they are read.
+/// The answer to one request of `caller`. `note` is told how many samples it has, once they are read.
 pub(super) async fn infer(
     core: &Core,
+    caller: &Caller,
     request: &ModelInferRequest,
     note: impl FnOnce(usize),
 ) -> Result<ModelInferResponse, CallError> {
     let hosted = core.repository.find(MODEL, &request.model_name, &request.model_version)?;
     let answer = hosted.statistics.request(async {
         match parameters::timeout(&request.parameters)? {
-            None => answer(core, &hosted, request, note).await,
-            Some(time) => tokio::time::timeout(time, answer(core, &hosted, request, note))
+            None => answer(core, caller, &hosted, request, note).await,
+            Some(time) => tokio::time::timeout(time, answer(core, caller, &hosted, request, note))
                 .await
                 .unwrap_or(Err(CallError::Deadline(time))),
         }
@@ -41,6 +44,7 @@ pub(super) async fn infer(
 
 async fn answer(
     core: &Core,
+    caller: &Caller,
     hosted: &Hosted,
     request: &ModelInferRequest,
     note: impl FnOnce(usize),
@@ -53,6 +57,7 @@ async fn answer(
     let batch = tensors::decode(request, hosted, expected(hosted, core.config.limits.max_batch, LIMIT))?;
     let (samples, input) = (batch.nrows(), began.elapsed());
     note(samples);
+    core.quotas.let_in(caller, Kind::Predictions, samples)?;
     let logits = hosted.predict(batch).await?;
     let began = Instant::now();
     all_finite(hosted, &logits)?;

@@ -63,7 +63,7 @@ impl GrpcInferenceService for Handlers {
         let request = request.get_ref();
         self.core.repository.model(infer::MODEL, &request.model_name)?;
         call.about(&request.model_name);
-        let answer = infer::infer(&self.core, request, |samples| call.samples(samples)).await?;
+        let answer = infer::infer(&self.core, &call.caller(), request, |samples| call.samples(samples)).await?;
         Ok(Response::new(answer))
     }
 

@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming, codegen::BoxStream};
 
 use super::{infer::infer, parameters};
-use crate::{call::Call, core::Core, deadline, status::CallError};
+use crate::{call::Call, core::Core, deadline, principals::Caller, status::CallError};
 
 /// How long a reader has to take the news that the stream ends.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -32,11 +32,12 @@ pub(super) fn answers(
 }
 
 async fn serve(core: Arc<Core>, call: Arc<Call>, requests: Streaming<ModelInferRequest>, answers: Answers) {
+    let caller = call.caller();
     let ended = tokio::select! {
         biased;
         () = call.stop().cancelled() => Err(call.why_stopped().into()),
         () = deadline::passed(call.deadline()) => Err(call.why_stopped().into()),
-        ended = answer_all(&core, requests, &answers) => ended,
+        ended = answer_all(&core, &caller, requests, &answers) => ended,
     };
     if let Err(status) = ended {
         // Where nobody takes it, nobody reads any more.
@@ -45,7 +46,12 @@ async fn serve(core: Arc<Core>, call: Arc<Call>, requests: Streaming<ModelInferR
 }
 
 /// Answers until the client has no more requests, or takes no more answers.
-async fn answer_all(core: &Core, mut requests: Streaming<ModelInferRequest>, answers: &Answers) -> Result<(), Status> {
+async fn answer_all(
+    core: &Core,
+    caller: &Caller,
+    mut requests: Streaming<ModelInferRequest>,
+    answers: &Answers,
+) -> Result<(), Status> {
     loop {
         let request = tokio::select! {
             biased;
@@ -54,15 +60,15 @@ async fn answer_all(core: &Core, mut requests: Streaming<ModelInferRequest>, ans
             request = requests.message() => request?,
         };
         let Some(request) = request else { return Ok(()) };
-        if answers.send(Ok(answered(core, &request).await)).await.is_err() {
+        if answers.send(Ok(answered(core, caller, &request).await)).await.is_err() {
             return Ok(());
         }
     }
 }
 
 /// The answer to one request, good or bad.
-async fn answered(core: &Core, request: &ModelInferRequest) -> ModelStreamInferResponse {
-    let (error_message, mut response) = match infer(core, request, |_| {}).await {
+async fn answered(core: &Core, caller: &Caller, request: &ModelInferRequest) -> ModelStreamInferResponse {
+    let (error_message, mut response) = match infer(core, caller, request, |_| {}).await {
         Ok(response) => (String::new(), response),
         Err(error) => {
             (error.to_string(), ModelInferResponse { id: request.id.clone(), ..ModelInferResponse::default() })
