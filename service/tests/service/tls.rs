@@ -123,15 +123,15 @@ async fn where_clients_need_certificates_only_a_good_one_connects() {
     let server = server(tls(folder.path(), &ours.issue(&HERE), Some(&clients)), |_| {}).await;
     let good = clients.issue(&["ci.example.org"]);
     call(&server, &ours, Some(&good), None).await.unwrap().unwrap();
-    for (identity, how, says) in [
-        (None, "no_certificate", "CertificateRequired"),
-        (Some(others.issue(&["ci.example.org"])), "bad_certificate", "received fatal alert"),
-        (Some(clients.issue_expired(&["ci.example.org"])), "bad_certificate", "received fatal alert"),
+    for (identity, how) in [
+        (None, "no_certificate"),
+        (Some(others.issue(&["ci.example.org"])), "bad_certificate"),
+        (Some(clients.issue_expired(&["ci.example.org"])), "bad_certificate"),
     ] {
         let series = format!("assay_tls_handshakes_total{{result=\"{how}\"}}");
         let before = server.metric(&series).unwrap();
-        let refused = call(&server, &ours, identity.as_ref(), None).await.unwrap_err();
-        assert!(refused.contains(says), "{refused}");
+        // What the server says of it does not always get through before the connection is shut.
+        call(&server, &ours, identity.as_ref(), None).await.unwrap_err();
         counted(&server, how, before + 1.0).await;
     }
 }
