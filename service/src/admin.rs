@@ -14,6 +14,7 @@ use axum::{
 use crate::{
     audit::{Job, rfc3339},
     core::Core,
+    principals::Caller,
 };
 
 /// The routes.
@@ -42,13 +43,13 @@ async fn readyz(State(core): State<Arc<Core>>) -> (StatusCode, String) {
 }
 
 async fn audits(State(core): State<Arc<Core>>) -> Page<String> {
-    let views: Vec<JobView> = core.audits.all().iter().map(|job| view(&core, job)).collect();
+    let views: Vec<JobView> = core.audits.all(&Caller::default()).iter().map(|job| view(&core, job)).collect();
     Page(jobs_page(&views))
 }
 
 /// The report of an audit; as long as there is none, how far it is.
 async fn audit(State(core): State<Arc<Core>>, Path(id): Path<String>) -> Response {
-    let job = match core.audits.find(&id) {
+    let job = match core.audits.find(&id, &Caller::default()) {
         Ok(job) => job,
         Err(error) => return (StatusCode::NOT_FOUND, format!("{error}\n")).into_response(),
     };

@@ -1,13 +1,20 @@
-//! Who may call what: the one table from RPC to role, and the keys that callers are known by.
+//! Who may call what: the one table from RPC to role, and the keys and certificates that callers are known by.
 
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::SystemTime,
+};
+
+use http::{Extensions, HeaderMap, HeaderValue, header::AUTHORIZATION};
 use sha2::{Digest, Sha256};
-use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use crate::{
-    config::{Auth, Role},
-    metrics::UNKNOWN,
+    config::{Auth, AuthFileError, Role},
+    metrics::{Metrics, UNKNOWN},
+    principals::{Principal, Principals},
+    reload::Watched,
     status::CallError,
+    tls::Presented,
 };
 
 /// Characters of the shortest key that is hashed for a configuration: 16 random bytes in base64.
@@ -49,74 +56,106 @@ fn needs(rpc: &str) -> Needs {
     NEEDS.iter().find(|(name, _)| *name == rpc).map_or(Needs::Role(Role::Admin), |(_, needs)| *needs)
 }
 
-/// Tells callers apart by the key that they send.
+/// Tells callers apart by the key that they send, or else by the certificate of their connection.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    /// `None`: everybody may call everything.
-    principals: Option<Vec<Principal>>,
-}
-
-/// The holder of a key.
-#[derive(Debug)]
-pub(crate) struct Principal {
-    name: String,
-    digest: [u8; 32],
-    roles: Vec<Role>,
+    /// Where those who are known come from; `None`: everybody may call everything.
+    auth: Option<Auth>,
+    /// Those who are known now.
+    principals: RwLock<Arc<Principals>>,
+    /// As the file has them.
+    read: Mutex<Auth>,
+    metrics: Option<Metrics>,
 }
 
 impl Guard {
-    /// Lets in who holds one of these keys; everybody where there are none.
-    pub(crate) fn new(auth: &Auth) -> Self {
-        // Validated with the configuration; a digest that were none would let nobody in.
-        let principals = auth.keys.iter().filter_map(|key| {
-            Some(Principal { name: key.name.clone(), digest: key.digest()?, roles: key.roles.clone() })
-        });
-        Self { principals: (!auth.keys.is_empty()).then(|| principals.collect()) }
+    /// Lets in who is known by the configuration and by its file; everybody where it has neither. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub(crate) fn new(auth: &Auth, metrics: Metrics) -> Result<Self, AuthFileError> {
+        let read = auth.with_file()?;
+        read.quotas.keys().for_each(|name| metrics.register_quota(name));
+        Ok(Self {
+            metrics: Some(metrics),
+            auth: (!auth.is_open()).then(|| auth.clone()),
+            principals: RwLock::new(Arc::new(Principals::new(&read))),
+            read: Mutex::new(read),
+        })
     }
 
     /// Lets everybody in.
     pub(crate) fn open() -> Self {
-        Self { principals: None }
+        Self { auth: None, principals: RwLock::default(), read: Mutex::default(), metrics: None }
     }
 
-    /// Who calls, by the metadata of the call; `None` where nobody is asked.
-    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Option<&Principal>, CallError> {
-        let Some(principals) = &self.principals else { return Ok(None) };
-        let digest: [u8; 32] = Sha256::digest(sent(headers)?).into();
-        // Every key is compared, so that the time tells neither how much of one was right nor which one it was.
-        let mut found = u32::MAX;
-        for (index, principal) in (0..).zip(principals) {
-            found.conditional_assign(&index, principal.digest.ct_eq(&digest));
+    /// Who calls, by the metadata of the call, and where it carries no key by the certificate of its connection; `None` where nobody is asked.
+    pub(crate) fn caller(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Option<Arc<Principal>>, CallError> {
+        if self.auth.is_none() {
+            return Ok(None);
         }
-        let principal = usize::try_from(found).ok().and_then(|found| principals.get(found));
-        principal.map(Some).ok_or(CallError::Unauthenticated("this key is not known"))
+        let (principals, now) = (self.principals(), SystemTime::now());
+        let peer = extensions.get::<Presented>().and_then(Presented::peer);
+        let caller = match (sent(headers)?, peer) {
+            (Some(key), _) => principals.by_key(&Sha256::digest(key).into(), now),
+            (None, Some(peer)) => principals.by_certificate(peer, now),
+            (None, None) => Err(CallError::Unauthenticated("there is no key")),
+        };
+        caller.map(Some)
+    }
+
+    fn principals(&self) -> Arc<Principals> {
+        Arc::clone(&self.principals.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Watched for Guard {
+    fn name(&self) -> &'static str {
+        "auth"
+    }
+
+    fn reload(&self, _now: SystemTime) -> Result<bool, String> {
+        let Some(auth) = &self.auth else { return Ok(false) };
+        let new = auth.with_file().map_err(|e| e.to_string())?;
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if *read == new {
+            return Ok(false);
+        }
+        *self.principals.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Principals::new(&new));
+        if let Some(metrics) = &self.metrics {
+            new.quotas.keys().for_each(|name| metrics.register_quota(name));
+        }
+        tracing::info!(keys = new.keys.len(), certificates = new.certificates.len(), "who may call has changed");
+        *read = new;
+        Ok(true)
     }
 }
 
 impl Principal {
-    /// The name of the key.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Whether the holder may call an RPC.
     pub(crate) fn may(&self, rpc: &'static str) -> Result<(), CallError> {
         match needs(rpc) {
-            Needs::Role(role) if !self.roles.contains(&role) && !self.roles.contains(&Role::Admin) => {
+            Needs::Role(role) if !self.has(role) => {
                 let rpc = if rpc == UNKNOWN { "an RPC that this server does not know" } else { rpc };
-                Err(CallError::Denied { rpc, role: role.name(), key: self.name.clone() })
+                Err(CallError::Denied { rpc, role: role.name(), name: self.name().to_owned() })
             }
             _ => Ok(()),
         }
     }
 }
 
-/// The key that a call carries.
-fn sent(headers: &HeaderMap) -> Result<&str, CallError> {
+/// The key that a call carries, if it carries one.
+fn sent(headers: &HeaderMap) -> Result<Option<&str>, CallError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     match (values.next(), values.next()) {
-        (None, _) => Err(CallError::Unauthenticated("there is no key")),
-        (Some(value), None) => bearer(value).ok_or(CallError::Unauthenticated("`authorization` is malformed")),
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            bearer(value).map(Some).ok_or(CallError::Unauthenticated("`authorization` is malformed"))
+        }
         (Some(_), Some(_)) => Err(CallError::Unauthenticated("`authorization` is there more than once")),
     }
 }
@@ -153,17 +192,30 @@ pub fn hash_key(key: &str) -> Result<String, UnfitKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::ApiKey, metrics::RPCS};
+    use crate::{
+        config::{ApiKey, ClientCertificate},
+        metrics::RPCS,
+        tls::tests::peer,
+    };
 
     const KEY: &str = "a-key-that-only-tests-have";
+
+    fn new(auth: &Auth) -> Guard {
+        Guard::new(auth, Metrics::new().unwrap()).unwrap()
+    }
 
     fn guard(keys: &[(&str, &str, Role)]) -> Guard {
         let key = |&(name, key, role): &(&str, &str, Role)| ApiKey {
             name: name.to_owned(),
             sha256: hash_key(key).unwrap(),
             roles: vec![role],
+            not_after: None,
         };
-        Guard::new(&Auth { keys: keys.iter().map(key).collect() })
+        new(&Auth { keys: keys.iter().map(key).collect(), ..Auth::default() })
+    }
+
+    fn caller(guard: &Guard, headers: &HeaderMap) -> Result<Option<Arc<Principal>>, CallError> {
+        guard.caller(headers, &Extensions::new())
     }
 
     fn headers(values: &[&str]) -> HeaderMap {
@@ -184,7 +236,7 @@ mod tests {
         assert_eq!(needs(UNKNOWN), Needs::Role(Role::Admin));
         let guard = guard(&[("ci", KEY, Role::Predict)]);
         let headers = headers(&[&format!("Bearer {KEY}")]);
-        let denied = guard.caller(&headers).unwrap().unwrap().may(UNKNOWN).unwrap_err().to_string();
+        let denied = caller(&guard, &headers).unwrap().unwrap().may(UNKNOWN).unwrap_err().to_string();
         assert!(denied.starts_with("an RPC that this server does not know needs the role `admin`"), "{denied}");
     }
 
@@ -211,7 +263,7 @@ mod tests {
         for (key, name) in [(KEY, "a"), (other, "b")] {
             for scheme in ["Bearer", "bearer"] {
                 let headers = headers(&[&format!("{scheme} {key}")]);
-                assert_eq!(guard.caller(&headers).unwrap().unwrap().name(), name);
+                assert_eq!(caller(&guard, &headers).unwrap().unwrap().name(), name);
             }
         }
     }
@@ -220,7 +272,7 @@ mod tests {
     fn refusals_say_what_to_send_and_not_how_near_it_was() {
         let guard = guard(&[("ci", KEY, Role::Admin)]);
         let (right, prefix) = (format!("Bearer {KEY}"), format!("Bearer {}", &KEY[..KEY.len() - 1]));
-        let refused = |values: &[&str]| guard.caller(&headers(values)).unwrap_err().to_string();
+        let refused = |values: &[&str]| caller(&guard, &headers(values)).unwrap_err().to_string();
         let how = "; send one of this server's keys in the metadata `authorization: Bearer KEY`";
         assert_eq!(refused(&[]), format!("there is no key{how}"));
         let malformed = format!("`authorization` is malformed{how}");
@@ -236,16 +288,63 @@ mod tests {
 
     #[test]
     fn without_keys_nobody_is_asked() {
-        for guard in [Guard::open(), Guard::new(&Auth::default())] {
-            assert!(guard.caller(&headers(&[])).unwrap().is_none());
+        for guard in [Guard::open(), new(&Auth::default())] {
+            assert!(caller(&guard, &headers(&[])).unwrap().is_none());
         }
     }
 
     #[test]
     fn a_digest_that_is_none_lets_nobody_in() {
-        let key = ApiKey { name: "ci".to_owned(), sha256: String::new(), roles: vec![Role::Admin] };
-        let guard = Guard::new(&Auth { keys: vec![key] });
-        assert!(guard.caller(&headers(&[])).is_err());
-        assert!(guard.caller(&headers(&["Bearer x"])).is_err());
+        let key = ApiKey { name: "ci".to_owned(), sha256: String::new(), roles: vec![Role::Admin], not_after: None };
+        let guard = new(&Auth { keys: vec![key], ..Auth::default() });
+        assert!(caller(&guard, &headers(&[])).is_err());
+        assert!(caller(&guard, &headers(&["Bearer x"])).is_err());
+    }
+
+    #[test]
+    fn a_key_is_asked_for_before_a_certificate() {
+        let mut extensions = Extensions::new();
+        extensions.insert(peer("ci.example.org", "spiffe://example.org/ci"));
+        let dns = Some("ci.example.org".to_owned());
+        let by_name =
+            ClientCertificate { name: "mesh".to_owned(), dns, roles: vec![Role::Admin], ..Default::default() };
+        let key = ApiKey {
+            name: "ci".to_owned(),
+            sha256: hash_key(KEY).unwrap(),
+            roles: vec![Role::Predict],
+            not_after: None,
+        };
+        let auth = Auth { keys: vec![key], certificates: vec![by_name], ..Auth::default() };
+        let guard = new(&auth);
+        let named =
+            |headers: &HeaderMap| guard.caller(headers, &extensions).map(|found| found.unwrap().name().to_owned());
+        assert_eq!(named(&headers(&[&format!("Bearer {KEY}")])).unwrap(), "ci");
+        assert_eq!(named(&headers(&[])).unwrap(), "mesh");
+        // A key that is wrong is not made good by the certificate.
+        assert_eq!(named(&headers(&["Bearer x"])).unwrap_err(), CallError::Unauthenticated("this key is not known"));
+        assert!(guard.caller(&headers(&[]), &Extensions::new()).is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_again_and_a_broken_one_changes_nothing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |text: &str| std::fs::write(file.path(), text).unwrap();
+        let entry = |key: &str| {
+            format!("[[keys]]\nname = \"ci\"\nsha256 = \"{}\"\nroles = [\"audit\"]\n", hash_key(key).unwrap())
+        };
+        let (first, second) = (headers(&[&format!("Bearer {KEY}")]), headers(&["Bearer another-key-0123456789abc"]));
+        write("");
+        let guard = new(&Auth { file: Some(file.path().to_owned()), ..Auth::default() });
+        let now = SystemTime::UNIX_EPOCH;
+        assert!(caller(&guard, &first).is_err(), "an empty file lets nobody in");
+        write(&entry(KEY));
+        assert_eq!(guard.reload(now), Ok(true));
+        assert!(caller(&guard, &first).is_ok() && caller(&guard, &second).is_err());
+        write(&entry(KEY)[..20]);
+        assert!(guard.reload(now).unwrap_err().starts_with("auth.file "));
+        assert!(caller(&guard, &first).is_ok());
+        write(&entry("another-key-0123456789abc"));
+        assert_eq!((guard.reload(now), guard.reload(now)), (Ok(true), Ok(false)));
+        assert!(caller(&guard, &first).is_err() && caller(&guard, &second).is_ok());
     }
 }

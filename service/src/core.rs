@@ -17,6 +17,7 @@ use crate::{
     harden::Hardens,
     lifecycle::Lifecycle,
     metrics::Metrics,
+    quota::Quotas,
     repository::{Host, Hosted, Manifest, Repository},
     status::CallError,
 };
@@ -28,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) runtime: OnnxRuntime,
     pub(crate) repository: Repository,
     pub(crate) admission: Admission,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) audits: Audits,
     /// `None` where the configuration switches training off.
     pub(crate) hardens: Option<Hardens>,
@@ -63,6 +65,7 @@ impl Core {
             "assay-server"
         );
         let admission = Admission::new(&config.concurrency);
+        let quotas = Arc::new(Quotas::new(metrics.clone()));
         let audits = Audits::open(&config)?;
         let hardens = Hardens::open(&config)?;
         Ok(Arc::new(Self {
@@ -70,6 +73,7 @@ impl Core {
             runtime,
             repository,
             admission,
+            quotas,
             audits,
             hardens,
             lifecycle: Arc::default(),

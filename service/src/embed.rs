@@ -23,7 +23,7 @@ pub struct Embedded {
 
 /// Hosts the repository of `config` in this process and waits until its models are loaded.
 ///
-/// No port is opened: `grpc.listen`, `admin.listen`, `auth`, `shutdown` and `log` are not used, and whoever has the channel may call everything. Everything else holds as on a server,
+/// No port is opened: `grpc`, `admin`, `auth`, `reload`, `shutdown` and `log` are not used, and whoever has the channel may call everything. Everything else holds as on a server,
 /// the limits and the default deadline too; but what is unfinished in `audits.state` and `harden.state` goes on only when it is asked for.
 ///
 /// # Errors
@@ -35,7 +35,8 @@ pub async fn embed(config: Config) -> Result<Embedded, ServerError> {
     let (connect, connections) = mpsc::unbounded_channel::<DuplexStream>();
     let incoming = UnboundedReceiverStream::new(connections).map(Ok::<_, io::Error>);
     let stopped = core.lifecycle.draining().clone().cancelled_owned();
-    let serving = tokio::spawn(hosting.router(Guard::open())?.serve_with_incoming_shutdown(incoming, stopped));
+    let serving =
+        tokio::spawn(hosting.router(Arc::new(Guard::open()))?.serve_with_incoming_shutdown(incoming, stopped));
     let connector = tower::service_fn(move |_| {
         let (ours, theirs) = tokio::io::duplex(BUFFER);
         let connected = connect.send(theirs).map_err(|_| io::Error::other("the embedded server was stopped"));

@@ -2,7 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use crate::{auth::UnfitKey, config::ConfigError};
+use crate::{
+    auth::UnfitKey,
+    config::{AuthFileError, ConfigError},
+    tls::TlsError,
+};
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +18,12 @@ pub enum ServerError {
     /// A text that was to be hashed is no key.
     #[error(transparent)]
     Key(#[from] UnfitKey),
+    /// A file of `grpc.tls` cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The file of `auth.file` cannot be used.
+    #[error(transparent)]
+    Auth(#[from] AuthFileError),
     /// The model repository cannot be read.
     #[error("model repository {}: {reason}; set `models` to a folder with <name>/<version>/model.onnx", path.display())]
     Repository {

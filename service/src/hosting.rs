@@ -76,7 +76,7 @@ impl Hosting {
     }
 
     /// The services behind their layer, for whom `guard` lets in.
-    pub(crate) fn router(&self, guard: Guard) -> Result<Router<Stack<CallLayer, Identity>>, ServerError> {
+    pub(crate) fn router(&self, guard: Arc<Guard>) -> Result<Router<Stack<CallLayer, Identity>>, ServerError> {
         let core = &self.core;
         let limits = &core.config.limits;
         let assay = AssayServer::new(Handlers::new(Arc::clone(core)))
@@ -88,7 +88,7 @@ impl Hosting {
                 .register_encoded_file_descriptor_set(HEALTH_DESCRIPTORS)
         };
         let failed = |e: tonic_reflection::server::Error| ServerError::Serve(e.to_string());
-        let (guard, limits) = (Arc::new(guard), Arc::new(limits.clone()));
+        let limits = Arc::new(limits.clone());
         let layer = CallLayer::new(guard, limits, Arc::clone(&core.lifecycle), core.metrics.clone());
         Ok(Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)

@@ -19,17 +19,24 @@ mod lifecycle;
 mod metered;
 mod metrics;
 mod nearest;
+mod principals;
+mod quota;
+mod reload;
 mod repository;
 mod rpc;
 mod server;
 mod status;
 mod tensor;
+mod tls;
 
 pub use auth::{UnfitKey, hash_key};
+pub use call::CALLS;
 pub use config::{
-    Admin, ApiKey, Audits, Auth, Concurrency, Config, ConfigError, Grpc, Harden, Limits, Log, LogFormat, Readiness,
-    Role, Runtime, Setting, Shutdown,
+    Admin, ApiKey, Audits, Auth, AuthFileError, ClientCertificate, Concurrency, Config, ConfigError, Expiry, Grpc,
+    Harden, Limits, Log, LogFormat, Quota, Readiness, Reload, Role, Runtime, Setting, Shutdown, Tls,
 };
 pub use embed::{Embedded, embed};
 pub use error::ServerError;
+pub use reload::Reloader;
 pub use server::{Addresses, Server};
+pub use tls::TlsError;

@@ -5,13 +5,20 @@ use std::{
     io::{self, IsTerminal, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
-use assay_server::{Addresses, Config, ConfigError, LogFormat, Server, ServerError, Setting, hash_key};
+use assay_server::{Addresses, CALLS, Config, ConfigError, LogFormat, Server, ServerError, Setting, hash_key};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::Targets,
+    fmt::{self, writer::BoxMakeWriter},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Time that work which was told to stop has to leave its threads when the process ends.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -19,7 +26,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Hosts ONNX classifiers and offers predict, attack and audit over gRPC.
 ///
 /// Settings come, weakest first, from the defaults, the files of --config, the environment (ASSAY__LIMITS__MAX_BATCH=64) and
-/// --set. The first SIGTERM or SIGINT drains, the second one exits at once.
+/// --set. The first SIGTERM or SIGINT drains, the second one exits at once; SIGHUP has certificates and auth.file read again.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Flags {
@@ -75,7 +82,7 @@ fn run(flags: Flags) -> Result<(), ServerError> {
         let text = toml::to_string(&config).map_err(|e| ConfigError::Malformed(e.to_string()))?;
         return print(&text);
     }
-    start_log(&config);
+    start_log(&config)?;
     let failed = |e: io::Error| ServerError::Serve(e.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     let served = runtime.block_on(serve(config, flags.addresses_file.as_deref()));
@@ -85,11 +92,18 @@ fn run(flags: Flags) -> Result<(), ServerError> {
 
 async fn serve(config: Config, addresses_file: Option<&Path>) -> Result<(), ServerError> {
     let mut signals = Signals::new().map_err(|e| ServerError::Serve(format!("signals: {e}")))?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(|e| ServerError::Serve(format!("signals: {e}")))?;
     let server = Server::bind(config).await?;
     if let Some(path) = addresses_file {
         write_addresses(path, server.addresses())
             .map_err(|source| ServerError::Write { path: path.to_owned(), source })?;
     }
+    let reloader = server.reloader();
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            reloader.reload();
+        }
+    });
     let stop = async move {
         signals.next().await;
         tokio::spawn(async move {
@@ -120,14 +134,30 @@ impl Signals {
     }
 }
 
-fn start_log(config: &Config) {
+fn start_log(config: &Config) -> Result<(), ServerError> {
     // The level is validated with the configuration. ONNX Runtime's binding tells of every session; whoever wants that names it.
     let filter = EnvFilter::new(format!("ort=warn,{}", config.log.level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match config.log.format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+    let log = fmt::layer().with_writer(io::stderr);
+    let log = match config.log.format {
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).boxed(),
+    };
+    let calls = config.log.calls.as_deref().map(calls).transpose()?.map(|sink| {
+        let calls = fmt::layer().with_writer(sink).json().flatten_event(true).with_target(false).with_level(false);
+        calls.with_filter(Targets::new().with_target(CALLS, tracing::Level::INFO))
+    });
+    tracing_subscriber::registry().with(log.with_filter(filter)).with(calls).init();
+    Ok(())
+}
+
+/// Where the records of calls go.
+fn calls(path: &Path) -> Result<BoxMakeWriter, ServerError> {
+    if path == Path::new("-") {
+        return Ok(BoxMakeWriter::new(io::stdout));
     }
+    let file = fs::OpenOptions::new().create(true).append(true).open(path);
+    let file = file.map_err(|source| ServerError::Write { path: path.to_owned(), source })?;
+    Ok(BoxMakeWriter::new(Arc::new(file)))
 }
 
 /// Whoever waits for the file sees all of it or nothing: it is written beside its place and moved there.

@@ -1,6 +1,9 @@
 //! A classifier that counts, as it goes, what attacks spend on it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use assay_graph::Loss;
 use assay_runtime::{Class, Classifier, ClassifierSpec, Evaluated, RunError};
@@ -15,6 +18,20 @@ pub(crate) struct Metered {
     pub(crate) metrics: Metrics,
     /// The RPC that spends.
     pub(crate) rpc: &'static str,
+    /// Where the samples that it evaluates are counted for whoever has to have them.
+    pub(crate) spent: Arc<AtomicU64>,
+}
+
+impl Metered {
+    fn queries(&self, samples: usize) {
+        self.metrics.queried(self.rpc, &self.hosted.name, samples);
+        self.spent.fetch_add(samples as u64, Ordering::Relaxed);
+    }
+
+    fn gradients(&self, samples: usize) {
+        self.metrics.differentiated(self.rpc, &self.hosted.name, samples);
+        self.spent.fetch_add(samples as u64, Ordering::Relaxed);
+    }
 }
 
 impl Classifier for Metered {
@@ -23,7 +40,7 @@ impl Classifier for Metered {
     }
 
     fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
-        self.metrics.queried(self.rpc, &self.hosted.name, x.nrows());
+        self.queries(x.nrows());
         self.hosted.classifier().logits(x)
     }
 
@@ -34,12 +51,12 @@ impl Classifier for Metered {
         labels: &[Class],
         targets: Option<&[Class]>,
     ) -> Result<Evaluated, RunError> {
-        self.metrics.differentiated(self.rpc, &self.hosted.name, x.nrows());
+        self.gradients(x.nrows());
         self.hosted.classifier().gradient(x, loss, labels, targets)
     }
 
     fn vjp(&self, x: ArrayView2<'_, f32>, cotangent: ArrayView2<'_, f32>) -> Result<Evaluated, RunError> {
-        self.metrics.differentiated(self.rpc, &self.hosted.name, x.nrows());
+        self.gradients(x.nrows());
         self.hosted.classifier().vjp(x, cotangent)
     }
 }

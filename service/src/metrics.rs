@@ -1,9 +1,13 @@
 //! What Prometheus scrapes: every metric's name, help and buckets, registered at zero from the start.
 //!
 //! Each server has a recorder of its own, so that several can live in one process. Label values are bounded: `rpc` and `code`
-//! are those of the contract, `model` is a model of the repository or [`UNKNOWN`].
+//! are those of the contract, `model` is a model of the repository or [`UNKNOWN`], `principal` is who has a quota in the configuration.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use assay_audit::job::State as AuditState;
 use assay_graph::Loss;
@@ -17,9 +21,12 @@ use tonic::Code;
 use crate::{
     error::ServerError,
     harden::JobState,
+    quota,
+    reload::WATCHED,
     repository::{Hosted, Repository},
     rpc::COTANGENT,
     status::{CODES, code_name},
+    tls::Handshake,
 };
 
 /// Label of a model or an RPC that does not exist.
@@ -122,6 +129,11 @@ impl Metrics {
             }
             gauge!("assay_models_loaded").set(0.0);
             gauge!("assay_models_failed").set(0.0);
+            for what in WATCHED {
+                for result in ["taken", "refused"] {
+                    counter!("assay_reloads_total", "what" => what, "result" => result).absolute(0);
+                }
+            }
         });
     }
 
@@ -246,6 +258,55 @@ impl Metrics {
         });
     }
 
+    /// Registers, at zero, how handshakes can end.
+    pub(crate) fn register_tls(&self) {
+        self.record(|| {
+            for how in Handshake::ALL {
+                counter!("assay_tls_handshakes_total", "result" => how.name()).absolute(0);
+            }
+        });
+    }
+
+    /// A handshake ended.
+    pub(crate) fn shook_hands(&self, how: Handshake) {
+        self.record(|| counter!("assay_tls_handshakes_total", "result" => how.name()).increment(1));
+    }
+
+    /// When a certificate that is in use ends.
+    pub(crate) fn certificate_ends(&self, which: &'static str, end: SystemTime) {
+        let end = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.record(|| gauge!("assay_tls_certificate_expiry_timestamp_seconds", "certificate" => which).set(end));
+    }
+
+    /// Registers, at zero, what somebody with a quota can use.
+    pub(crate) fn register_quota(&self, principal: &str) {
+        self.record(|| {
+            for quota in quota::names() {
+                let principal = principal.to_owned();
+                counter!("assay_quota_used_total", "principal" => principal.clone(), "quota" => quota).absolute(0);
+                counter!("assay_quota_refused_total", "principal" => principal, "quota" => quota).absolute(0);
+            }
+        });
+    }
+
+    /// Somebody used so much of a quota.
+    pub(crate) fn quota_used(&self, principal: &str, quota: &'static str, n: u64) {
+        let principal = principal.to_owned();
+        self.record(|| counter!("assay_quota_used_total", "principal" => principal, "quota" => quota).increment(n));
+    }
+
+    /// Somebody asked for more than a quota has left.
+    pub(crate) fn quota_refused(&self, principal: &str, quota: &'static str) {
+        let principal = principal.to_owned();
+        self.record(|| counter!("assay_quota_refused_total", "principal" => principal, "quota" => quota).increment(1));
+    }
+
+    /// Files that were read again are in force, or were refused.
+    pub(crate) fn reloaded(&self, what: &'static str, taken: bool) {
+        let result = if taken { "taken" } else { "refused" };
+        self.record(|| counter!("assay_reloads_total", "what" => what, "result" => result).increment(1));
+    }
+
     fn record<T>(&self, what: impl FnOnce() -> T) -> T {
         with_local_recorder(self.recorder.as_ref(), what)
     }
@@ -337,6 +398,20 @@ fn describe() {
         "assay_harden_samples_total",
         "Samples that jobs of Harden learned from, in epochs that they finished."
     );
+    describe_counter!("assay_tls_handshakes_total", "TLS handshakes on the gRPC port that have ended, by result.");
+    describe_gauge!(
+        "assay_tls_certificate_expiry_timestamp_seconds",
+        "When a certificate that is in use ends, in seconds since 1970: the server's, and the first to end of the clients' authorities."
+    );
+    describe_counter!(
+        "assay_reloads_total",
+        "Files that had changed and were read again, by what they are (tls, auth) and whether they were taken or refused."
+    );
+    describe_counter!(
+        "assay_quota_used_total",
+        "What callers that have a quota used of it, by their name and quota: samples of batches, evaluations of jobs that have ended, jobs that began."
+    );
+    describe_counter!("assay_quota_refused_total", "Calls that a quota refused, by the caller's name and quota.");
     describe_gauge!("assay_models_loaded", "Model versions that are served.");
     describe_gauge!("assay_models_failed", "Model versions that could not be loaded.");
     describe_gauge!("assay_model_info", "A served model version: its kind, provider and SHA-256; always 1.");

@@ -1,12 +1,26 @@
 //! The server: two ports, and its life from loading to the last request.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::{self, server::TcpIncoming};
 
-use crate::{admin, auth::Guard, config::Config, core::Core, error::ServerError, hosting::Hosting};
+use crate::{
+    admin,
+    auth::Guard,
+    config::Config,
+    core::Core,
+    error::ServerError,
+    hosting::Hosting,
+    reload::{Reloader, Watched},
+    tls::{Incoming, Tls},
+};
 
 /// Time that cancelled requests have to say so to their clients.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -18,6 +32,9 @@ pub struct Server {
     grpc: TcpListener,
     admin: TcpListener,
     addresses: Addresses,
+    guard: Arc<Guard>,
+    tls: Option<Arc<Tls>>,
+    reloader: Reloader,
 }
 
 /// Where a server listens.
@@ -33,21 +50,24 @@ impl Server {
     /// Takes the ports, reads the repository's folders and starts ONNX Runtime.
     ///
     /// # Errors
-    /// The configuration is invalid, a port is taken, the repository cannot be read, or ONNX Runtime cannot be used.
+    /// The configuration or a file that it names is invalid, a port is taken, the repository cannot be read, or ONNX Runtime cannot be used.
     pub async fn bind(config: Config) -> Result<Self, ServerError> {
         let (grpc, grpc_address) = listen(config.grpc.listen, "grpc.listen").await?;
         let (admin, admin_address) = listen(config.admin.listen, "admin.listen").await?;
         let addresses = Addresses { grpc: grpc_address, admin: admin_address };
         let core = Core::open_in_background(config).await?;
-        tracing::info!(grpc = %addresses.grpc, admin = %addresses.admin, "listening");
-        if core.config.auth.keys.is_empty() && !addresses.grpc.ip().to_canonical().is_loopback() {
-            tracing::warn!(
-                grpc = %addresses.grpc,
-                "authentication is off: whoever reaches this address may call everything, the gradient oracle too; set auth.keys, or let \
-                 grpc.listen be a loopback address"
-            );
-        }
-        Ok(Self { core, grpc, admin, addresses })
+        let guard = Arc::new(Guard::new(&core.config.auth, core.metrics.clone())?);
+        let tls = core.config.grpc.tls.as_ref();
+        let tls = tls.map(|files| Tls::open(files, core.metrics.clone(), SystemTime::now())).transpose()?.map(Arc::new);
+        tracing::info!(grpc = %addresses.grpc, admin = %addresses.admin, tls = tls.is_some(), "listening");
+        warn_of_strangers(&core.config, addresses.grpc);
+        Ok(Self { core, grpc, admin, addresses, guard, tls, reloader: Reloader::new() })
+    }
+
+    /// What has the server read its files again: the certificate of `grpc.tls` and those who may call of `auth.file`.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// Where it listens.
@@ -62,23 +82,31 @@ impl Server {
     /// # Errors
     /// Serving failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { core, grpc, admin, .. } = self;
+        let Self { core, grpc, admin, guard, tls, reloader, .. } = self;
         let mut hosting = Hosting::start(Arc::clone(&core)).await?;
         let going_on = Arc::clone(&core);
         // It writes to the disk.
-        let going_on = tokio::task::spawn_blocking(move || going_on.audits.go_on_all(&going_on.metrics)).await;
+        let going_on =
+            tokio::task::spawn_blocking(move || going_on.audits.go_on_all(&going_on.quotas, &going_on.metrics)).await;
         going_on.map_err(|e| ServerError::Serve(e.to_string()))?;
         if let Some(hardens) = &core.hardens {
-            hardens.go_on_all(&core.metrics);
+            hardens.go_on_all(&core.quotas, &core.metrics);
         }
         let admin = axum::serve(admin, admin::router(Arc::clone(&core)));
         let _admin = AbortOnDropHandle::new(tokio::spawn(admin.into_future()));
+        let auth = core.config.auth.file.as_ref().map(|_| Arc::clone(&guard) as Arc<dyn Watched>);
+        let watched = [tls.clone().map(|tls| tls as Arc<dyn Watched>), auth];
+        let watch = |watched| {
+            let (interval, metrics) = (core.config.reload.interval(), core.metrics.clone());
+            AbortOnDropHandle::new(tokio::spawn(reloader.clone().watch(watched, interval, metrics)))
+        };
+        let _watching: Vec<_> = watched.into_iter().flatten().map(watch).collect();
         let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
-        let mut serving = tokio::spawn(
-            hosting
-                .router(Guard::new(&core.config.auth))?
-                .serve_with_incoming_shutdown(incoming, core.lifecycle.draining().clone().cancelled_owned()),
-        );
+        let (router, draining) = (hosting.router(guard)?, core.lifecycle.draining().clone().cancelled_owned());
+        let mut serving = match tls {
+            Some(tls) => tokio::spawn(router.serve_with_incoming_shutdown(Incoming::new(incoming, tls), draining)),
+            None => tokio::spawn(router.serve_with_incoming_shutdown(incoming, draining)),
+        };
         tokio::select! {
             () = stop => {}
             ended = &mut serving => return finished(ended),
@@ -115,6 +143,27 @@ impl Server {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Warns where others than this machine can call, or listen in.
+fn warn_of_strangers(config: &Config, grpc: SocketAddr) {
+    if grpc.ip().to_canonical().is_loopback() {
+        return;
+    }
+    let has_client_ca = config.grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    if config.auth.is_open() && !has_client_ca {
+        tracing::warn!(
+            %grpc,
+            "authentication is off: whoever reaches this address may call everything, the gradient oracle too; set auth.keys, or let \
+             grpc.listen be a loopback address"
+        );
+    }
+    if config.grpc.tls.is_none() && !config.auth.is_open() {
+        tracing::warn!(
+            %grpc,
+            "TLS is off: keys and samples can be read on their way to this address; set grpc.tls, unless something before this server encrypts"
+        );
     }
 }
 

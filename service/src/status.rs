@@ -61,17 +61,29 @@ pub(crate) enum CallError {
     /// Nobody that the server knows calls.
     #[error("{0}; send one of this server's keys in the metadata `authorization: Bearer KEY`")]
     Unauthenticated(&'static str),
+    /// What the caller has shown was right, and is not valid any more.
+    #[error(
+        "the {what} `{name}` expired at {end}; send one of this server's keys that is valid, in the metadata `authorization: Bearer KEY`"
+    )]
+    Expired {
+        /// Key or certificate.
+        what: &'static str,
+        /// Whose it is.
+        name: String,
+        /// When it ended.
+        end: String,
+    },
     /// The caller is known, and may not do this.
     #[error(
-        "{rpc} needs the role `{role}`, which the key `{key}` does not have; send a key that has it, or add it in auth.keys"
+        "{rpc} needs the role `{role}`, which `{name}` does not have; call as somebody who has it, or add it to the roles in auth"
     )]
     Denied {
         /// The RPC.
         rpc: &'static str,
         /// The role that it needs.
         role: &'static str,
-        /// Name of the caller's key.
-        key: String,
+        /// Who called.
+        name: String,
     },
     /// The configuration switches it off.
     #[error("{what} is switched off on this server; set {remedy} to offer it")]
@@ -90,6 +102,33 @@ pub(crate) enum CallError {
         limit: usize,
         /// The configuration key of their number.
         key: &'static str,
+    },
+    /// The caller has used what he may use.
+    #[error(
+        "`{name}` asks for {asked}, and may have {limit} (auth.quotas.{name}.{key}); {}",
+        wait.map_or_else(|| "ask for fewer, because there never are as many".to_owned(), |wait| format!("try again in {} s", wait.as_secs_f64().ceil()))
+    )]
+    Quota {
+        /// Who calls.
+        name: String,
+        /// Of what, as the configuration calls it.
+        key: &'static str,
+        /// How many.
+        asked: u64,
+        /// How many he may have in that time.
+        limit: u64,
+        /// When there are as many again; `None`: never.
+        wait: Option<Duration>,
+    },
+    /// The caller has as many jobs as he may have.
+    #[error(
+        "`{name}` has {limit} jobs that wait or run, and may have no more (auth.quotas.{name}.jobs); try again when one has ended"
+    )]
+    Jobs {
+        /// Who calls.
+        name: String,
+        /// How many.
+        limit: u64,
     },
     /// There is no room on the disk.
     #[error("{0}")]
@@ -156,11 +195,13 @@ impl CallError {
             Self::Field { .. } => Code::InvalidArgument,
             Self::Unknown { .. } | Self::NoData(_) => Code::NotFound,
             Self::Exists(_) => Code::AlreadyExists,
-            Self::Unauthenticated(_) => Code::Unauthenticated,
+            Self::Unauthenticated(_) | Self::Expired { .. } => Code::Unauthenticated,
             Self::Denied { .. } => Code::PermissionDenied,
             Self::Precondition(_) => Code::FailedPrecondition,
             Self::Limit { .. }
             | Self::Busy { .. }
+            | Self::Quota { .. }
+            | Self::Jobs { .. }
             | Self::Full(_)
             | Self::QueueFull(_)
             | Self::MessageTooLarge { .. } => Code::ResourceExhausted,
@@ -204,6 +245,19 @@ impl From<CallError> for Status {
                 message,
                 ErrorDetails::with_bad_request_violation(field, problem),
             ),
+            CallError::Quota { name, key, wait, .. } => {
+                let subject = format!("auth.quotas.{name}.{key}");
+                let mut details = ErrorDetails::with_quota_failure_violation(subject, &message);
+                if let Some(wait) = wait {
+                    details.set_retry_info(Some(*wait));
+                }
+                Self::with_error_details(error.code(), message, details)
+            }
+            CallError::Jobs { name, .. } => {
+                let subject = format!("auth.quotas.{name}.jobs");
+                let details = ErrorDetails::with_quota_failure_violation(subject, &message);
+                Self::with_error_details(error.code(), message, details)
+            }
             _ => Self::new(error.code(), message),
         }
     }
@@ -244,6 +298,23 @@ mod tests {
     }
 
     #[test]
+    fn a_quota_says_when_to_try_again_if_ever() {
+        let error =
+            |wait| CallError::Quota { name: "ci".to_owned(), key: "gradients_per_minute", asked: 8, limit: 6, wait };
+        let status = Status::from(error(Some(Duration::from_millis(1500))));
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(
+            status.message(),
+            "`ci` asks for 8, and may have 6 (auth.quotas.ci.gradients_per_minute); try again in 2 s"
+        );
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_millis(1500)));
+        let violations = status.get_details_quota_failure().unwrap().violations;
+        assert_eq!(violations[0].subject, "auth.quotas.ci.gradients_per_minute");
+        let never = Status::from(error(None));
+        assert!(never.get_details_retry_info().is_none() && never.message().contains("never"), "{never}");
+    }
+
+    #[test]
     fn every_code_that_is_answered_has_a_name() {
         for error in [
             CallError::Cancelled,
@@ -253,7 +324,8 @@ mod tests {
             CallError::Precondition(String::new()),
             CallError::QueueFull(String::new()),
             CallError::Unauthenticated(""),
-            CallError::Denied { rpc: "Gradient", role: "gradient", key: String::new() },
+            CallError::Expired { what: "key", name: String::new(), end: String::new() },
+            CallError::Denied { rpc: "Gradient", role: "gradient", name: String::new() },
             CallError::Exists(String::new()),
             CallError::NoData(String::new()),
             CallError::Disabled { what: "Gradient", remedy: "gradient.enabled = true" },

@@ -1,6 +1,6 @@
 //! An audit while the server has it: what is known of it, and what those who follow it are told.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 
 use assay_attack::Cancel;
 use assay_audit::{
@@ -9,11 +9,17 @@ use assay_audit::{
 };
 use tokio::sync::watch;
 
+use crate::{principals::Caller, quota::Reservation};
+
 /// An audit.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: JobId,
     status: Mutex<Status>,
+    /// Evaluations that it may need, where its owner has a quota of them.
+    worst: u64,
+    /// What it holds of its owner's quota, until it ends.
+    reservation: Mutex<Reservation>,
     /// Told whenever the status changes.
     news: watch::Sender<()>,
 }
@@ -53,7 +59,48 @@ impl Job {
             seen: None,
             told: 0,
         };
-        Self { id, status: Mutex::new(status), news: watch::Sender::new(()) }
+        Self { id, status: Mutex::new(status), worst: 0, reservation: Mutex::default(), news: watch::Sender::new(()) }
+    }
+
+    /// The same, of which is known what it may need.
+    pub(super) fn of(self, worst: u64) -> Self {
+        Self { worst, ..self }
+    }
+
+    /// Evaluations that it may need, where its owner has a quota of them and this server has taken it.
+    pub(super) fn worst(&self) -> u64 {
+        self.worst
+    }
+
+    /// It holds this of its owner's quota.
+    pub(super) fn hold(&self, reservation: Reservation) {
+        *self.reserved() = reservation;
+    }
+
+    /// Gives back what it holds, if it has ended.
+    pub(super) fn settle(&self) {
+        if self.look(|status| status.record.state.has_ended()) {
+            *self.reserved() = Reservation::default();
+        }
+    }
+
+    /// Where the samples that it evaluates are counted.
+    pub(super) fn meter(&self) -> Arc<AtomicU64> {
+        self.reserved().meter()
+    }
+
+    fn reserved(&self) -> MutexGuard<'_, Reservation> {
+        self.reservation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose it is.
+    pub(super) fn owner(&self) -> Option<String> {
+        self.look(|status| status.record.asked.owner.clone())
+    }
+
+    /// Whether it is there, as far as somebody can tell.
+    pub(super) fn is_seen_by(&self, caller: &Caller) -> bool {
+        self.look(|status| caller.sees(status.record.asked.owner.as_deref()))
     }
 
     /// What is known of it.
@@ -193,7 +240,8 @@ mod tests {
         let environment = Environment { assay: String::new(), onnxruntime: String::new(), optimization: String::new() };
         let data = DataRef::Registered { name: "ramp".to_owned() };
         let plan = Plan::parse(plan).unwrap();
-        let asked = Asked { key: None, plan, data, shard: None, baseline: None, models: Vec::new(), environment };
+        let asked =
+            Asked { owner: None, key: None, plan, data, shard: None, baseline: None, models: Vec::new(), environment };
         let record =
             Record { id: JobId(1), asked, state: State::Running, created: Moment(1), started: None, ended: None };
         Job::new(record, 0, false)

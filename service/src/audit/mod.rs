@@ -18,7 +18,7 @@ use std::{
 
 use assay_attack::Cancel;
 use assay_audit::{
-    Baseline, ModelRef, Plan, Report, Shard,
+    Baseline, ModelRef, Plan, Quote, Report, Shard,
     job::{Asked, AuditStore, DataRef, Input, JobId, ModelDigest, Moment, Record, Sqlite, State, StoreError},
 };
 use tokio::{sync::Notify, task::JoinSet};
@@ -37,6 +37,8 @@ use crate::{
     core::Core,
     job::StopOnDrop,
     metrics::Metrics,
+    principals::Caller,
+    quota::Quotas,
     repository::Hosted,
     status::CallError,
 };
@@ -55,6 +57,7 @@ pub(crate) struct Audits {
 /// What somebody asks for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
+    pub(crate) caller: Caller,
     /// By what he knows it again.
     pub(crate) key: Option<String>,
     /// Whether he means any audit of the same that has not ended, or that failed.
@@ -77,8 +80,9 @@ pub(crate) struct Taken {
 impl Wanted {
     /// What is asked of this server, whose models have no versions yet.
     fn asked(self, core: &Core) -> Asked {
-        let Self { key, plan, data, shard, baseline, .. } = self;
-        Asked { key, plan, data, shard, baseline, models: Vec::new(), environment: work::environment(core) }
+        let Self { caller, key, plan, data, shard, baseline, .. } = self;
+        let (owner, environment) = (caller.owner().map(str::to_owned), work::environment(core));
+        Asked { owner, key, plan, data, shard, baseline, models: Vec::new(), environment }
     }
 }
 
@@ -137,10 +141,13 @@ impl Audits {
     }
 
     /// Puts every job that a server left off into the queue, and forgets those that are too old or too many. Blocks.
-    pub(crate) fn go_on_all(&self, metrics: &Metrics) {
+    pub(crate) fn go_on_all(&self, quotas: &Arc<Quotas>, metrics: &Metrics) {
         let jobs = self.locked();
         for job in jobs.values() {
             if job.change(|status| std::mem::take(&mut status.held)) {
+                if let Some(owner) = job.owner() {
+                    job.hold(quotas.resume(&owner));
+                }
                 tracing::info!(job = %job.id, "an audit goes on");
             }
         }
@@ -164,17 +171,17 @@ impl Audits {
         &self.store
     }
 
-    /// All jobs in order of their numbers.
-    pub(crate) fn all(&self) -> Vec<Arc<Job>> {
-        self.locked().values().cloned().collect()
+    /// All jobs that the caller sees, in order of their numbers.
+    pub(crate) fn all(&self, caller: &Caller) -> Vec<Arc<Job>> {
+        self.locked().values().filter(|job| job.is_seen_by(caller)).cloned().collect()
     }
 
     /// The job of this id.
     ///
     /// # Errors
-    /// There is none.
-    pub(crate) fn find(&self, id: &str) -> Result<Arc<Job>, CallError> {
-        find(&self.locked(), id)
+    /// There is none, as far as the caller can tell.
+    pub(crate) fn find(&self, id: &str, caller: &Caller) -> Result<Arc<Job>, CallError> {
+        find(&self.locked(), id, caller)
     }
 
     /// Place of a job in the queue, from 1; 0: it does not wait for one.
@@ -189,27 +196,31 @@ impl Audits {
     /// A job that does what is wanted: a new one, or one that is meant by key or because it does the same. Blocks.
     ///
     /// # Errors
-    /// The key belongs to another job; models or data are not there or do not fit; too many jobs wait; it cannot be stored.
+    /// The key belongs to another job; models or data are not there or do not fit; too many jobs wait; the caller may not have so many, or none so large;
+    /// it cannot be stored.
     pub(crate) fn start(&self, core: &Core, wanted: Wanted) -> Result<Taken, CallError> {
-        let join = wanted.join;
+        let (join, caller) = (wanted.join, wanted.caller.clone());
         let asked = wanted.asked(core);
         let jobs = self.locked();
         if let Some(job) = keyed(&jobs, &asked)? {
-            self.ask_again(&jobs, &job, &core.metrics)?;
+            self.ask_again(core, &jobs, &job, &caller)?;
             return Ok(Taken { job, samples: None });
         }
         drop(jobs);
         let Chosen { asked, first, .. } = Chosen::of(core, asked)?;
         let samples = Data::find(core, &self.spool, &asked)?.check(&first)?;
+        let worst = self.worst_case(core, &caller, &asked, &first)?;
         let mut jobs = self.locked();
-        if let Some(job) = meant(&jobs, &asked, join)? {
-            self.ask_again(&jobs, &job, &core.metrics)?;
+        if let Some(job) = meant(&jobs, &asked, join, &caller)? {
+            self.ask_again(core, &jobs, &job, &caller)?;
             return Ok(Taken { job, samples });
         }
         self.check_room(&jobs)?;
+        let reservation = core.quotas.reserve(&caller, worst)?;
         let now = now();
         let record = self.store.create(&asked, now).map_err(unstored)?;
-        let job = Arc::new(Job::new(record, 0, false));
+        let job = Arc::new(Job::new(record, 0, false).of(worst));
+        job.hold(reservation);
         tracing::info!(job = %job.id, "an audit was taken");
         jobs.insert(job.id, Arc::clone(&job));
         count(&jobs, &core.metrics);
@@ -217,14 +228,26 @@ impl Audits {
         Ok(Taken { job, samples })
     }
 
+    /// The evaluations that an audit may need, where the caller has a quota of them: else nobody wants to know. Blocks.
+    fn worst_case(&self, core: &Core, caller: &Caller, asked: &Asked, first: &Hosted) -> Result<u64, CallError> {
+        if caller.principal().is_none_or(|principal| principal.quota().evaluations_per_day.is_none()) {
+            return Ok(0);
+        }
+        let samples = data::number(core, &self.spool, asked, 0, first)?;
+        let quote = Quote::of(&asked.plan, samples, first.spec().features(), asked.shard)
+            .map_err(|error| CallError::field("plan", error.to_string()))?;
+        let cost = quote.cost();
+        Ok(cost.queries.saturating_add(cost.gradients))
+    }
+
     /// The job of this id, which goes on if it failed or was left off. Blocks.
     ///
     /// # Errors
-    /// There is none; too many jobs wait; it cannot be stored.
-    pub(crate) fn go_on(&self, id: &str, metrics: &Metrics) -> Result<Arc<Job>, CallError> {
+    /// There is none; too many jobs wait; the caller may not have so many, or none so large; it cannot be stored.
+    pub(crate) fn go_on(&self, core: &Core, id: &str, caller: &Caller) -> Result<Arc<Job>, CallError> {
         let jobs = self.locked();
-        let job = find(&jobs, id)?;
-        self.ask_again(&jobs, &job, metrics)?;
+        let job = find(&jobs, id, caller)?;
+        self.ask_again(core, &jobs, &job, caller)?;
         Ok(job)
     }
 
@@ -232,9 +255,9 @@ impl Audits {
     ///
     /// # Errors
     /// There is none; it has ended; it cannot be stored.
-    pub(crate) fn cancel(&self, id: &str, metrics: &Metrics) -> Result<Arc<Job>, CallError> {
+    pub(crate) fn cancel(&self, id: &str, caller: &Caller, metrics: &Metrics) -> Result<Arc<Job>, CallError> {
         let jobs = self.locked();
-        let job = find(&jobs, id)?;
+        let job = find(&jobs, id, caller)?;
         if job.look(|status| status.record.state == State::Running) {
             job.change(|status| {
                 status.unwanted = true;
@@ -252,9 +275,9 @@ impl Audits {
     ///
     /// # Errors
     /// There is none; it has not ended; it cannot be removed.
-    pub(crate) fn delete(&self, id: &str, metrics: &Metrics) -> Result<(), CallError> {
+    pub(crate) fn delete(&self, id: &str, caller: &Caller, metrics: &Metrics) -> Result<(), CallError> {
         let mut jobs = self.locked();
-        let job = find(&jobs, id)?;
+        let job = find(&jobs, id, caller)?;
         let state = job.look(|status| status.record.state.clone());
         if !state.has_ended() {
             let state = state.name();
@@ -268,13 +291,21 @@ impl Audits {
     }
 
     /// Lets a job wait that failed or was left off.
-    fn ask_again(&self, jobs: &BTreeMap<JobId, Arc<Job>>, job: &Arc<Job>, metrics: &Metrics) -> Result<(), CallError> {
+    fn ask_again(
+        &self,
+        core: &Core,
+        jobs: &BTreeMap<JobId, Arc<Job>>,
+        job: &Arc<Job>,
+        caller: &Caller,
+    ) -> Result<(), CallError> {
         let (failed, held) = job.look(|status| (matches!(status.record.state, State::Failed(_)), status.held));
         if failed || held {
             self.check_room(jobs)?;
+            let reservation = core.quotas.reserve(caller, job.worst())?;
             self.enter(job, Input::AskedAgain)?;
             job.change(|status| status.held = false);
-            count(jobs, metrics);
+            job.hold(reservation);
+            count(jobs, &core.metrics);
             self.queued.notify_one();
         }
         Ok(())
@@ -295,6 +326,7 @@ impl Audits {
         if next != record {
             self.store.change(&next).map_err(unstored)?;
             job.change(|status| status.record = next);
+            job.settle();
         }
         Ok(())
     }
@@ -351,6 +383,7 @@ impl Audits {
                     status.record = record;
                 }
             });
+            job.settle();
         }
     }
 
@@ -398,7 +431,7 @@ pub(crate) async fn serve(core: Arc<Core>) {
     let mut running = JoinSet::new();
     let begin = async {
         loop {
-            if !audits.all().iter().any(|job| job.waits()) {
+            if !audits.locked().values().any(|job| job.waits()) {
                 audits.queued.notified().await;
                 continue;
             }
@@ -448,20 +481,31 @@ fn digest(hosted: &Hosted) -> ModelDigest {
     ModelDigest { name, version, digest: hosted.spec().digest.clone() }
 }
 
-/// The job that is meant: the one that has the key; or, where any of the same may be joined, the last that has not ended well.
-fn meant(jobs: &BTreeMap<JobId, Arc<Job>>, asked: &Asked, join: bool) -> Result<Option<Arc<Job>>, CallError> {
+/// The job that is meant: the one that has the key; or, where any of the same may be joined, the last that the caller sees and that has not ended well.
+fn meant(
+    jobs: &BTreeMap<JobId, Arc<Job>>,
+    asked: &Asked,
+    join: bool,
+    caller: &Caller,
+) -> Result<Option<Arc<Job>>, CallError> {
     if let Some(job) = keyed(jobs, asked)? {
         return Ok(Some(job));
     }
     let is_meant =
         |record: &Record| !matches!(record.state, State::Done(_) | State::Cancelled) && record.measures(asked);
-    Ok(jobs.values().rfind(|job| join && job.look(|status| is_meant(&status.record))).cloned())
+    let is_meant = |job: &&Arc<Job>| job.is_seen_by(caller) && job.look(|status| is_meant(&status.record));
+    Ok(jobs.values().rfind(|job| join && is_meant(job)).cloned())
 }
 
-/// The job that has the key.
+/// The job of this owner that has the key.
 fn keyed(jobs: &BTreeMap<JobId, Arc<Job>>, wanted: &Asked) -> Result<Option<Arc<Job>>, CallError> {
     let Some(key) = wanted.key.as_deref() else { return Ok(None) };
-    let has = |job: &&Arc<Job>| job.look(|status| status.record.asked.key.as_deref() == Some(key));
+    let has = |job: &&Arc<Job>| {
+        job.look(|status| {
+            let asked = &status.record.asked;
+            (asked.key.as_deref(), &asked.owner) == (Some(key), &wanted.owner)
+        })
+    };
     let Some(job) = jobs.values().find(has).cloned() else { return Ok(None) };
     let same = job.look(|status| {
         let asked = &status.record.asked;
@@ -488,13 +532,15 @@ fn with_versions(plan: &Plan, chosen: &Plan) -> Plan {
     plan
 }
 
-fn find(jobs: &BTreeMap<JobId, Arc<Job>>, id: &str) -> Result<Arc<Job>, CallError> {
+/// A job of somebody else is none.
+fn find(jobs: &BTreeMap<JobId, Arc<Job>>, id: &str, caller: &Caller) -> Result<Arc<Job>, CallError> {
     if id.is_empty() {
         return Err(CallError::field("job", "missing; give the id of an audit of ListAudits"));
     }
-    let found = id.parse().ok().and_then(|id| jobs.get(&JobId(id))).cloned();
+    let found = id.parse().ok().and_then(|id| jobs.get(&JobId(id))).filter(|job| job.is_seen_by(caller)).cloned();
     found.ok_or_else(|| {
-        let known: Vec<String> = jobs.keys().map(JobId::to_string).collect();
+        let seen = jobs.values().filter(|job| job.is_seen_by(caller));
+        let known: Vec<String> = seen.map(|job| job.id.to_string()).collect();
         CallError::unknown("audit", id, known.iter().map(String::as_str))
     })
 }

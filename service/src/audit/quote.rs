@@ -52,12 +52,12 @@ impl Audits {
         samples: u64,
         cancel: &Cancel,
     ) -> Result<Quoted, CallError> {
-        let join = wanted.join;
+        let (join, caller) = (wanted.join, wanted.caller.clone());
         let Chosen { asked, first, hosted } = Chosen::of(core, wanted.asked(core))?;
         let samples = data::number(core, &self.spool, &asked, samples, &first)?;
         let quote = Quote::of(&asked.plan, samples, first.spec().features(), asked.shard)
             .map_err(|error| CallError::field("plan", error.to_string()))?;
-        let job = meant(&self.locked(), &asked, join)?.map(|job| job.id);
+        let job = meant(&self.locked(), &asked, join, &caller)?.map(|job| job.id);
         let mut quoted = Quoted { job, quote, models: asked.models, paces: Vec::new(), untimed: String::new() };
         if let Some(job) = job {
             quoted.untimed = format!("audit {job} measures this already");
@@ -101,7 +101,7 @@ fn pace(
     let spec = hosted.spec();
     let has_gradient = !matches!(spec.gradients, Gradients::Unavailable(_));
     let (samples, labels) = (spread(hosted.range(), batch, spec.features()), vec![Class(0); batch]);
-    let model = Metered { hosted, metrics: core.metrics.clone(), rpc: RPC };
+    let model = Metered { hosted, metrics: core.metrics.clone(), rpc: RPC, spent: Arc::default() };
     let query = timed(cancel, || model.logits(samples.view()).map(drop))?;
     let gradient = match differentiates && has_gradient {
         true => Some(timed(cancel, || model.gradient(samples.view(), Loss::CrossEntropy, &labels, None).map(drop))?),

@@ -77,7 +77,7 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let CallLayer { guard, limits, lifecycle, metrics } = self.layer.clone();
-        let caller = guard.caller(request.headers());
+        let caller = guard.caller(request.headers(), request.extensions());
         let path = request.uri().path();
         let Some(method) = path.strip_prefix(SERVICE) else {
             return match caller {
@@ -92,8 +92,9 @@ where
         let mut record = Record::begin(Arc::clone(&call), metrics);
         let admitted = caller.and_then(|principal| {
             principal.map_or(Ok(()), |principal| {
-                call.made_by(principal.name());
-                principal.may(rpc)
+                let admitted = principal.may(rpc);
+                call.made_by(principal);
+                admitted
             })
         });
         request.extensions_mut().insert(Arc::clone(&call));

@@ -16,8 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
 pub(crate) use layer::CallLayer;
+pub use record::CALLS;
 
-use crate::{lifecycle::Lifecycle, metrics, status::CallError};
+use crate::{
+    lifecycle::Lifecycle,
+    metrics,
+    principals::{Caller, Principal},
+    status::CallError,
+};
 
 /// A call that is running.
 #[derive(Debug)]
@@ -33,7 +39,7 @@ pub(crate) struct Call {
 /// What is found out about a call.
 #[derive(Clone, Debug)]
 struct Facts {
-    principal: Option<String>,
+    principal: Option<Arc<Principal>>,
     model: String,
     samples: Option<usize>,
 }
@@ -61,9 +67,14 @@ impl Call {
             .ok_or_else(|| CallError::Internal("a request reached its handler without a call".to_owned()))
     }
 
-    /// The call carries the key of this name.
-    fn made_by(&self, principal: &str) {
-        self.facts().principal = Some(principal.to_owned());
+    /// Who the call is of.
+    fn made_by(&self, principal: Arc<Principal>) {
+        self.facts().principal = Some(principal);
+    }
+
+    /// Who calls.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller::new(self.facts().principal.clone())
     }
 
     /// The call is about this model of the repository.

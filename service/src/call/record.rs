@@ -17,6 +17,9 @@ use crate::{
     status::code_name,
 };
 
+/// What the log lines of calls are told from others by.
+pub const CALLS: &str = "assay_server::call";
+
 /// Writes the record of a call. A record that is dropped unwritten is that of a client that went away.
 #[derive(Debug)]
 pub(super) struct Record {
@@ -45,13 +48,13 @@ impl Record {
         let facts = self.call.facts().clone();
         let duration = self.call.started.elapsed();
         let (rpc, model, samples) = (self.call.rpc, facts.model.as_str(), facts.samples);
-        let principal = facts.principal.as_deref();
+        let principal = facts.principal.as_ref().map(|principal| principal.name());
         self.metrics.finished(Finished { rpc, model, code, duration, samples });
         let (code, seconds) = (code_name(code), duration.as_secs_f64());
         if code == "INTERNAL" {
-            tracing::error!(rpc, principal, model, code, seconds, batch = samples, message, "call");
+            tracing::error!(target: CALLS, rpc, principal, model, code, seconds, batch = samples, message, "call");
         } else {
-            tracing::info!(rpc, principal, model, code, seconds, batch = samples, message, "call");
+            tracing::info!(target: CALLS, rpc, principal, model, code, seconds, batch = samples, message, "call");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Serialize};
 
-pub use auth::{ApiKey, Auth, Role};
+pub use auth::{ApiKey, Auth, AuthFileError, ClientCertificate, Expiry, Quota, Role};
 pub use layers::Setting;
 pub use validate::ConfigError;
 
@@ -46,6 +46,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What is logged.
     pub log: Log,
+    /// Files that are read again while the server runs.
+    pub reload: Reload,
     /// Data sets that audits can name: name = file or folder. Default none.
     pub datasets: BTreeMap<String, PathBuf>,
 }
@@ -56,6 +58,22 @@ pub struct Config {
 pub struct Grpc {
     /// Address and port; port 0 takes a free one. Default `127.0.0.1:8081`: reachable from this machine only.
     pub listen: SocketAddr,
+    /// TLS on this port. The admin port has none. Unset: plain text, which everybody between here and the caller can read. Default unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+}
+
+/// TLS on the gRPC port, version 1.2 or 1.3. The files are read again when they change (`reload`): new connections get what is new.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the server's certificate, and behind it those between it and its authority. No default.
+    pub certificate: PathBuf,
+    /// PEM file with the key of the certificate, without a passphrase. No default.
+    pub key: PathBuf,
+    /// PEM file with the authorities of clients' certificates: where it is set, who has no certificate of one of them cannot connect. Default unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
 }
 
 /// The admin port: `/metrics`, `/livez`, `/readyz`.
@@ -190,6 +208,14 @@ pub struct Shutdown {
     pub drain_seconds: f64,
 }
 
+/// Files that are read again while the server runs: those of `grpc.tls`, and `auth.file`. SIGHUP has them read at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {
+    /// Seconds between two looks at them, 0.1 to 3600. Default 5.
+    pub interval_seconds: f64,
+}
+
 /// What is logged, to standard error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -199,6 +225,11 @@ pub struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,assay_server=debug`. ONNX Runtime's binding
     /// (`ort`) is at `warn` unless it is named. Default `info`.
     pub level: String,
+    /// File that gets one JSON object for each finished call, whatever `format` and `level` are: who called what on which model, when, how long and
+    /// how it ended; `-` is standard output. It is appended to, and those who rotate it have to copy and truncate it. Unset: calls are in the log
+    /// only. Default unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<PathBuf>,
 }
 
 /// Form of a log line.
@@ -216,7 +247,7 @@ impl Default for Config {
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Self {
             models: PathBuf::from("models"),
-            grpc: Grpc { listen: local(8081) },
+            grpc: Grpc { listen: local(8081), tls: None },
             admin: Admin { listen: local(8082) },
             auth: Auth::default(),
             runtime: Runtime {
@@ -250,7 +281,8 @@ impl Default for Config {
             concurrency: Concurrency { predictions: 256, gradients: 16, jobs: 4 },
             readiness: Readiness { require_all_models: false },
             shutdown: Shutdown { drain_seconds: 30.0 },
-            log: Log { format: LogFormat::Text, level: "info".to_owned() },
+            log: Log { format: LogFormat::Text, level: "info".to_owned(), calls: None },
+            reload: Reload { interval_seconds: 5.0 },
             datasets: BTreeMap::new(),
         }
     }
@@ -275,6 +307,14 @@ impl Shutdown {
     #[must_use]
     pub fn drain(&self) -> Duration {
         seconds(self.drain_seconds)
+    }
+}
+
+impl Reload {
+    /// Time between two looks.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        seconds(self.interval_seconds)
     }
 }
 

@@ -71,6 +71,7 @@ impl Config {
         let longest = limits.max_deadline_seconds;
         [
             self.auth.problem(),
+            no_authority(self),
             provider(&self.runtime.provider),
             self.runtime.threads.and_then(|threads| within("runtime.threads", threads, 1, 1024)),
             within("runtime.sessions", self.runtime.sessions, 1, 256),
@@ -94,6 +95,7 @@ impl Config {
             within("concurrency.predictions", self.concurrency.predictions, 1, 65_536),
             within("concurrency.gradients", self.concurrency.gradients, 1, 512),
             within("concurrency.jobs", self.concurrency.jobs, 1, 4096),
+            within("reload.interval_seconds", self.reload.interval_seconds, 0.1, 3600.0),
             within("shutdown.drain_seconds", self.shutdown.drain_seconds, 0.0, 86_400.0),
             log_level(&self.log.level),
         ]
@@ -108,6 +110,15 @@ fn provider(name: &str) -> Option<Problem> {
         key: "runtime.provider".to_owned(),
         value: format!("{name:?}"),
         expected: "cpu, cuda or cuda:<device>".to_owned(),
+    })
+}
+
+fn no_authority(config: &Config) -> Option<Problem> {
+    let asks = config.grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    (!asks && !config.auth.certificates.is_empty()).then(|| Problem {
+        key: "grpc.tls.client_ca".to_owned(),
+        value: "unset".to_owned(),
+        expected: "the file of the clients' authorities, because there are auth.certificates".to_owned(),
     })
 }
 

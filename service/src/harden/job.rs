@@ -7,6 +7,7 @@ use assay_harden::{EpochResult, Recipe, RunEvent};
 use tokio::sync::watch;
 
 use super::store::{Found, Kept, Made, Parent, Record};
+use crate::{principals::Caller, quota::Reservation};
 
 /// A job.
 #[derive(Debug)]
@@ -15,6 +16,10 @@ pub(crate) struct Job {
     pub(crate) recipe: Recipe,
     /// Hexadecimal SHA-256 of the recipe.
     pub(crate) digest: String,
+    /// Whose it is; `None`: nobody was asked.
+    pub(crate) owner: Option<String>,
+    /// What it holds of its owner's quota, until it ends.
+    reservation: Mutex<Reservation>,
     /// The version that it begins with; `None`: fresh weights.
     pub(crate) parent: Option<Parent>,
     /// Whether a server left it unfinished when it ended.
@@ -109,7 +114,7 @@ impl Job {
     /// Its recipe cannot be read.
     pub(super) fn new(id: u64, found: &Found) -> Result<Self, assay_harden::RecipeError> {
         let recipe = Recipe::parse(&found.recipe)?;
-        let Record { parent, state, .. } = found.record.clone();
+        let Record { owner, parent, state, .. } = found.record.clone();
         let left = state == Kept::Unfinished;
         let state = match state {
             Kept::Unfinished | Kept::Stopped => State::Stopped,
@@ -130,11 +135,30 @@ impl Job {
             id,
             digest: recipe.digest()?,
             recipe,
+            owner,
+            reservation: Mutex::default(),
             parent,
             left,
             status: Mutex::new(status),
             news: watch::Sender::new(()),
         })
+    }
+
+    /// It holds this of its owner's quota.
+    pub(super) fn hold(&self, reservation: Reservation) {
+        *self.reservation.lock().unwrap_or_else(PoisonError::into_inner) = reservation;
+    }
+
+    /// Gives back what it holds, if it neither waits nor runs.
+    pub(super) fn settle(&self) {
+        if !matches!(self.state(), State::Queued | State::Running) {
+            self.hold(Reservation::default());
+        }
+    }
+
+    /// Whether it is there, as far as somebody can tell.
+    pub(super) fn is_seen_by(&self, caller: &Caller) -> bool {
+        caller.sees(self.owner.as_deref())
     }
 
     /// How far it is.
@@ -255,7 +279,7 @@ mod tests {
     "#;
 
     fn job(state: Kept) -> Job {
-        Job::new(1, &Found { recipe: RECIPE.to_owned(), record: Record::new(None, state) }).unwrap()
+        Job::new(1, &Found { recipe: RECIPE.to_owned(), record: Record::new(None, None, state) }).unwrap()
     }
 
     fn began() -> RunEvent {

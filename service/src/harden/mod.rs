@@ -29,6 +29,8 @@ use crate::{
     core::Core,
     job::StopOnDrop,
     metrics::Metrics,
+    principals::Caller,
+    quota::{Quotas, Reservation},
     repository::{NAME, is_name},
     status::CallError,
 };
@@ -93,9 +95,12 @@ impl Hardens {
     }
 
     /// Puts every job that a server left unfinished into the queue.
-    pub(crate) fn go_on_all(&self, metrics: &Metrics) {
+    pub(crate) fn go_on_all(&self, quotas: &Arc<Quotas>, metrics: &Metrics) {
         let jobs = self.locked();
         for job in jobs.all.values().filter(|job| job.left) {
+            if let Some(owner) = &job.owner {
+                job.hold(quotas.resume(owner));
+            }
             tracing::info!(job = job.id, model = job.recipe.name, "a job goes on");
             job.change(|status| status.state = State::Queued);
         }
@@ -108,9 +113,9 @@ impl Hardens {
         self.store.release();
     }
 
-    /// All jobs in order of id.
-    pub(crate) fn all(&self) -> Vec<Arc<Job>> {
-        self.locked().all.values().cloned().collect()
+    /// All jobs that the caller sees, in order of id.
+    pub(crate) fn all(&self, caller: &Caller) -> Vec<Arc<Job>> {
+        self.locked().all.values().filter(|job| job.is_seen_by(caller)).cloned().collect()
     }
 
     /// Why folders hold no job that can be read.
@@ -118,41 +123,43 @@ impl Hardens {
         &self.unreadable
     }
 
-    /// A job that carries `text` out: a new one, or one of the same recipe that has not ended. Blocks.
+    /// A job that carries `text` out: a new one, or one of the same recipe that the caller sees and that has not ended. Blocks.
     ///
     /// # Errors
-    /// The recipe makes no sense, or not on this server; too many jobs wait; it cannot be written.
-    pub(crate) fn submit(&self, core: &Core, text: String) -> Result<Arc<Job>, CallError> {
+    /// The recipe makes no sense, or not on this server; too many jobs wait, or too many of the caller's; it cannot be written.
+    pub(crate) fn submit(&self, core: &Core, text: String, caller: &Caller) -> Result<Arc<Job>, CallError> {
         let recipe = Recipe::parse(&text).map_err(wrong)?;
         let digest = recipe.digest().map_err(wrong)?;
         let _one = self.submitting.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = self.all().into_iter().find(|job| job.digest == digest && job.has_not_ended());
+        let same = self.all(caller).into_iter().find(|job| job.digest == digest && job.has_not_ended());
         if let Some(job) = same {
-            self.queue(&self.locked(), &job, &core.metrics)?;
+            self.queue(core, &self.locked(), &job, caller)?;
             return Ok(job);
         }
         let parent = self.check(core, &recipe)?;
         let mut jobs = self.locked();
         jobs.check_room(self.limit)?;
         let id = jobs.last + 1;
-        let found = Found { recipe: text, record: Record::new(parent, Kept::Unfinished) };
+        let owner = caller.owner().map(str::to_owned);
+        let found = Found { recipe: text, record: Record::new(owner, parent, Kept::Unfinished) };
         let job = Arc::new(Job::new(id, &found).map_err(wrong)?);
+        let reservation = core.quotas.reserve(caller, 0)?;
         self.store.create(id, &found).map_err(|e| unwritten(id, &e))?;
         jobs.last = id;
         jobs.all.insert(id, Arc::clone(&job));
         tracing::info!(job = id, model = job.recipe.name, recipe = digest, "a job was taken");
-        self.queue(&jobs, &job, &core.metrics)?;
+        self.wait(&jobs, &job, reservation, &core.metrics)?;
         Ok(job)
     }
 
     /// The job of this id, which goes on if it was stopped or failed. Blocks.
     ///
     /// # Errors
-    /// There is none; too many jobs wait; it cannot be written.
-    pub(crate) fn go_on(&self, id: &str, metrics: &Metrics) -> Result<Arc<Job>, CallError> {
+    /// There is none; too many jobs wait, or too many of the caller's; it cannot be written.
+    pub(crate) fn go_on(&self, core: &Core, id: &str, caller: &Caller) -> Result<Arc<Job>, CallError> {
         let jobs = self.locked();
-        let job = jobs.find(id)?;
-        self.queue(&jobs, &job, metrics)?;
+        let job = jobs.find(id, caller)?;
+        self.queue(core, &jobs, &job, caller)?;
         Ok(job)
     }
 
@@ -160,9 +167,9 @@ impl Hardens {
     ///
     /// # Errors
     /// There is none; it neither waits nor runs; it cannot be written.
-    pub(crate) fn cancel(&self, id: &str, metrics: &Metrics) -> Result<Arc<Job>, CallError> {
+    pub(crate) fn cancel(&self, id: &str, caller: &Caller, metrics: &Metrics) -> Result<Arc<Job>, CallError> {
         let jobs = self.locked();
-        let job = jobs.find(id)?;
+        let job = jobs.find(id, caller)?;
         match job.state() {
             State::Queued => {
                 self.enter(&job, State::Stopped).map_err(|e| unwritten(job.id, &e))?;
@@ -207,20 +214,28 @@ impl Hardens {
     }
 
     /// Lets a job that neither waits nor runs wait, unless it is done.
-    fn queue(&self, jobs: &Jobs, job: &Arc<Job>, metrics: &Metrics) -> Result<(), CallError> {
+    fn queue(&self, core: &Core, jobs: &Jobs, job: &Arc<Job>, caller: &Caller) -> Result<(), CallError> {
         if matches!(job.state(), State::Stopped | State::Failed(_)) {
             jobs.check_room(self.limit)?;
-            self.enter(job, State::Queued).map_err(|e| unwritten(job.id, &e))?;
-            jobs.count(metrics);
-            self.queued.notify_one();
+            self.wait(jobs, job, core.quotas.reserve(caller, 0)?, &core.metrics)?;
         }
+        Ok(())
+    }
+
+    /// Lets a job wait that there is room for.
+    fn wait(&self, jobs: &Jobs, job: &Arc<Job>, reservation: Reservation, metrics: &Metrics) -> Result<(), CallError> {
+        self.enter(job, State::Queued).map_err(|e| unwritten(job.id, &e))?;
+        job.hold(reservation);
+        jobs.count(metrics);
+        self.queued.notify_one();
         Ok(())
     }
 
     /// A job is in another state: the disk first.
     fn enter(&self, job: &Job, state: State) -> std::io::Result<()> {
-        self.store.save(job.id, &Record::new(job.parent.clone(), state.kept()))?;
+        self.store.save(job.id, &Record::new(job.owner.clone(), job.parent.clone(), state.kept()))?;
         job.change(|status| status.state = state);
+        job.settle();
         Ok(())
     }
 
@@ -253,6 +268,7 @@ impl Hardens {
             // Whoever follows it is told what happened; a server that starts anew finds it unfinished, and the same version at its end.
             tracing::error!(job = job.id, %error, "the state of a job cannot be written");
             job.change(|status| status.state = state);
+            job.settle();
         } else if is_done {
             // What is left behind is only in the way of nobody.
             let _ = std::fs::remove_dir_all(self.store.run(job.id));
@@ -266,10 +282,12 @@ impl Hardens {
 }
 
 impl Jobs {
-    fn find(&self, id: &str) -> Result<Arc<Job>, CallError> {
-        let found = id.parse().ok().and_then(|id: u64| self.all.get(&id)).cloned();
+    /// A job of somebody else is none.
+    fn find(&self, id: &str, caller: &Caller) -> Result<Arc<Job>, CallError> {
+        let found = id.parse().ok().and_then(|id: u64| self.all.get(&id)).filter(|job| job.is_seen_by(caller)).cloned();
         found.ok_or_else(|| {
-            let known: Vec<String> = self.all.keys().map(u64::to_string).collect();
+            let seen = self.all.values().filter(|job| job.is_seen_by(caller));
+            let known: Vec<String> = seen.map(|job| job.id.to_string()).collect();
             CallError::unknown("job", id, known.iter().map(String::as_str))
         })
     }

@@ -19,7 +19,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 /// The version of the format of records.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 /// Folders whose name begins so are not finished.
 const DRAFT: &str = ".new-";
 
@@ -28,6 +28,8 @@ const DRAFT: &str = ".new-";
 #[serde(deny_unknown_fields)]
 pub(crate) struct Record {
     schema: u32,
+    /// Whose it is; `None`: nobody was asked.
+    pub(crate) owner: Option<String>,
     /// The version that the recipe's model was when the job was taken; `None`: it begins with fresh weights.
     pub(crate) parent: Option<Parent>,
     /// What has become of it.
@@ -35,8 +37,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(parent: Option<Parent>, state: Kept) -> Self {
-        Self { schema: SCHEMA, parent, state }
+    pub(crate) fn new(owner: Option<String>, parent: Option<Parent>, state: Kept) -> Self {
+        Self { schema: SCHEMA, owner, parent, state }
     }
 }
 
@@ -177,7 +179,7 @@ mod tests {
 
     fn job(state: Kept) -> Found {
         let parent = Some(Parent { name: "net".to_owned(), version: 2 });
-        Found { recipe: "schema = 1\n".to_owned(), record: Record::new(parent, state) }
+        Found { recipe: "schema = 1\n".to_owned(), record: Record::new(Some("ci".to_owned()), parent, state) }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
-use assay_attack::{Attack, AttackError, Attacked, Cancel, Goal, Job, Outcome, Reason, SampleId, Threat};
+use assay_attack::{Attack, AttackError, Attacked, Cancel, Cost, Goal, Job, Outcome, Reason, SampleId, Threat};
 use assay_proto::v1::{self, AttackRequest, AttackResponse, AttackResult, attack_response::Event};
 use assay_runtime::{Class, Classifier};
 use ndarray::Array2;
@@ -36,6 +36,8 @@ pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Ev
     let attack = parse_attack("attack", request.attack.as_ref())?;
     check_steps("attack.parameters", attack.evaluations(), limits)?;
     let allowance = allowance("budget", request.budget.as_ref())?;
+    let worst = if request.quote { 0 } else { allowance.caps(worst_case(attack.as_ref(), n)) };
+    let reservation = core.quotas.reserve(&call.caller(), worst)?;
     let work = Work {
         labels: labels("labels", &request.labels, n, hosted.spec().classes)?,
         ids: sample_ids(&request.sample_ids, n)?,
@@ -49,13 +51,16 @@ pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Ev
         checks: !request.skip_checks,
         allowance,
         version: hosted.version.to_string(),
-        classifier: Metered { hosted, metrics: core.metrics.clone(), rpc: "Attack" },
+        classifier: Metered { hosted, metrics: core.metrics.clone(), rpc: "Attack", spent: reservation.meter() },
         attack,
         images,
     };
     let permit = core.admission.job()?;
     let stopped = Arc::clone(&call);
-    Ok(job::start(call, permit, move |progress, cancel| work.run(progress, cancel, &stopped)))
+    Ok(job::start(call, permit, move |progress, cancel| {
+        let _reservation = reservation;
+        work.run(progress, cancel, &stopped)
+    }))
 }
 
 /// An attack that was understood.
@@ -143,9 +148,13 @@ impl Work {
     }
 
     fn worst_case(&self) -> v1::Cost {
-        let (one, samples) = (self.attack.worst_case(), self.ids.len() as u64);
-        v1::Cost { queries: samples * one.queries, gradients: samples * one.gradients }
+        worst_case(self.attack.as_ref(), self.ids.len()).into()
     }
+}
+
+fn worst_case(attack: &dyn Attack, samples: usize) -> Cost {
+    let (one, samples) = (attack.worst_case(), samples as u64);
+    Cost { queries: samples.saturating_mul(one.queries), gradients: samples.saturating_mul(one.gradients) }
 }
 
 /// Why an attack was not run.

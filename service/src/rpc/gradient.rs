@@ -12,7 +12,7 @@ use super::{
     model::gradients,
     request::{expected, gradient_limit, labels, no_gradient},
 };
-use crate::{call::Call, core::Core, job::StopOnDrop, repository::Hosted, status::CallError, tensor};
+use crate::{call::Call, core::Core, job::StopOnDrop, quota::Kind, repository::Hosted, status::CallError, tensor};
 
 pub(super) async fn gradient(
     core: &Arc<Core>,
@@ -56,6 +56,7 @@ impl Work {
         let n = batch.nrows();
         self.call.samples(n);
         let given = Given::parse(self.request.objective.as_ref(), n, spec.classes)?;
+        self.core.quotas.let_in(&self.call.caller(), Kind::Gradients, n)?;
         let mut evaluated = hosted.differentiate(&batch.view(), given.objective(), &self.cancel)?;
         self.core.metrics.pulled_back(&hosted.name, given.name(), n);
         if self.request.input.as_ref().is_some_and(|input| input.datatype() == DataType::Uint8) {

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use assay_proto::v1::{
-    self, CancelHardenRequest, HardenRequest, HardenResponse, HardenState, ListHardensResponse, harden_request::What,
-    harden_response::Event,
+    self, CancelHardenRequest, HardenRequest, HardenResponse, HardenState, ListHardensRequest, ListHardensResponse,
+    harden_request::What, harden_response::Event,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,11 +27,12 @@ pub(super) async fn harden(
 ) -> Result<Events<HardenResponse>, CallError> {
     let call = Call::of(&request)?;
     hardens(core)?;
+    let caller = call.caller();
     let what = request.into_inner().what;
     let what = what.ok_or_else(|| CallError::field("what", "missing; give a recipe, or the id of a job"))?;
     let job = blocking(core, move |core, hardens| match what {
-        What::Recipe(text) => hardens.submit(core, text),
-        What::Job(id) => hardens.go_on(&id, &core.metrics),
+        What::Recipe(text) => hardens.submit(core, text, &caller),
+        What::Job(id) => hardens.go_on(core, &id, &caller),
     })
     .await?;
     let (events, stream) = mpsc::channel(1);
@@ -44,10 +45,12 @@ pub(super) async fn harden(
     Ok(ReceiverStream::new(stream))
 }
 
-pub(super) fn list(core: &Core) -> Result<ListHardensResponse, CallError> {
-    let hardens = hardens(core)?;
-    let jobs = hardens.all().iter().map(|job| wire_job(job)).collect();
-    Ok(ListHardensResponse { jobs, unreadable: hardens.unreadable().to_vec() })
+pub(super) fn list(core: &Core, request: &Request<ListHardensRequest>) -> Result<ListHardensResponse, CallError> {
+    let (hardens, caller) = (hardens(core)?, Call::of(request)?.caller());
+    let jobs = hardens.all(&caller).iter().map(|job| wire_job(job)).collect();
+    // Whose these are cannot be read either.
+    let unreadable = if caller.sees(None) { hardens.unreadable().to_vec() } else { Vec::new() };
+    Ok(ListHardensResponse { jobs, unreadable })
 }
 
 pub(super) async fn cancel(
@@ -55,11 +58,12 @@ pub(super) async fn cancel(
     request: Request<CancelHardenRequest>,
 ) -> Result<v1::HardenJob, CallError> {
     hardens(core)?;
+    let caller = Call::of(&request)?.caller();
     let id = request.into_inner().job;
     if id.is_empty() {
         return Err(CallError::field("job", "missing; give the id of a job of ListHardens"));
     }
-    let job = blocking(core, move |core, hardens| hardens.cancel(&id, &core.metrics)).await?;
+    let job = blocking(core, move |core, hardens| hardens.cancel(&id, &caller, &core.metrics)).await?;
     let mut follower = job.follow();
     while let Next::Event(_) = follower.next().await {}
     Ok(wire_job(&job))
@@ -143,5 +147,6 @@ fn wire_job(job: &Job) -> v1::HardenJob {
         waiting: status.waiting,
         version,
         digest,
+        owner: job.owner.clone().unwrap_or_default(),
     }
 }

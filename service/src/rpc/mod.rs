@@ -78,8 +78,11 @@ impl Assay for Handlers {
         Ok(Response::new(audit::get(&self.core, request).await?))
     }
 
-    async fn list_audits(&self, _: Request<v1::ListAuditsRequest>) -> Result<Response<v1::ListAuditsResponse>, Status> {
-        Ok(Response::new(audit::list(&self.core)))
+    async fn list_audits(
+        &self,
+        request: Request<v1::ListAuditsRequest>,
+    ) -> Result<Response<v1::ListAuditsResponse>, Status> {
+        Ok(Response::new(audit::list(&self.core, &request)?))
     }
 
     async fn cancel_audit(&self, request: Request<v1::CancelAuditRequest>) -> Result<Response<v1::AuditJob>, Status> {
@@ -110,9 +113,9 @@ impl Assay for Handlers {
 
     async fn list_hardens(
         &self,
-        _: Request<v1::ListHardensRequest>,
+        request: Request<v1::ListHardensRequest>,
     ) -> Result<Response<v1::ListHardensResponse>, Status> {
-        Ok(Response::new(harden::list(&self.core)?))
+        Ok(Response::new(harden::list(&self.core, &request)?))
     }
 
     async fn cancel_harden(

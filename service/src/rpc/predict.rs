@@ -7,7 +7,7 @@ use ndarray::ArrayView1;
 use tonic::Request;
 
 use super::request::expected;
-use crate::{call::Call, core::Core, status::CallError, tensor};
+use crate::{call::Call, core::Core, quota::Kind, status::CallError, tensor};
 
 pub(super) async fn predict(core: &Core, request: &Request<PredictRequest>) -> Result<PredictResponse, CallError> {
     let call = Call::of(request)?;
@@ -19,6 +19,7 @@ pub(super) async fn predict(core: &Core, request: &Request<PredictRequest>) -> R
     let batch =
         tensor::decode("input", request.input.as_ref(), expected(&hosted, limits.max_batch, "limits.max_batch"))?;
     call.samples(batch.nrows());
+    core.quotas.let_in(&call.caller(), Kind::Predictions, batch.nrows())?;
     let logits = hosted.predict(batch).await?;
     if let Some(sample) = logits.rows().into_iter().position(|row| row.iter().any(|logit| !logit.is_finite())) {
         return Err(CallError::Precondition(format!(

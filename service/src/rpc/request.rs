@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use assay_attack::{Attack, Bounds, Budget, Goal, Norm, ParamError, SampleId, Target, Threat};
+use assay_attack::{Attack, Bounds, Budget, Cost, Goal, Norm, ParamError, SampleId, Target, Threat};
 use assay_proto::v1::{self, TargetChoice};
 use assay_runtime::{Class, ClassifierSpec};
 
@@ -138,6 +138,13 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
+    /// What is left of so many evaluations where the budget ends before them.
+    pub(super) fn caps(self, worst: Cost) -> u64 {
+        let [queries, gradients] = [(worst.queries, self.queries), (worst.gradients, self.gradients)]
+            .map(|(worst, most)| most.map_or(worst, |most| worst.min(most)));
+        queries.saturating_add(gradients)
+    }
+
     /// The budget of an attack that begins now.
     pub(super) fn starting_now(self) -> Budget {
         let deadline = self.time.and_then(|time| Instant::now().checked_add(time));

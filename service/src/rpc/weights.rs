@@ -1,6 +1,13 @@
 //! `WeightSurface`.
 
-use std::{num::NonZeroU32, sync::Arc, time::Instant};
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use assay_attack::{AttackError, Bounds, Cancel, Eps, EpsError, Norm, SampleId, Surface, SurfaceJob, surface};
 use assay_proto::v1::{
@@ -51,7 +58,10 @@ pub(super) fn surface_of(
     let draws = if request.draws == 0 { DRAWS } else { request.draws };
     let cells = (request.eps.len() * request.radii.len()) as u64;
     let random = request.radii.len() as u64 * u64::from(draws);
-    check_steps("steps", cells * (2 * u64::from(steps.get()) + 3) + random, limits)?;
+    let evaluations = cells * (2 * u64::from(steps.get()) + 3) + random;
+    check_steps("steps", evaluations, limits)?;
+    let worst = evaluations.saturating_mul(n as u64);
+    let reservation = core.quotas.reserve(&call.caller(), worst)?;
     let work = Work {
         labels: labels("labels", &request.labels, n, hosted.spec().classes)?,
         ids: sample_ids(&request.sample_ids, n)?,
@@ -62,6 +72,7 @@ pub(super) fn surface_of(
         radii: request.radii.clone(),
         steps,
         draws,
+        worst,
         seed: request.seed,
         metrics: core.metrics.clone(),
         hosted,
@@ -69,7 +80,10 @@ pub(super) fn surface_of(
     };
     let permit = core.admission.job()?;
     let stopped = Arc::clone(&call);
-    Ok(job::start(call, permit, move |progress, cancel| work.run(progress, cancel, &stopped)))
+    Ok(job::start(call, permit, move |progress, cancel| {
+        let spent = reservation.meter();
+        work.run(progress, cancel, &stopped, &spent)
+    }))
 }
 
 /// A surface that was understood.
@@ -87,6 +101,8 @@ struct Work {
     radii: Vec<f64>,
     steps: NonZeroU32,
     draws: u32,
+    /// Samples that it evaluates at most.
+    worst: u64,
     seed: u64,
 }
 
@@ -96,6 +112,7 @@ impl Work {
         progress: &Progress<WeightSurfaceResponse>,
         cancel: &Cancel,
         call: &Call,
+        spent: &AtomicU64,
     ) -> Result<WeightSurfaceResponse, CallError> {
         let failed = |error: RunError| match error {
             RunError::NoGradient(reason) => no_gradient(&self.hosted, "a surface over weights", &reason),
@@ -122,9 +139,14 @@ impl Work {
             progress.update(WeightSurfaceResponse { event: Some(Event::Progress(now)) });
         };
         let found = surface(&job, &mut observer, cancel).map_err(|error| match error {
-            AttackError::Model(error) => failed(error),
+            AttackError::Model(error) => {
+                // What was used until then is not known.
+                spent.store(self.worst, Ordering::Relaxed);
+                failed(error)
+            }
             other => CallError::field("request", other.to_string()),
         })?;
+        spent.store(found.cost.queries.saturating_add(found.cost.gradients), Ordering::Relaxed);
         let gradients = usize::try_from(found.cost.gradients).unwrap_or(usize::MAX);
         self.metrics.differentiated("WeightSurface", &self.hosted.name, gradients);
         let result = self.result(found, started.elapsed().as_secs_f64());

@@ -44,13 +44,57 @@ fn secret(role: Role) -> String {
     format!("the-secret-of-{role}-0123456789")
 }
 
-fn key(name: &str, secret: &str, roles: &[Role]) -> ApiKey {
-    ApiKey { name: name.to_owned(), sha256: hash_key(secret).unwrap(), roles: roles.to_vec() }
+/// The key that was valid for a role until 2020.
+fn old_secret(role: Role) -> String {
+    format!("the-old-secret-of-{role}-0123456789")
 }
 
-/// One key for each role, with its name.
+fn key(name: &str, secret: &str, roles: &[Role]) -> ApiKey {
+    ApiKey { name: name.to_owned(), sha256: hash_key(secret).unwrap(), roles: roles.to_vec(), not_after: None }
+}
+
+/// One key for each role, with its name, and one that has expired.
 fn one_of_each(config: &mut Config) {
-    config.auth.keys = Role::ALL.map(|role| key(role.name(), &secret(role), &[role])).to_vec();
+    let valid = Role::ALL.map(|role| key(role.name(), &secret(role), &[role]));
+    let not_after = Some("2020-01-01T00:00:00Z".parse().unwrap());
+    let expired = Role::ALL.map(|role| ApiKey { not_after, ..key(role.name(), &old_secret(role), &[role]) });
+    config.auth.keys = valid.into_iter().chain(expired).collect();
+}
+
+/// What a caller of a role sends.
+#[derive(Clone, Copy, Debug)]
+enum Credential {
+    Right,
+    Wrong,
+    Expired,
+    Missing,
+}
+
+impl Credential {
+    const ALL: [Self; 4] = [Self::Right, Self::Wrong, Self::Expired, Self::Missing];
+
+    fn of(self, role: Role) -> Option<String> {
+        match self {
+            Self::Right => Some(bearer(role)),
+            Self::Wrong => Some(format!("{}x", bearer(role))),
+            Self::Expired => Some(format!("Bearer {}", old_secret(role))),
+            Self::Missing => None,
+        }
+    }
+
+    /// How a call ends that needs a role, or any key; `None`: it is let in.
+    fn refusal(self, role: Role, needed: Option<Role>) -> Option<(Code, String)> {
+        let unknown = |says: &str| Some((Code::Unauthenticated, says.to_owned()));
+        match (self, needed) {
+            (Self::Missing, _) => unknown("there is no key; "),
+            (Self::Wrong, _) => unknown("this key is not known; "),
+            (Self::Expired, _) => unknown(&format!("the key `{role}` expired at 2020-01-01T00:00:00Z; ")),
+            (Self::Right, Some(needed)) if role != needed && role != Role::Admin => {
+                Some((Code::PermissionDenied, format!("needs the role `{needed}`, which `{role}` does not have")))
+            }
+            (Self::Right, _) => None,
+        }
+    }
 }
 
 fn bearer(role: Role) -> String {
@@ -94,21 +138,25 @@ fn these_tests_know_every_rpc_of_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_role_calls_its_rpcs_and_no_others() {
+async fn each_role_calls_its_rpcs_with_a_key_that_is_valid_and_nothing_else() {
     let server = Running::with(one_of_each).await;
     let channel = channel(&server).await;
     for (rpc, needed) in RPCS {
         for role in Role::ALL {
-            let status = call(&channel, &path(rpc), &[&bearer(role)]).await;
-            if role == Role::Admin || needed.is_none_or(|needed| needed == role) {
-                assert!(!REFUSALS.contains(&status.code()), "{rpc} with {role}: {status}");
-                continue;
+            for credential in Credential::ALL {
+                let sent = credential.of(role);
+                let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
+                let status = call(&channel, &path(rpc), &sent).await;
+                let case = format!("{rpc} with a key of {role}, {credential:?}: {status}");
+                let Some((code, says)) = credential.refusal(role, needed) else {
+                    assert!(!REFUSALS.contains(&status.code()), "{case}");
+                    continue;
+                };
+                assert_eq!(status.code(), code, "{case}");
+                assert!(status.message().contains(&says), "{case}");
+                let is_shown = [secret(role), old_secret(role)].iter().any(|secret| status.message().contains(secret));
+                assert!(!is_shown, "{case}");
             }
-            let needed = needed.unwrap();
-            assert_eq!(status.code(), Code::PermissionDenied, "{rpc} with {role}: {status}");
-            let says = format!("{rpc} needs the role `{needed}`, which the key `{role}` does not have");
-            assert!(status.message().starts_with(&says), "{rpc} with {role}: {status}");
-            assert!(!status.message().contains(&secret(role)), "{status}");
         }
     }
 }

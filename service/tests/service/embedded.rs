@@ -33,8 +33,12 @@ async fn large_batches_cross_the_buffer() {
 async fn nobody_is_asked_for_a_key_in_memory() {
     let mut config = config();
     let sha256 = assay_server::hash_key("a-key-that-nobody-sends-here").unwrap();
-    config.auth.keys =
-        vec![assay_server::ApiKey { name: "ci".to_owned(), sha256, roles: vec![assay_server::Role::Predict] }];
+    config.auth.keys = vec![assay_server::ApiKey {
+        name: "ci".to_owned(),
+        sha256,
+        roles: vec![assay_server::Role::Predict],
+        not_after: None,
+    }];
     let embedded = embed(config).await.unwrap();
     let mut client = AssayClient::new(embedded.channel());
     client.predict(predict_request(1)).await.unwrap();

@@ -12,11 +12,16 @@ use assay_proto::v1::{
     AttackRequest, AttackSpec, AuditRequest, DataType, Norm, PredictRequest, SampleData, Tensor, Threat,
     UploadDataRequest, UploadHeader, assay_client::AssayClient, upload_data_request::Part,
 };
-use assay_server::{Addresses, Config, Server, ServerError};
+use assay_server::{Addresses, ApiKey, Config, Role, Server, ServerError, hash_key};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::{sync::oneshot, task::JoinHandle};
-use tonic::{Status, transport::Channel};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
 use tonic_types::StatusExt;
 
 /// Model that most tests use: the demo's, trained to be robust.
@@ -128,6 +133,37 @@ impl Running {
 pub(crate) async fn connect(address: SocketAddr) -> AssayClient<Channel> {
     let client = AssayClient::connect(format!("http://{address}")).await.unwrap();
     client.max_decoding_message_size(1 << 30).max_encoding_message_size(1 << 30)
+}
+
+/// A client that sends a key with each call.
+pub(crate) type Known = AssayClient<InterceptedService<Channel, Sends>>;
+
+/// Adds a key to each call.
+#[derive(Clone)]
+pub(crate) struct Sends(MetadataValue<Ascii>);
+
+impl Interceptor for Sends {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// The key that these tests have for a name.
+pub(crate) fn secret(name: &str) -> String {
+    format!("the-secret-of-{name}-0123456789")
+}
+
+/// That key, with its roles.
+pub(crate) fn key(name: &str, roles: &[Role]) -> ApiKey {
+    let sha256 = hash_key(&secret(name)).unwrap();
+    ApiKey { name: name.to_owned(), sha256, roles: roles.to_vec(), not_after: None }
+}
+
+/// Who holds the key of this name.
+pub(crate) async fn known(server: &Running, name: &str) -> Known {
+    let channel = Channel::from_shared(format!("http://{}", server.addresses.grpc)).unwrap().connect().await.unwrap();
+    AssayClient::with_interceptor(channel, Sends(format!("Bearer {}", secret(name)).parse().unwrap()))
 }
 
 /// Status and body of a page.

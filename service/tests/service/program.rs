@@ -175,6 +175,9 @@ async fn the_log_names_the_key_and_never_shows_one() {
     let sha256 = assay_server::hash_key(key).unwrap();
     fs::write(&file, format!("[[auth.keys]]\nname = \"ci\"\nsha256 = \"{sha256}\"\nroles = [\"predict\"]\n")).unwrap();
     let arguments = ["--set", "log.format=json", "--set", "log.level=trace", "--config", file.to_str().unwrap()];
+    let sink = folder.path().join("calls.jsonl");
+    let calls = format!("log.calls={}", sink.display());
+    let arguments = [&arguments[..], &["--set", &calls]].concat();
     // So long a log would fill a pipe that nobody reads.
     let log = folder.path().join("log");
     let (child, addresses) = started(folder.path(), program(&arguments).stderr(fs::File::create(&log).unwrap()));
@@ -203,8 +206,48 @@ async fn the_log_names_the_key_and_never_shows_one() {
         ["Gradient".into(), serde_json::Value::Null, "UNAUTHENTICATED".into()],
     ];
     assert_eq!(calls, expected);
-    assert!(!log.contains(key) && !log.contains("a-key-that-is-wrong"), "a key is in the log");
+    let sink = fs::read_to_string(sink).unwrap();
+    let lines: Vec<serde_json::Value> = sink.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let told: Vec<[serde_json::Value; 3]> =
+        lines.iter().map(|line| ["rpc", "principal", "code"].map(|field| line[field].clone())).collect();
+    assert_eq!(told, expected, "the records of calls are nothing else");
+    assert!(lines.iter().all(|line| line["timestamp"].is_string() && line["model"].is_string()), "{sink}");
+    for text in [&log, &sink] {
+        assert!(!text.contains(key) && !text.contains("a-key-that-is-wrong"), "a key is in the log");
+    }
     assert!(!log.contains("authentication is off"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_has_the_file_of_keys_read_again_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.toml");
+    fs::write(&file, "").unwrap();
+    let setting = format!("auth.file={}", file.display());
+    // By itself it would not look within this test.
+    let arguments = ["--set", "reload.interval_seconds=3600", "--set", &setting];
+    let (child, addresses) = start(folder.path(), &arguments);
+    let key = "a-key-that-only-this-test-has";
+    let predict = async || {
+        let mut predict = tonic::Request::new(predict_request(1));
+        predict.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        connect(addresses.grpc).await.predict(predict).await.map(drop)
+    };
+    assert_eq!(predict().await.unwrap_err().code(), tonic::Code::Unauthenticated);
+    let sha256 = assay_server::hash_key(key).unwrap();
+    fs::write(&file, format!("[[keys]]\nname = \"ci\"\nsha256 = \"{sha256}\"\nroles = [\"predict\"]\n")).unwrap();
+    signal(&child, "HUP");
+    let began = Instant::now();
+    while predict().await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20), "the key is not known");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    signal(&child, "TERM");
+    let (code, log) = ended(child);
+    assert!(code == Some(0) && log.contains("who may call has changed"), "{log}");
+    fs::write(&file, "[[keys]]\n").unwrap();
+    fails(program(&["--set", &setting]).args(["--set", "log.level=error"]), &["auth.file ", "missing field `name`"]);
+    fails(&mut program(&["--set", "log.calls=/no/such/folder/calls"]), &["cannot write /no/such/folder/calls"]);
 }
 
 #[test]

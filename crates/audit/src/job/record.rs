@@ -41,7 +41,9 @@ impl From<Moment> for SystemTime {
 /// What a job is to do, all of which is known when it is taken and never changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
-    /// By what whoever asked knows the job again; unique in a store.
+    /// Whose job it is, by the name that the server knows them by; `None`: nobody was asked.
+    pub owner: Option<String>,
+    /// By what whoever asked knows the job again; an owner has each once.
     pub key: Option<String>,
     /// What to measure; every model has its version.
     pub plan: Plan,
@@ -155,7 +157,8 @@ mod tests {
         let environment = Environment { assay: String::new(), onnxruntime: String::new(), optimization: String::new() };
         let data = DataRef::Registered { name: "ramp".to_owned() };
         let plan = Plan::parse(plan).unwrap();
-        let asked = Asked { key: None, plan, data, shard: None, baseline: None, models: Vec::new(), environment };
+        let asked =
+            Asked { owner: None, key: None, plan, data, shard: None, baseline: None, models: Vec::new(), environment };
         let mut record =
             Record { id: JobId(1), asked, state: State::Queued, created: Moment(1), started: None, ended: None };
         for (now, input, times) in [

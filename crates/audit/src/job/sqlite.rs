@@ -25,12 +25,12 @@ use crate::judge::Verdict;
 use crate::run::Progress;
 
 /// The format of the database, in its `user_version`.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// How long a change waits for another one; only another program that has the file open makes one wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What is kept of a job, in the order in which [`Sqlite::record`] reads it.
 const COLUMNS: &str =
-    "id, key, plan, data, models, environment, shard, state, verdict, reason, created, started, ended, baseline";
+    "id, key, plan, data, models, environment, shard, state, verdict, reason, created, started, ended, baseline, owner";
 
 /// Jobs in an SQLite database.
 #[derive(Debug)]
@@ -138,6 +138,7 @@ impl Sqlite {
         Ok(Record {
             id: JobId(id),
             asked: Asked {
+                owner: optional(14)?,
                 key: optional(1)?,
                 plan: self.decoded(JobId(id), "plan", &text(2)?)?,
                 data: self.decoded(JobId(id), "data", &text(3)?)?,
@@ -173,7 +174,7 @@ impl Sqlite {
 
 impl AuditStore for Sqlite {
     fn create(&self, asked: &Asked, created: Moment) -> Result<Record, StoreError> {
-        let Asked { key, plan, data, shard, baseline, models, environment } = asked;
+        let Asked { owner, key, plan, data, shard, baseline, models, environment } = asked;
         let (plan, data) = (self.encoded(plan)?, self.encoded(data)?);
         let (models, environment) = (self.encoded(models)?, self.encoded(environment)?);
         let shard = shard.map(|shard| shard.to_string());
@@ -181,8 +182,8 @@ impl AuditStore for Sqlite {
         let connection = self.locked();
         connection
             .execute(
-                "INSERT INTO jobs (key, plan, data, models, environment, shard, baseline, state, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                params![key, plan, data, models, environment, shard, baseline, State::Queued.name(), seconds(created)],
+                "INSERT INTO jobs (owner, key, plan, data, models, environment, shard, baseline, state, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                params![owner, key, plan, data, models, environment, shard, baseline, State::Queued.name(), seconds(created)],
             )
             .map_err(|e| self.refused(&e))?;
         let id = JobId(connection.last_insert_rowid());
@@ -323,6 +324,7 @@ mod tests {
             positions: vec![3, 5],
         };
         Asked {
+            owner: Some("ci".into()),
             key: None,
             plan: Plan::parse(plan).unwrap(),
             data,
@@ -357,6 +359,17 @@ mod tests {
         assert_eq!(store.records().unwrap(), expected);
         let nobody = Record { id: JobId(99), ..expected.remove(0) };
         assert!(store.change(&nobody).unwrap_err().to_string().contains("there is no job 99"));
+    }
+
+    #[test]
+    fn a_key_is_there_once_for_each_owner() {
+        let store = Sqlite::in_memory().unwrap();
+        let of = |owner: Option<&str>| {
+            let asked = Asked { owner: owner.map(str::to_owned), key: Some("nightly".to_owned()), ..asked() };
+            store.create(&asked, Moment(1)).map(|record| record.id.0)
+        };
+        assert_eq!([of(None), of(Some("ci")), of(Some("lab"))], [Ok(1), Ok(2), Ok(3)]);
+        assert!(of(Some("ci")).is_err() && of(None).is_err());
     }
 
     /// The error of a database that may not grow is that of a disk that is full.

@@ -1,7 +1,10 @@
 CREATE TABLE jobs (
     -- Numbers are never given twice.
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    key TEXT UNIQUE,
+    -- Whose it is, if somebody was asked.
+    owner TEXT,
+    -- An owner has each once.
+    key TEXT,
     -- JSON: Plan, DataRef, [ModelDigest], Environment; INDEX/COUNT, if it is a part.
     plan TEXT NOT NULL,
     data TEXT NOT NULL,
@@ -21,6 +24,9 @@ CREATE TABLE jobs (
     started INTEGER,
     ended INTEGER
 ) STRICT;
+
+-- Nobody has the empty name. Jobs without a key are not compared.
+CREATE UNIQUE INDEX keys ON jobs (ifnull(owner, ''), key);
 
 CREATE TABLE events (
     job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,

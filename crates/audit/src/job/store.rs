@@ -12,7 +12,7 @@ pub trait AuditStore: fmt::Debug + Send + Sync {
     /// Writes a new job down, which is queued, and gives it its number.
     ///
     /// # Errors
-    /// It cannot be written, or there is a job with this key.
+    /// It cannot be written, or its owner has a job with this key.
     fn create(&self, asked: &Asked, created: Moment) -> Result<Record, StoreError>;
 
     /// Replaces the state and the times of a job.

@@ -69,7 +69,7 @@ fn another_format_is_refused_with_both_numbers() {
     bytes[60..64].copy_from_slice(&7_u32.to_be_bytes());
     fs::write(&file, bytes).unwrap();
     let error = refused(folder.path());
-    assert!(error.to_string().contains("has format 7, and this version of assay reads 2"), "{error}");
+    assert!(error.to_string().contains("has format 7, and this version of assay reads 3"), "{error}");
 }
 
 #[test]

@@ -84,6 +84,7 @@ pub(crate) fn asked(key: Option<&str>) -> Asked {
     .unwrap();
     let model = |name: &str| ModelDigest { name: name.into(), version: "1".into(), digest: format!("{name:0>64}") };
     Asked {
+        owner: None,
         key: key.map(str::to_owned),
         plan,
         data: DataRef::Registered { name: "ramp".into() },

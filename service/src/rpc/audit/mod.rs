@@ -14,7 +14,7 @@ use assay_audit::{
 };
 use assay_proto::v1::{
     self, AuditJob, AuditReport, AuditState, CancelAuditRequest, DeleteAuditRequest, DeleteAuditResponse,
-    GetAuditRequest, ListAuditsResponse, RenderedReport, ReportFormat,
+    GetAuditRequest, ListAuditsRequest, ListAuditsResponse, RenderedReport, ReportFormat,
 };
 use tonic::Request;
 
@@ -25,14 +25,16 @@ pub(super) use watch::watch;
 
 use crate::{
     audit::{Job, Next, rfc3339},
+    call::Call,
     core::Core,
     status::CallError,
 };
 
 pub(super) async fn get(core: &Arc<Core>, request: Request<GetAuditRequest>) -> Result<AuditJob, CallError> {
+    let caller = Call::of(&request)?.caller();
     let GetAuditRequest { job, formats: wanted } = request.into_inner();
     let formats = formats(&wanted)?;
-    let job = core.audits.find(&job)?;
+    let job = core.audits.find(&job, &caller)?;
     let mut told = wire_job(core, &job);
     if told.state() == AuditState::Done {
         told.report = Some(blocking(core, move |core| rendered(core, job.id, &formats)).await?);
@@ -40,13 +42,15 @@ pub(super) async fn get(core: &Arc<Core>, request: Request<GetAuditRequest>) -> 
     Ok(told)
 }
 
-pub(super) fn list(core: &Core) -> ListAuditsResponse {
-    ListAuditsResponse { jobs: core.audits.all().iter().map(|job| wire_job(core, job)).collect() }
+pub(super) fn list(core: &Core, request: &Request<ListAuditsRequest>) -> Result<ListAuditsResponse, CallError> {
+    let seen = core.audits.all(&Call::of(request)?.caller());
+    Ok(ListAuditsResponse { jobs: seen.iter().map(|job| wire_job(core, job)).collect() })
 }
 
 pub(super) async fn cancel(core: &Arc<Core>, request: Request<CancelAuditRequest>) -> Result<AuditJob, CallError> {
+    let caller = Call::of(&request)?.caller();
     let id = request.into_inner().job;
-    let job = blocking(core, move |core| core.audits.cancel(&id, &core.metrics)).await?;
+    let job = blocking(core, move |core| core.audits.cancel(&id, &caller, &core.metrics)).await?;
     let mut follower = job.follow(0);
     while !matches!(follower.next().await, Next::Ended(_)) {}
     Ok(wire_job(core, &job))
@@ -56,8 +60,9 @@ pub(super) async fn delete(
     core: &Arc<Core>,
     request: Request<DeleteAuditRequest>,
 ) -> Result<DeleteAuditResponse, CallError> {
+    let caller = Call::of(&request)?.caller();
     let id = request.into_inner().job;
-    blocking(core, move |core| core.audits.delete(&id, &core.metrics)).await?;
+    blocking(core, move |core| core.audits.delete(&id, &caller, &core.metrics)).await?;
     Ok(DeleteAuditResponse {})
 }
 
@@ -97,6 +102,7 @@ fn wire_job(core: &Core, job: &Job) -> AuditJob {
         ended: record.ended.map(rfc3339).unwrap_or_default(),
         durable: core.audits.is_durable(),
         report: None,
+        owner: record.asked.owner.unwrap_or_default(),
     }
 }
 

@@ -32,7 +32,8 @@ pub(in crate::rpc) async fn start(
             blocking(core, move |core| core.audits.start(core, wanted)).await?
         }
         What::Job(id) => {
-            let job = blocking(core, move |core| core.audits.go_on(&id, &core.metrics)).await?;
+            let caller = call.caller();
+            let job = blocking(core, move |core| core.audits.go_on(core, &id, &caller)).await?;
             Taken { job, samples: None }
         }
     };
@@ -82,7 +83,7 @@ pub(super) fn wanted(core: &Core, call: &Call, audit: AuditRequest) -> Result<Wa
             return Err(CallError::field("plan", reason));
         }
     };
-    Ok(Wanted { key: None, join: false, plan, data, shard, baseline })
+    Ok(Wanted { caller: call.caller(), key: None, join: false, plan, data, shard, baseline })
 }
 
 fn wrong_plan(PlanFileError { line, error }: PlanFileError) -> CallError {

@@ -32,7 +32,7 @@ pub(in crate::rpc) fn watch(
     let call = Call::of(&request)?;
     let WatchAuditRequest { job, from_event, formats: wanted } = request.into_inner();
     let formats = formats(&wanted)?;
-    let job = core.audits.find(&job)?;
+    let job = core.audits.find(&job, &call.caller())?;
     let events = job.status().events;
     if from_event > events {
         return Err(CallError::field("from_event", format!("audit {} has {events} events, got {from_event}", job.id)));

@@ -150,6 +150,7 @@ mod tests {
     fn view(id: i64, state: State, name: &str) -> JobView {
         let setup = fixture::setup();
         let asked = Asked {
+            owner: None,
             key: None,
             plan: setup.plan,
             data: DataRef::Registered { name: "shoes".to_owned() },
