@@ -21,7 +21,7 @@ const COMMON: &str = "Options of every command";
 const JOBS: &str = "The audit as a job";
 
 /// Heading of the options that the model of another server asks for.
-const OIP: &str = "Options where a MODEL is oip://HOST:PORT/NAME, on a server that speaks the Open Inference Protocol";
+const OIP: &str = "Options where a MODEL is oip://HOST:PORT/NAME (oips:// with TLS), on a server that speaks the Open Inference Protocol";
 
 /// Predict with, differentiate, attack and audit ONNX classifiers.
 #[derive(Debug, Parser)]
@@ -45,13 +45,31 @@ pub(crate) struct Args {
 /// Who evaluates.
 #[derive(Debug, Group)]
 pub(crate) struct Target {
-    /// Address of the server
+    /// Address of the server: http://HOST:PORT, or https://HOST:PORT for TLS
     #[arg(long, global = true, help_heading = COMMON, env = "ASSAY_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8081")]
     pub(crate) server: String,
 
     /// File with the API key that the server asks for, alone on its line; without it, the environment variable ASSAY_API_KEY
     #[arg(long, global = true, help_heading = COMMON, value_name = "FILE", conflicts_with = "embed")]
     pub(crate) api_key_file: Option<PathBuf>,
+
+    /// Send the API key to another machine in plain text too, where all that is between can read it
+    #[arg(long, global = true, help_heading = COMMON, env = "ASSAY_PLAIN_TEXT_KEY", value_name = "YES", action = clap::ArgAction::Set,
+        value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value_t = false,
+        default_missing_value = "true")]
+    pub(crate) plain_text_key: bool,
+
+    /// File with the authorities that vouch for servers with https:// or oips:// addresses, in PEM; without it, those of this system do
+    #[arg(long, global = true, help_heading = COMMON, env = "ASSAY_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+
+    /// File with the certificate for servers that ask for one, in PEM
+    #[arg(long, global = true, help_heading = COMMON, env = "ASSAY_CERT", value_name = "FILE", requires = "cert_key")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// File with the key of --cert, in PEM
+    #[arg(long, global = true, help_heading = COMMON, env = "ASSAY_CERT_KEY", value_name = "FILE", requires = "cert")]
+    pub(crate) cert_key: Option<PathBuf>,
 
     /// Host the model repository DIR in this process instead of calling a server
     #[arg(long, global = true, help_heading = COMMON, value_name = "DIR")]

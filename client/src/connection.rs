@@ -8,9 +8,11 @@ use assay_proto::v1::assay_client::AssayClient;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::args::Target;
+use crate::args::{Args, Output, Target};
+use crate::commands::Session;
 use crate::credentials::Credentials;
 use crate::error::{ClientError, root_cause};
+use crate::tls::{self, Trust};
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,6 +31,8 @@ pub(crate) type Client = AssayClient<InterceptedService<Channel, Credentials>>;
 pub(crate) struct Connection {
     channel: Channel,
     credentials: Credentials,
+    /// For the servers of other models.
+    trust: Trust,
     #[cfg(feature = "embedded")]
     embedded: Option<assay_server::Embedded>,
 }
@@ -85,7 +89,12 @@ impl Connection {
                     }
                     other => ClientError::Environment(other.to_string()),
                 })?;
-                Ok(Self { channel: embedded.channel(), credentials: Credentials::none(), embedded: Some(embedded) })
+                Ok(Self {
+                    channel: embedded.channel(),
+                    credentials: Credentials::none(),
+                    trust: Trust::of(target),
+                    embedded: Some(embedded),
+                })
             }
             #[cfg(not(feature = "embedded"))]
             Some(_) => Err(ClientError::Usage(
@@ -97,19 +106,31 @@ impl Connection {
 
     /// Connects to the server at this address, with the credentials that the command line names.
     pub(crate) async fn to(address: &str, target: &Target) -> Result<Self, ClientError> {
-        let credentials = Credentials::of(target)?;
-        credentials.warn_where_read(address);
+        let (credentials, trust) = (Credentials::of(target)?, Trust::of(target));
+        if !target.plain_text_key {
+            credentials.must_not_be_read(address)?;
+        }
         Ok(Self {
-            channel: dial(address).await?,
+            channel: dial(address, &trust).await?,
             credentials,
+            trust,
             #[cfg(feature = "embedded")]
             embedded: None,
         })
     }
 
-    pub(crate) fn client(&self) -> Client {
+    fn client(&self) -> Client {
         AssayClient::with_interceptor(self.channel.clone(), self.credentials.clone())
             .max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// What commands work with.
+    pub(crate) fn session(&self, args: &Args) -> Session {
+        self.session_of(args.output, args.timeout)
+    }
+
+    pub(crate) fn session_of(&self, output: Output, timeout: Option<Duration>) -> Session {
+        Session { client: self.client(), trust: self.trust.clone(), output, timeout }
     }
 
     pub(crate) async fn close(self) {
@@ -121,18 +142,24 @@ impl Connection {
     }
 }
 
-/// Connects to `http://HOST:PORT`, or `HOST:PORT`.
-pub(crate) async fn dial(address: &str) -> Result<Channel, ClientError> {
+/// Connects to `http://HOST:PORT`, or `HOST:PORT`; with TLS to `https://HOST:PORT`.
+pub(crate) async fn dial(address: &str, trust: &Trust) -> Result<Channel, ClientError> {
+    const EXPECTED: &str = "expected http://HOST:PORT, or https://HOST:PORT for TLS";
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url)
-        .map_err(|error| ClientError::Usage(format!("server {address}: {error}; expected http://HOST:PORT")))?;
+        .map_err(|error| ClientError::Usage(format!("server {address}: {error}; {EXPECTED}")))?;
     let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
-    endpoint.connect().await.map_err(|error| ClientError::Unreachable {
-        address: address.to_owned(),
-        cause: root_cause(&error).to_string(),
+    let endpoint = match endpoint.uri().scheme_str() {
+        Some("http") => endpoint,
+        Some("https") => trust.secure(endpoint)?,
+        _ => return Err(ClientError::Usage(format!("server {address}: {EXPECTED}"))),
+    };
+    endpoint.connect().await.map_err(|error| match tls::problem(&error) {
+        Some(problem) => ClientError::Insecure { address: address.to_owned(), problem },
+        None => ClientError::Unreachable { address: address.to_owned(), cause: root_cause(&error).to_string() },
     })
 }

@@ -58,14 +58,17 @@ impl Credentials {
         Ok(Self { authorization: Some(authorization) })
     }
 
-    /// Says so where the key can be read on its way to this address.
-    #[allow(clippy::print_stderr)]
-    pub(crate) fn warn_where_read(&self, address: &str) {
+    /// Whether the key may go to this address: all between here and another machine can read plain text.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(crate) fn must_not_be_read(&self, address: &str) -> Result<(), ClientError> {
         if self.authorization.is_some() && is_plain(address) {
-            eprintln!(
-                "warning: the API key goes to {address} in plain text, where the network between can read it; use a tunnel or a proxy that encrypts"
-            );
+            return Err(ClientError::Usage(format!(
+                "the API key would go to {address} in plain text, where the network between can read it; use an https:// address, or a tunnel to this machine, or --plain-text-key if something else encrypts on the way"
+            )));
         }
+        Ok(())
     }
 }
 

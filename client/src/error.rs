@@ -2,6 +2,8 @@
 
 use tonic::{Code, Status, TimeoutExpired};
 
+use crate::tls;
+
 const NO_KEY: &str =
     "Set ASSAY_API_KEY to a key of this server, or name the file that holds one with --api-key-file FILE";
 const NO_ROLE: &str = "Set ASSAY_API_KEY, or --api-key-file FILE, to a key that has the role";
@@ -22,6 +24,17 @@ pub(crate) enum ClientError {
         /// The transport's own words.
         cause: String,
     },
+    /// Something answers at the address, and this side and it do not agree upon TLS.
+    #[error("no connection with the server at {address}: {problem}")]
+    Insecure {
+        /// Where it is.
+        address: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// The server ended the connection for a reason of TLS before it answered.
+    #[error("no connection with the server: {0}")]
+    Shut(String),
     /// The connection broke while the server was at work.
     #[error("the connection to the server was lost ({0}); its log may say why. Run the command again once it is back")]
     Lost(String),
@@ -118,7 +131,10 @@ impl From<Status> for ClientError {
         // What the server says has no cause on this side.
         match std::error::Error::source(&status).map(root_cause) {
             Some(cause) if cause.is::<TimeoutExpired>() => Self::Deadline,
-            Some(cause) => Self::Lost(cause.to_string()),
+            Some(cause) => match std::error::Error::source(&status).and_then(tls::problem) {
+                Some(problem) => Self::Shut(problem),
+                None => Self::Lost(cause.to_string()),
+            },
             None => match status.code() {
                 Code::Unauthenticated => Self::Refused { status: Box::new(status), remedy: NO_KEY },
                 Code::PermissionDenied => Self::Refused { status: Box::new(status), remedy: NO_ROLE },

@@ -17,6 +17,7 @@ mod progress;
 mod saliency;
 mod samples;
 mod spec;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> ExitCode {
+    let (server, trust) = (args.target.server.clone(), tls::Trust::of(&args.target));
     let outcome = match &args.command {
         // It runs in this process, and says on Ctrl-C what it found until then.
         Command::Attack(command) if oip::Address::is_meant(&command.model) => {
@@ -58,13 +60,21 @@ async fn run(args: Args) -> ExitCode {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(Verdict::Fail) => ExitCode::from(1),
         Ok(Verdict::Open) => ExitCode::from(4),
+        Err(ClientError::Lost(_)) if tls::is_spoken_at(&server).await => {
+            let problem = "it speaks TLS; its address begins with https://".to_owned();
+            fail(&ClientError::Insecure { address: server, problem })
+        }
+        Err(ClientError::Lost(cause)) if server.starts_with("https://") => {
+            let problem = trust.why_lost(&cause);
+            fail(&ClientError::Insecure { address: server, problem })
+        }
         Err(error) => fail(&error),
     }
 }
 
 async fn dispatch(args: Args) -> Result<Verdict, ClientError> {
     let connection = connection::Connection::open(&args.target, None).await?;
-    let mut session = commands::Session { client: connection.client(), output: args.output, timeout: args.timeout };
+    let mut session = connection.session(&args);
     let outcome = match &args.command {
         Command::Predict(command) => commands::predict::run(&mut session, command).await,
         Command::Gradient(command) => commands::gradient::run(&mut session, command).await,

@@ -14,7 +14,12 @@ const SHA256: &str = "dec49abed3f4d7f03f7d930cef97363b7718b825fa3cba55b36f771f5c
 
 fn assay(server: &str, key: Option<&str>, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
-    command.current_dir(repository()).env_remove("ASSAY_API_KEY").env("ASSAY_SERVER", server).args(arguments);
+    command
+        .current_dir(repository())
+        .env_remove("ASSAY_API_KEY")
+        .env_remove("ASSAY_PLAIN_TEXT_KEY")
+        .env("ASSAY_SERVER", server)
+        .args(arguments);
     command.envs(key.map(|key| ("ASSAY_API_KEY", key)));
     command.output().unwrap()
 }
@@ -64,11 +69,7 @@ fn a_server_with_keys_answers_who_holds_one() {
     );
     fails(
         &assay(address, Some(KEY), &[&["gradient", "fashion-dense"], &data[..]].concat()),
-        &[
-            "Gradient needs the role `gradient`, which the key `ci` does not have",
-            "(PermissionDenied)",
-            "ASSAY_API_KEY",
-        ],
+        &["Gradient needs the role `gradient`, which `ci` does not have", "(PermissionDenied)", "ASSAY_API_KEY"],
     );
     server.wait_until("assay_requests_total{rpc=\"Gradient\",model=\"_unknown\",code=\"PERMISSION_DENIED\"}", |n| {
         n == 1.0
@@ -81,7 +82,7 @@ fn a_server_with_keys_answers_who_holds_one() {
 }
 
 #[test]
-fn a_key_goes_to_no_other_server_and_not_unsaid_in_plain_text() {
+fn a_key_goes_to_no_other_server_and_not_in_plain_text() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
     fs::write(&key, KEY).unwrap();
@@ -92,10 +93,20 @@ fn a_key_goes_to_no_other_server_and_not_unsaid_in_plain_text() {
     fails(&assay("http://127.0.0.1:1", None, &["--embed", "x", "--api-key-file", key, "models"]), &["cannot be used"]);
 
     // Nobody listens on port 1 of any of its own addresses.
-    for (address, warns) in [("http://0.0.0.0:1", true), ("http://127.0.0.1:1", false)] {
-        let message = String::from_utf8(assay(address, Some(KEY), &["models"]).stderr).unwrap();
-        assert!(message.contains("cannot reach a server"), "{message}");
-        assert_eq!(message.contains("warning: the API key goes to http://0.0.0.0:1 in plain text"), warns, "{message}");
+    let (elsewhere, here) = ("http://0.0.0.0:1", "http://127.0.0.1:1");
+    let refused = assay(elsewhere, Some(KEY), &["models"]);
+    fails(&refused, &["the API key would go to http://0.0.0.0:1 in plain text", "https://", "--plain-text-key"]);
+    fails(&assay(elsewhere, Some(KEY), &["models", "--plain-text-key=no"]), &["in plain text"]);
+    for (address, key, more) in [
+        (here, Some(KEY), &[][..]),
+        (elsewhere, None, &[]),
+        (elsewhere, Some(KEY), &["--plain-text-key"]),
+        (elsewhere, Some(KEY), &["--plain-text-key=yes"]),
+        ("https://0.0.0.0:1", Some(KEY), &["--ca", "deploy/tls-of-nobody.crt"]),
+    ] {
+        let output = assay(address, key, &[&["models"], more].concat());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains("cannot reach a server") || message.contains("--ca deploy"), "{message}");
         assert!(!message.contains(KEY), "{message}");
     }
 }

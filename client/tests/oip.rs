@@ -550,7 +550,6 @@ fn what_cannot_be_attacked_is_said_before_anything_is_asked() {
     says(3, "is this the server's gRPC port?", assay("oip://127.0.0.1:9/net", &[]));
     says(2, "oip://HOST:PORT/MODEL", assay(&format!("oip://{host}"), &[]));
     says(2, "oip://HOST:PORT/MODEL", assay(&format!("http://{host}/net"), &[]));
-    says(2, "TLS is not in this build", assay(&format!("oips://{host}/net"), &[]));
     says(2, "--embed hosts models in this process", assay(&endpoint.url(), &["--embed", "deploy/models"]));
     says(2, "no folder no/such", assay(&endpoint.url(), &["--save", "no/such/x.npy"]));
     says(2, "expected LOW,HIGH", assay(&endpoint.url(), &["--range", "1"]));

@@ -20,6 +20,7 @@ use crate::output::{Verdict, must_be_writable, print, print_json};
 use crate::progress::Progress;
 use crate::samples::Samples;
 use crate::spec::TargetArg;
+use crate::tls::Trust;
 
 /// How many batches are attacked together. Samples that are broken leave room for others, so more keep requests full; and what
 /// ends an attack early takes with it the group that was under way.
@@ -42,7 +43,7 @@ pub(crate) async fn run(args: &Args, command: &Attack) -> Result<Verdict, Client
     }
     let algorithm = black_box(command)?;
     let mut samples = Samples::labelled(&command.data)?;
-    let opened = interruptible(Opened::connect(&address, &command.oip, args.timeout)).await?;
+    let opened = interruptible(Opened::connect(&address, &command.oip, args.timeout, &Trust::of(&args.target))).await?;
     samples.fit_labelled(&address.to_string(), &opened.input(), opened.classes())?;
     let chosen = Chosen::new(samples, command.target)?;
     if command.quote {

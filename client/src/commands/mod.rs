@@ -24,6 +24,7 @@ use tonic::Request;
 use crate::args::Output;
 use crate::connection::Client;
 use crate::error::ClientError;
+use crate::tls::Trust;
 
 /// Rows a table of samples shows before it only counts: a terminal is no place for a thousand lines.
 const ROWS: usize = 20;
@@ -39,6 +40,8 @@ pub(crate) async fn interruptible<T>(work: impl Future<Output = Result<T, Client
 /// What every command works with.
 pub(crate) struct Session {
     pub(crate) client: Client,
+    /// For the servers of other models.
+    pub(crate) trust: Trust,
     pub(crate) output: Output,
     pub(crate) timeout: Option<Duration>,
 }

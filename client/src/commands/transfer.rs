@@ -103,7 +103,7 @@ impl Model {
     async fn open(session: &mut Session, name: &str, command: &Transfer) -> Result<Self, ClientError> {
         let (version, input, classes, host) = if Address::is_meant(name) {
             let address = name.parse().map_err(ClientError::Usage)?;
-            let opened = Opened::connect(&address, &command.oip, session.timeout).await?;
+            let opened = Opened::connect(&address, &command.oip, session.timeout, &session.trust).await?;
             (opened.version().to_owned(), opened.input(), opened.classes(), Host::Elsewhere(Box::new(opened)))
         } else {
             let (info, input) = session.model(&spec::model(name)).await?;

@@ -17,6 +17,7 @@ use tonic::{Code, Request, Response, Status};
 use super::Address;
 use crate::connection::dial;
 use crate::error::{ClientError, root_cause};
+use crate::tls::{self, Trust};
 
 /// Largest answer accepted: logits of a batch are small, but a server may give more than it was asked for.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -81,11 +82,12 @@ impl Endpoint {
     pub(crate) async fn connect(
         address: &Address,
         patience: Patience,
+        trust: &Trust,
     ) -> Result<(Self, ModelMetadataResponse), ClientError> {
         let unreachable = |cause: String| {
             ClientError::Endpoint(format!("cannot reach {}: {cause}; is this the server's gRPC port?", address.host))
         };
-        let channel = dial(&address.host).await.map_err(|error| match error {
+        let channel = dial(&address.url(), trust).await.map_err(|error| match error {
             ClientError::Unreachable { cause, .. } => unreachable(cause),
             other => other,
         })?;
@@ -213,7 +215,10 @@ impl Failure {
     fn of(status: Status) -> Self {
         // What the server says has no cause on this side.
         match std::error::Error::source(&status).map(root_cause) {
-            Some(cause) => Self::Lost(cause.to_string()),
+            Some(cause) => {
+                let problem = std::error::Error::source(&status).and_then(tls::problem);
+                Self::Lost(problem.unwrap_or_else(|| cause.to_string()))
+            }
             None => Self::Status(Box::new(status)),
         }
     }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::{Address, Endpoint, Hints, Patience, Remote, Signature};
 use crate::args::Oip;
 use crate::error::ClientError;
+use crate::tls::Trust;
 
 /// How long an answer is waited for, unless `--timeout` says otherwise: a server that hangs must not hang the client.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,13 +37,14 @@ impl Opened {
         address: &Address,
         options: &Oip,
         timeout: Option<Duration>,
+        trust: &Trust,
     ) -> Result<Self, ClientError> {
         let patience = Patience {
             timeout: timeout.unwrap_or(TIMEOUT),
             retries: options.retries.unwrap_or(RETRIES),
             rate: options.rate,
         };
-        let (endpoint, metadata) = Endpoint::connect(address, patience).await?;
+        let (endpoint, metadata) = Endpoint::connect(address, patience, trust).await?;
         let signature = Signature::of(&metadata, &hints(options))
             .map_err(|problem| ClientError::Usage(format!("{address}: {problem}")))?;
         let batch = batch(options, address, &signature)?;

@@ -325,5 +325,6 @@ fn as_json(job: &AuditJob) -> serde_json::Value {
         "started": job.started,
         "ended": job.ended,
         "durable": job.durable,
+        "owner": job.owner,
     })
 }

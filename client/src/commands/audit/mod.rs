@@ -160,7 +160,7 @@ async fn measured(
 
 async fn open(args: &Args, jobs: Option<Jobs>) -> Result<(Connection, Session), ClientError> {
     let connection = Connection::open(&args.target, jobs.as_ref()).await?;
-    let session = Session { client: connection.client(), output: args.output, timeout: args.timeout };
+    let session = connection.session(args);
     Ok((connection, session))
 }
 

@@ -168,5 +168,6 @@ fn as_json(job: &HardenJob) -> serde_json::Value {
         "waiting": job.waiting,
         "version": job.version,
         "digest": job.digest,
+        "owner": job.owner,
     })
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use assay_proto::v1::harden_request::What;
 
-use super::{Session, interruptible};
+use super::interruptible;
 use crate::args::{Args, Harden};
 use crate::connection::{Connection, Jobs, Training};
 use crate::error::ClientError;
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: &Args, command: &Harden) -> Result<Verdict, Client
     };
     let text = command.recipe.as_deref().map(read).transpose()?;
     let connection = Connection::open(&args.target, training.as_ref()).await?;
-    let mut session = Session { client: connection.client(), output: args.output, timeout: args.timeout };
+    let mut session = connection.session(args);
     let here = training.is_some();
     let outcome = match (text, &command.follow, &command.cancel) {
         (Some(recipe), ..) => job::follow(&mut session, What::Recipe(recipe), here).await,

@@ -49,7 +49,7 @@ impl Server {
     }
 
     pub(super) fn session(&self) -> Session {
-        Session { client: self.connection.client(), output: self.output, timeout: self.timeout }
+        self.connection.session_of(self.output, self.timeout)
     }
 
     /// An error with the server that it is of, unless it says so or is not about a server.
