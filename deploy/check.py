@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Renders every kustomize overlay and validates what comes out, and the jobs, against the Kubernetes API.
+"""Renders every kustomize overlay, and each component on the base, and validates what comes out, and the jobs, against the Kubernetes API.
 
     check.py SCRATCH_FOLDER
 
 Rendering needs kubectl; where it is absent that is said and nothing is checked. Validation uses kubernetes-validate from PyPI,
 installed into a virtual environment under SCRATCH_FOLDER.
 """
+import os
 import pathlib
 import shutil
 import subprocess
 import sys
 
-OVERLAYS = pathlib.Path(__file__).parent / "kustomize" / "overlays"
+KUSTOMIZE = pathlib.Path(__file__).resolve().parent / "kustomize"
 JOBS = pathlib.Path(__file__).parent / "jobs"
 VALIDATOR = "kubernetes-validate==1.37.0"
 KUBERNETES = "1.34"  # the version to validate against
@@ -38,6 +39,20 @@ def split(manifest: str) -> tuple:
     return [document for document in documents if document not in custom], custom
 
 
+def alone(component: pathlib.Path, scratch: pathlib.Path) -> pathlib.Path:
+    """An overlay of the base with one component, and nothing else."""
+    overlay = scratch / f"component-{component.name}"
+    overlay.mkdir(exist_ok=True)
+    base, own = (os.path.relpath(path, overlay.resolve()) for path in (KUSTOMIZE / "base", component))
+    kind = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+    (overlay / "kustomization.yaml").write_text(f"{kind}resources: [{base}]\ncomponents: [{own}]\n")
+    return overlay
+
+
+def folders(parent: pathlib.Path) -> list:
+    return sorted(path for path in parent.iterdir() if path.is_dir())
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -47,7 +62,8 @@ def main() -> None:
     scratch = pathlib.Path(sys.argv[1])
     scratch.mkdir(parents=True, exist_ok=True)
     program = validator(scratch)
-    for overlay in sorted(path for path in OVERLAYS.iterdir() if path.is_dir()):
+    components = [alone(component, scratch) for component in folders(KUSTOMIZE / "components")]
+    for overlay in folders(KUSTOMIZE / "overlays") + components:
         manifest = subprocess.run(["kubectl", "kustomize", overlay], check=True, stdout=subprocess.PIPE, text=True).stdout
         documents, custom = split(manifest)
         if not documents:
