@@ -75,7 +75,7 @@ impl Forward<'_> {
             capacity: options.queue.get(),
             delay: self.batching.delay,
         };
-        let batcher = Batcher::start(stacks, joining, options.nice, options.observer.clone());
+        let batcher = Batcher::start(stacks, joining, options.nice, options.observer.as_ref());
         let batcher = batcher.map_err(|e| SessionError::Refused(format!("no thread for a session: {e}")))?;
         Ok((batcher, provider))
     }

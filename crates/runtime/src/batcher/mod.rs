@@ -64,12 +64,12 @@ impl Batcher {
         runners: Vec<R>,
         joining: Joining,
         nice: i32,
-        observer: Option<RunObserver>,
+        observer: Option<&RunObserver>,
     ) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::new(joining.capacity, joining.most, joining.delay));
         let mut batcher = Self { joining, queue, threads: Vec::new() };
         for runner in runners {
-            let (queue, observer) = (Arc::clone(&batcher.queue), observer.clone());
+            let (queue, observer) = (Arc::clone(&batcher.queue), observer.cloned());
             let worker = Worker { runner, joining, buffer: Vec::new(), observer };
             let serve = move || {
                 crate::nice::raise(nice);

@@ -46,13 +46,13 @@ impl Asked {
         Arc::new(Self { rows, cancel, since: Instant::now(), answer: Mutex::new(answer) })
     }
 
-    fn give(&self, range: Range<usize>, logits: ArrayView2<'_, f32>) {
+    fn give(&self, range: Range<usize>, logits: &ArrayView2<'_, f32>) {
         let mut answer = self.answer();
         answer.missing -= range.len();
         if answer.logits.nrows() == range.len() {
-            answer.logits.assign(&logits);
+            answer.logits.assign(logits);
         } else {
-            answer.logits.slice_mut(s![range, ..]).assign(&logits);
+            answer.logits.slice_mut(s![range, ..]).assign(logits);
         }
         if answer.missing == 0
             && let Some(reply) = answer.reply.take()
@@ -106,7 +106,7 @@ impl Part {
     /// Its result: a row of logits for each of its rows.
     pub(super) fn answer(self, logits: Result<ArrayView2<'_, f32>, RunError>) {
         match logits {
-            Ok(logits) => self.asked.give(self.range, logits),
+            Ok(logits) => self.asked.give(self.range, &logits),
             Err(error) => self.asked.fail(error),
         }
     }

@@ -73,7 +73,7 @@ impl Bench {
         let seen = Arc::clone(&times);
         let observer = RunObserver::new(move |times| seen.lock().unwrap().push(times));
         let runners = (0..sessions).map(|_| fake()).collect();
-        let batcher = Batcher::start(runners, joining, 0, Some(observer)).unwrap();
+        let batcher = Batcher::start(runners, joining, 0, Some(&observer)).unwrap();
         Self { batcher, ran, entered, gate, renewed, times }
     }
 
