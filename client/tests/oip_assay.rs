@@ -16,7 +16,7 @@ const MODEL: &str = "fashion-robust";
 fn attack(to: &[&str], model: &str, arguments: &[&str]) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
     command.env_remove("ASSAY_SERVER").args(["--output", "json"]).args(to).args(["attack", model, "--data"]);
-    command.arg(repository().join("deploy/data/fashion-mnist")).args(["--samples", "20", "--threat", "Linf:0.1"]);
+    command.arg(repository().join("deploy/data/fashion-mnist")).args(["--samples", "20", "--threat", "Linf:0.3"]);
     let output = command.args(["--attack", "square:queries=60", "--seed", "3"]).args(arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()

@@ -182,7 +182,8 @@ async fn a_model_that_was_unloaded_has_no_sessions() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_runs_when_a_model_is_unloaded_may_end() {
-    let (_root, server) = serve(|_| {}).await;
+    // On a machine that is busy, it may take a while.
+    let (_root, server) = serve(|config| config.shutdown.drain_seconds = 600.0).await;
     let mut client = server.client().await;
     let mut events = client.attack(attack_request(16, &[("steps", "60")])).await.unwrap().into_inner();
     events.message().await.unwrap().unwrap();
