@@ -156,10 +156,6 @@ impl Compared {
             assert!(!(certified && truth[row].starts_with("sat")), "{}: instance {row} is {}", self.name, truth[row]);
         }
     }
-
-    fn certified(&self) -> usize {
-        self.certificates.iter().filter(|c| c.verdict == Verdict::Certified).count()
-    }
 }
 
 const RUNS: [&str; 6] = [
