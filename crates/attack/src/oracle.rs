@@ -55,7 +55,11 @@ pub enum Halt {
 
 impl From<RunError> for Halt {
     fn from(error: RunError) -> Self {
-        Self::Failed(error)
+        match error {
+            // The model was told before the attack looked.
+            RunError::Cancelled => Self::Stop(Reason::Cancelled),
+            error => Self::Failed(error),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::native::Session;
+use crate::native::{Interrupt, Session};
 use crate::session::{self, SessionError, SessionSettings, Source, Tensors};
 use crate::{Cancel, OnnxRuntime, Provider, RunError, gpu};
 
@@ -374,6 +374,9 @@ fn serve(
     observer: Option<&RunObserver>,
 ) {
     let mut runs = gpu::Runs::new(provider);
+    let interrupt = Interrupt::new([&session]);
+    let stopping = interrupt.clone();
+    let stop = Arc::new(move || stopping.stop());
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else {
@@ -384,14 +387,18 @@ fn serve(
             if closed.load(Ordering::Acquire) {
                 return drop(job.reply);
             }
+            let listening = job.cancel.listen(&stop);
             if job.cancel.is_cancelled() {
+                drop(listening);
+                interrupt.was_stopped();
                 return job.reply.send(Err(RunError::Cancelled));
             }
             let turn = runs.turn(|| job.inputs.values().map(|array| array.shape().to_vec()).collect());
             let (waited, began) = (job.since.elapsed(), Instant::now());
             let result = catch_unwind(AssertUnwindSafe(|| session::run(&mut session, &job.inputs)))
                 .unwrap_or_else(|panic| Err(RunError::Runtime(format!("a run panicked: {}", message(&*panic)))));
-            drop(turn);
+            drop((turn, listening));
+            let result = if interrupt.was_stopped() { result.map_err(|_| RunError::Cancelled) } else { result };
             if let Some(RunObserver(observe)) = observer {
                 let samples = job.inputs.first().and_then(|(_, array)| array.shape().first()).copied().unwrap_or(0);
                 observe(RunTimes { waited, ran: began.elapsed(), samples, batches: 1 });

@@ -8,7 +8,7 @@ use ndarray::{Array2, ArrayView2, Axis, s};
 use crate::batcher::{Batcher, Joining, Runner};
 use crate::engine::{self, Opened};
 use crate::memory::Budget;
-use crate::native::Session;
+use crate::native::{Interrupt, Session};
 use crate::session::{self, Array, ArrayRef, SessionError, SessionSettings, Source};
 use crate::{Batching, EngineOptions, LoadCause, OnnxRuntime, Provider, RunError, gpu};
 
@@ -193,6 +193,10 @@ impl Runner for Stack {
         };
         let logits = logits.into_shape_with_order((size, self.classes)).map_err(odd)?;
         Ok(if size > n { logits.slice_move(s![..n, ..]) } else { logits })
+    }
+
+    fn interrupt(&self) -> Interrupt {
+        Interrupt::new(self.slots.iter().map(|slot| &slot.session))
     }
 
     fn renew(&mut self) {

@@ -7,11 +7,14 @@ use std::ffi::{CStr, c_char, c_int};
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::ptr::{NonNull, null_mut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use assay_graph::{Tensor, Value};
 use ort::AsPointer;
 use ort::memory::{Allocator, MemoryInfo};
 use ort::session::builder::SessionBuilder;
+use ort::session::{RunOptions, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, TensorElementType};
 
 /// Tells ONNX Runtime not to report usage. Its official builds for Linux do so from 1.29 on, and they read this variable
@@ -116,11 +119,45 @@ pub(crate) fn in_use(allocator: &Allocator) -> Result<InUse, String> {
 }
 
 /// A session of ONNX Runtime that reads tensors where they lie, without a copy of its own.
-#[derive(Debug)]
 pub(crate) struct Session {
     // Dropped in this order: first what reads, then what is read.
     session: ort::session::Session,
     _lent: Vec<Lent>,
+    options: Arc<RunOptions>,
+}
+
+/// Stops the runs of sessions between two of their operators.
+#[derive(Clone, Default)]
+pub(crate) struct Interrupt(Arc<Stopped>);
+
+#[derive(Default)]
+struct Stopped {
+    sessions: Vec<Arc<RunOptions>>,
+    stopped: AtomicBool,
+}
+
+impl Interrupt {
+    /// For the runs of these sessions from now on.
+    pub(crate) fn new<'s>(sessions: impl IntoIterator<Item = &'s Session>) -> Self {
+        let sessions = sessions.into_iter().map(|session| Arc::clone(&session.options)).collect();
+        Self(Arc::new(Stopped { sessions, stopped: AtomicBool::new(false) }))
+    }
+
+    /// Stops the run that goes on; a session that does not run stops its next one.
+    pub(crate) fn stop(&self) {
+        self.0.stopped.store(true, Ordering::SeqCst);
+        // It is told for as long as there is memory, which is all that can fail.
+        self.0.sessions.iter().for_each(|options| drop(options.terminate()));
+    }
+
+    /// Whether it was stopped; the next run is not any more.
+    pub(crate) fn was_stopped(&self) -> bool {
+        let stopped = self.0.stopped.swap(false, Ordering::SeqCst);
+        if stopped {
+            self.0.sessions.iter().for_each(|options| drop(options.unterminate()));
+        }
+        stopped
+    }
 }
 
 /// Memory that a session reads.
@@ -190,8 +227,18 @@ impl Lent {
 
 impl Session {
     /// A session without tensors of others.
-    pub(crate) fn new(session: ort::session::Session) -> Self {
-        Self { session, _lent: Vec::new() }
+    pub(crate) fn new(session: ort::session::Session) -> Result<Self, String> {
+        Self::with(session, Vec::new())
+    }
+
+    fn with(session: ort::session::Session, lent: Vec<Lent>) -> Result<Self, String> {
+        let options = RunOptions::new().map_err(|e| e.to_string())?;
+        Ok(Self { session, _lent: lent, options: Arc::new(options) })
+    }
+
+    /// One run, which an [`Interrupt`] can stop.
+    pub(crate) fn run<'s>(&'s mut self, inputs: Vec<(&str, SessionInputValue<'_>)>) -> ort::Result<SessionOutputs<'s>> {
+        self.session.run_with_options(inputs, &self.options)
     }
 
     /// A session of the ONNX file `content`, with the initializers whose content it lacks.
@@ -210,7 +257,7 @@ impl Session {
             lent.push(tensor);
         }
         let session = builder.commit_from_memory(content).map_err(|e| e.to_string())?;
-        Ok(Self { session, _lent: lent })
+        Self::with(session, lent)
     }
 }
 

@@ -247,7 +247,19 @@ impl OnnxClassifier {
         self.derived.close();
     }
 
-    /// [`Classifier::gradient`] or [`Classifier::vjp`] that can be stopped: what waits when `cancel` is thrown is not run.
+    /// [`Classifier::logits`] that can be stopped: when `cancel` is thrown, what waits is not run, and what runs for nobody else ends between two operators.
+    ///
+    /// # Errors
+    /// As there; [`RunError::Cancelled`].
+    pub fn logits_until(&self, x: &ArrayView2<'_, f32>, cancel: &Cancel) -> Result<Array2<f32>, RunError> {
+        self.check_width(x.ncols())?;
+        if x.nrows() == 0 {
+            return Ok(Array2::zeros((0, self.spec.classes)));
+        }
+        self.others()?.run(x.to_owned(), cancel)
+    }
+
+    /// [`Classifier::gradient`] or [`Classifier::vjp`] that can be stopped, as [`OnnxClassifier::logits_until`].
     ///
     /// # Errors
     /// As those; [`RunError::Cancelled`].
@@ -482,11 +494,7 @@ impl Classifier for OnnxClassifier {
     }
 
     fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
-        self.check_width(x.ncols())?;
-        if x.nrows() == 0 {
-            return Ok(Array2::zeros((0, self.spec.classes)));
-        }
-        self.others()?.run(x.to_owned())
+        self.logits_until(&x, &Cancel::default())
     }
 
     fn gradient(

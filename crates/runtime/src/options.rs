@@ -28,6 +28,8 @@ pub struct ClassifierOptions {
     pub logits: Option<String>,
     /// What a file may cost.
     pub limits: Limits,
+    /// Hexadecimal SHA-256 that the file must have, as [`ClassifierSpec::digest`](crate::ClassifierSpec::digest) tells it; another one is refused before ONNX Runtime sees it. `None`: any.
+    pub digest: Option<String>,
     /// How batches of the forward pass are joined.
     pub batching: Batching,
     /// Least niceness of the threads that compute anything but predictions ([`OnnxClassifier::submit_logits`](crate::OnnxClassifier::submit_logits)), for example
@@ -57,6 +59,7 @@ impl Default for ClassifierOptions {
             sample_shape: None,
             logits: None,
             limits: Limits::default(),
+            digest: None,
             batching: Batching::default(),
             background: None,
         }
@@ -105,6 +108,14 @@ pub enum LoadCause {
     /// The file cannot be read, or is no ONNX model.
     #[error(transparent)]
     File(#[from] assay_graph::LoadError),
+    /// It is another file than it should be.
+    #[error("its SHA-256 is {found}, and must be {pinned}")]
+    Digest {
+        /// What it is.
+        found: String,
+        /// What it must be.
+        pinned: String,
+    },
     /// It has no canonical form: its operator set, or one of its operators.
     #[error(transparent)]
     Form(#[from] CanonicalError),

@@ -35,6 +35,9 @@ pub(crate) fn prepare(
         Source::Model(model) => ModelFile::from_bytes(model.to_bytes(), &options.limits)?,
     };
     let digest = digest_of(&content, &external);
+    if let Some(pinned) = options.digest.as_ref().filter(|pinned| !digest.eq_ignore_ascii_case(pinned)) {
+        return Err(LoadCause::Digest { found: digest, pinned: pinned.clone() });
+    }
     let bytes = content.len() + external.iter().map(|(_, file)| AsRef::<[u8]>::as_ref(file).len()).sum::<usize>();
     // A file is only read again by ONNX Runtime, to compare with, and only where its tensors are in other files.
     let source = if external.is_empty() { Source::Bytes(&content) } else { source };

@@ -144,8 +144,8 @@ pub(crate) fn open(
         builder = builder.with_operators(operators).map_err(|e| SessionError::Refused(e.to_string()))?;
     }
     let session = match source {
-        Source::Bytes(bytes) => builder.commit_from_memory(bytes).map(Session::new).map_err(|e| e.to_string()),
-        Source::File(file) => builder.commit_from_file(file).map(Session::new).map_err(|e| e.to_string()),
+        Source::Bytes(bytes) => builder.commit_from_memory(bytes).map_err(|e| e.to_string()).and_then(Session::new),
+        Source::File(file) => builder.commit_from_file(file).map_err(|e| e.to_string()).and_then(Session::new),
         Source::Model(model) => lend(builder, model, LENT),
     };
     session.map_err(SessionError::Refused)

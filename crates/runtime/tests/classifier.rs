@@ -8,13 +8,13 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use assay_graph::{DataType, Dimension, Graph, Loss, Model, Node, Normalization, Tensor, ValueInfo};
 use assay_reference::Sketch;
 use assay_runtime::{
-    Class, Classifier, ClassifierOptions, EngineOptions, Gradients, LoadCause, OnnxClassifier, OnnxRuntime, RunError,
-    RunObserver,
+    Cancel, Class, Classifier, ClassifierOptions, EngineOptions, Gradients, LoadCause, Objective, OnnxClassifier,
+    OnnxRuntime, RunError, RunObserver,
 };
 use ndarray::{Array2, Axis, ShapeBuilder, array, concatenate, s};
 
@@ -449,4 +449,71 @@ fn a_model_with_channels_last_is_served_and_differentiated_as_it_is() {
         let derivative = f64::from(found.gradient[[sample, element]]);
         assert!((derivative - quotient).abs() < 2e-2 * quotient.abs() + 1e-5, "{element}: {derivative}, {quotient}");
     }
+}
+
+/// A model whose runs take long: its operators are many, and each is quick.
+fn long(runtime: &OnnxRuntime) -> OnnxClassifier {
+    const WIDTH: usize = 256;
+    let identity: Vec<Vec<f32>> =
+        (0..WIDTH).map(|i| (0..WIDTH).map(|j| if i == j { 1.0 } else { 0.0 }).collect()).collect();
+    let rows: Vec<&[f32]> = identity.iter().map(Vec::as_slice).collect();
+    let names: Vec<String> = (0..200).map(|i| format!("y{i}")).chain(["z".to_owned()]).collect();
+    let mut before = "y".to_owned();
+    let chain = names.into_iter().map(|name| {
+        let mut next = node("MatMul", &[&before, "w"], &name);
+        next.name.clone_from(&name);
+        before = name;
+        next
+    });
+    let model = linear(&rows, chain.collect());
+    let options = ClassifierOptions { max_batch: NonZeroUsize::new(4096).unwrap(), ..ClassifierOptions::default() };
+    OnnxClassifier::from_bytes(runtime, &model.to_bytes(), &options).unwrap()
+}
+
+#[test]
+fn a_run_that_nobody_waits_for_ends_between_two_operators() {
+    let Some(runtime) = support::runtime() else { return };
+    let model = long(&runtime);
+    let x = Array2::from_shape_fn((4096, 256), |(i, j)| ((i + j) % 7) as f32);
+    let began = Instant::now();
+    let whole = model.logits(x.view()).unwrap();
+    let usual = began.elapsed();
+
+    // A prediction whose caller leaves.
+    let (send, results) = channel();
+    let began = Instant::now();
+    let ticket = model.submit_logits(x.clone(), move |result| send.send(result).unwrap());
+    std::thread::sleep(usual / 5);
+    drop(ticket);
+    assert_eq!(results.recv().unwrap(), Err(RunError::Cancelled));
+    let stopped = began.elapsed();
+    assert!(stopped < usual * 3 / 4, "{stopped:?}, where a run takes {usual:?}");
+
+    // Work that is stopped, forward and with a gradient.
+    let labels = vec![Class(0); 4096];
+    let loss = Objective::Loss { loss: Loss::CrossEntropy, labels: &labels, targets: None };
+    let derivative = |cancel: &Cancel| model.differentiate(&x.view(), loss, cancel).map(drop);
+    let began = Instant::now();
+    derivative(&Cancel::default()).unwrap();
+    let with_gradient = began.elapsed();
+    let forward = |cancel: &Cancel| model.logits_until(&x.view(), cancel).map(drop);
+    let works: [(&(dyn Fn(&Cancel) -> Result<(), RunError> + Sync), Duration); 2] =
+        [(&forward, usual), (&derivative, with_gradient)];
+    for (work, usual) in works {
+        let cancel = Cancel::default();
+        let began = Instant::now();
+        let result = std::thread::scope(|scope| {
+            let working = scope.spawn(|| work(&cancel.child()));
+            std::thread::sleep(usual / 5);
+            cancel.cancel();
+            working.join().unwrap()
+        });
+        assert_eq!(result, Err(RunError::Cancelled));
+        let stopped = began.elapsed();
+        assert!(stopped < usual * 3 / 4, "{stopped:?}, where it takes {usual:?}");
+    }
+
+    // The sessions go on as if nothing had been.
+    assert_eq!(model.logits(x.view()).unwrap(), whole);
+    derivative(&Cancel::default()).unwrap();
 }

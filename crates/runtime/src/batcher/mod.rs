@@ -10,13 +10,16 @@ mod tests;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ndarray::{Array2, ArrayView2, s};
 
+use crate::cancel::Listening;
 use crate::engine::message;
+use crate::native::Interrupt;
 use crate::{Cancel, RunError, RunObserver, RunTimes, Ticket};
 use queue::{Asked, Part, Queue};
 
@@ -26,6 +29,9 @@ pub(crate) use queue::{WORTH_A_RUN, ranges};
 pub(crate) trait Runner: Send + 'static {
     /// Logits, `[n, classes]`, of `rows`, `[n, features]` in standard layout, with at least one row and at most those that the batcher was started with.
     fn run(&mut self, rows: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError>;
+
+    /// What stops the run that goes on.
+    fn interrupt(&self) -> Interrupt;
 
     /// A run failed, other than by what it was given: it may have left this in a state that no other run should meet.
     fn renew(&mut self);
@@ -80,13 +86,14 @@ impl Batcher {
         Ok(batcher)
     }
 
-    /// Logits of `rows`. Blocks while the queue is full and until the result is there.
+    /// Logits of `rows`. Blocks while the queue is full and until the result is there, or `cancel` is thrown.
     ///
     /// # Errors
-    /// A run failed, or the batcher was closed.
-    pub(crate) fn run(&self, rows: Array2<f32>) -> Result<Array2<f32>, RunError> {
+    /// A run failed, or the batcher was closed; [`RunError::Cancelled`].
+    pub(crate) fn run(&self, rows: Array2<f32>, cancel: &Cancel) -> Result<Array2<f32>, RunError> {
         let (answer, result) = channel();
-        let asked = self.asked(rows, Cancel::default(), move |r| drop(answer.send(r)));
+        // A switch of its own: a part that fails throws it.
+        let asked = self.asked(rows, cancel.child(), move |r| drop(answer.send(r)));
         self.queue.push(&asked.0, asked.1);
         drop(asked.0);
         result.recv().unwrap_or(Err(RunError::Unloaded))
@@ -169,6 +176,7 @@ impl<R: Runner> Worker<R> {
                     from = to;
                 }
             }
+            Err(RunError::Cancelled) => parts.into_iter().for_each(|part| reply(part, Err(RunError::Cancelled))),
             // One caller's rows must not fail another's.
             Err(_) if parts.len() > 1 => {
                 for part in parts {
@@ -184,6 +192,8 @@ impl<R: Runner> Worker<R> {
         let waited = parts.iter().map(Part::waited).max().unwrap_or_default();
         let samples = parts.iter().map(Part::len).sum();
         let began = Instant::now();
+        let interrupt = self.runner.interrupt();
+        let listening = listen(parts, &interrupt);
         let Self { runner, buffer, joining, .. } = self;
         let run = || match parts {
             [part] => runner.run(part.rows()),
@@ -196,6 +206,10 @@ impl<R: Runner> Worker<R> {
         };
         let result = catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|panic| Err(RunError::Runtime(format!("a run panicked: {}", message(&*panic)))));
+        drop(listening);
+        if interrupt.was_stopped() && result.is_err() {
+            return Err(RunError::Cancelled);
+        }
         let result = result.and_then(|logits| {
             let expected = (samples, joining.classes);
             if logits.dim() == expected {
@@ -212,6 +226,21 @@ impl<R: Runner> Worker<R> {
         }
         result
     }
+}
+
+/// Has a run stopped when all whose rows are in it have left.
+fn listen(parts: &[Part], interrupt: &Interrupt) -> Vec<Listening> {
+    let there = Arc::new(AtomicUsize::new(parts.len()));
+    let leaves = |part: &Part| {
+        let (there, interrupt, left) = (Arc::clone(&there), interrupt.clone(), AtomicBool::new(false));
+        let leave = move || {
+            if !left.swap(true, Ordering::SeqCst) && there.fetch_sub(1, Ordering::SeqCst) == 1 {
+                interrupt.stop();
+            }
+        };
+        part.cancel().listen(&Arc::new(leave))
+    };
+    parts.iter().map(leaves).collect()
 }
 
 /// Answers a part. What its caller does with that must not end the thread, nor keep others from their answers.

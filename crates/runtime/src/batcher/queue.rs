@@ -98,6 +98,11 @@ impl Part {
         self.range.len()
     }
 
+    /// Thrown when its caller leaves.
+    pub(super) fn cancel(&self) -> &Cancel {
+        &self.asked.cancel
+    }
+
     /// How long its batch has waited.
     pub(super) fn waited(&self) -> Duration {
         self.asked.since.elapsed()

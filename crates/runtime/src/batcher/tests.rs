@@ -43,6 +43,10 @@ impl Runner for Fake {
         Ok(rows.to_owned())
     }
 
+    fn interrupt(&self) -> Interrupt {
+        Interrupt::default()
+    }
+
     fn renew(&mut self) {
         self.renewed.fetch_add(1, Ordering::SeqCst);
     }
@@ -181,7 +185,7 @@ fn a_batch_that_no_run_survives_fails_alone() {
 fn a_reply_that_panics_ends_nothing() {
     let bench = Bench::new(1, 4, false);
     let ticket = bench.batcher.submit(batch(1, 1), |_| panic!("on purpose"));
-    assert_eq!(bench.batcher.run(batch(2, 9)), Ok(batch(2, 9)));
+    assert_eq!(bench.batcher.run(batch(2, 9), &Cancel::default()), Ok(batch(2, 9)));
     drop(ticket);
 }
 
