@@ -119,6 +119,8 @@ pub(crate) enum Command {
     Models(Models),
     /// List the attacks, or show one with its parameters
     Attacks(Attacks),
+    /// Explain the ids of errors, which end the messages of calls that failed
+    Errors(Errors),
 }
 
 /// Samples of a data set.
@@ -741,6 +743,13 @@ pub(crate) enum ModelsCommand {
 pub(crate) struct Attacks {
     /// Show this one
     pub(crate) attack: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Errors {
+    /// Explain this one in full; without it, all of them are listed
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<String>,
 }
 
 fn draw(text: &str) -> Result<Draw, String> {

@@ -1,6 +1,8 @@
 //! What can go wrong in the client, and the exit code of each.
 
+use assay_proto::reason;
 use tonic::{Code, Status, TimeoutExpired};
+use tonic_types::StatusExt;
 
 use crate::tls;
 
@@ -42,10 +44,10 @@ pub(crate) enum ClientError {
     #[error("there was no answer within the time that --timeout gives; the server stops working on the request")]
     Deadline,
     /// The server's answer to this request.
-    #[error("{} ({:?})", .0.message(), .0.code())]
+    #[error("{} ({})", .0.message(), code(.0))]
     Rpc(Box<Status>),
     /// The server does not know who calls, or does not let them.
-    #[error("{} ({:?}). {remedy}", status.message(), status.code())]
+    #[error("{} ({}). {remedy}", status.message(), code(status))]
     Refused {
         /// The server's answer.
         status: Box<Status>,
@@ -141,6 +143,14 @@ impl From<Status> for ClientError {
                 _ => Self::Rpc(Box::new(status)),
             },
         }
+    }
+}
+
+/// The code of a status and, of one by assay, the id of its reason, which `assay errors` explains.
+fn code(status: &Status) -> String {
+    match status.get_details_error_info() {
+        Some(info) if info.domain == reason::DOMAIN => format!("{:?}, {}", status.code(), info.reason),
+        _ => format!("{:?}", status.code()),
     }
 }
 

@@ -48,6 +48,7 @@ async fn run(args: Args) -> ExitCode {
         // They ask nobody, or on their own account.
         Command::Plan { command } => commands::plan::run(command, args.output),
         Command::Report { command } => commands::report::run(&args, command).await,
+        Command::Errors(command) => commands::errors::run(command, args.output),
         // What trains here ends with a step, and what trains on a server does not end.
         Command::Harden(command) => commands::harden::run(&args, command).await,
         // What is measured here can go on later, and what a server measures does not end.
@@ -91,6 +92,7 @@ async fn dispatch(args: Args) -> Result<Verdict, ClientError> {
         Command::Harden(command) => commands::harden::run(&args, command).await,
         Command::Plan { command } => commands::plan::run(command, args.output),
         Command::Report { command } => commands::report::run(&args, command).await,
+        Command::Errors(command) => commands::errors::run(command, args.output),
     };
     drop(session);
     connection.close().await;

@@ -61,7 +61,7 @@ fn a_server_with_keys_answers_who_holds_one() {
     // The file is what the command says; the variable may be there for another server.
     succeeds(&assay(address, Some("another"), &["--api-key-file", &key, "models"]));
 
-    let remedy = ["(Unauthenticated)", "Set ASSAY_API_KEY", "--api-key-file FILE"];
+    let remedy = ["(Unauthenticated, UNKNOWN_CALLER)", "Set ASSAY_API_KEY", "--api-key-file FILE"];
     fails(&assay(address, None, &["models"]), &[&["there is no key"], &remedy[..]].concat());
     fails(
         &assay(address, Some(KEY), &["--api-key-file", &wrong, "models"]),
@@ -69,7 +69,11 @@ fn a_server_with_keys_answers_who_holds_one() {
     );
     fails(
         &assay(address, Some(KEY), &[&["gradient", "fashion-dense"], &data[..]].concat()),
-        &["Gradient needs the role `gradient`, which `ci` does not have", "(PermissionDenied)", "ASSAY_API_KEY"],
+        &[
+            "Gradient needs the role `gradient`, which `ci` does not have",
+            "(PermissionDenied, ROLE_MISSING)",
+            "ASSAY_API_KEY",
+        ],
     );
     server.wait_until("assay_requests_total{rpc=\"Gradient\",model=\"_unknown\",code=\"PERMISSION_DENIED\"}", |n| {
         n == 1.0

@@ -7,6 +7,7 @@
 mod attacked;
 #[cfg(feature = "harden")]
 mod hardened;
+pub mod reason;
 mod tensors;
 
 pub use tensors::{Content, Datatype, Place, TensorError};

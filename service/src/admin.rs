@@ -1,4 +1,4 @@
-//! The admin port: `/metrics`, `/livez`, `/readyz`, and the audits as pages: `/audits`, `/audits/ID`.
+//! The admin port: `/metrics`, `/livez`, `/readyz`, `/config`, and the audits as pages: `/audits`, `/audits/ID`.
 
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
+        .route("/config", get(config))
         .route("/audits", get(audits))
         .route("/audits/{id}", get(audit))
         .with_state(core)
@@ -39,6 +40,14 @@ async fn readyz(State(core): State<Arc<Core>>) -> (StatusCode, String) {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, reasons.iter().map(|reason| format!("{reason}\n")).collect())
+    }
+}
+
+/// The configuration in force, the log's level with it.
+async fn config(State(core): State<Arc<Core>>) -> Response {
+    match core.config.shown() {
+        Ok(text) => ([(CONTENT_TYPE, "application/toml; charset=utf-8")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
 

@@ -12,13 +12,16 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
     admission::Admission,
+    answers::Answers,
     audit::Audits,
     call::Call,
     config::{Config, ConfigError},
     error::ServerError,
+    gpu::Gpu,
     harden::Hardens,
     lifecycle::Lifecycle,
     metrics::Metrics,
+    near_duplicates::NearDuplicates,
     quota::Quotas,
     repository::{Host, Hosted, Manifest, Repository, retire},
     status::CallError,
@@ -32,11 +35,17 @@ pub(crate) struct Core {
     pub(crate) repository: Repository,
     pub(crate) admission: Admission,
     pub(crate) quotas: Arc<Quotas>,
+    /// `None` where no answer is kept.
+    pub(crate) answers: Option<Answers>,
+    /// `None` where samples are not compared with those before.
+    pub(crate) near_duplicates: Option<NearDuplicates>,
     pub(crate) audits: Audits,
     /// `None` where the configuration switches training off.
     pub(crate) hardens: Option<Hardens>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) metrics: Metrics,
+    /// `None` where the models run on the processor.
+    pub(crate) gpu: Option<Gpu>,
     /// Told when a model comes, goes or is replaced.
     pub(crate) changed: Notify,
 }
@@ -70,18 +79,25 @@ impl Core {
         );
         let admission = Admission::new(&config.concurrency);
         let quotas = Arc::new(Quotas::new(metrics.clone()));
+        let answers = (config.cache.bytes > 0).then(|| Answers::new(config.cache.bytes));
+        let near_duplicates =
+            (config.near_duplicates.window > 0).then(|| NearDuplicates::new(config.near_duplicates.window));
         let audits = Audits::open(&config)?;
         let hardens = Hardens::open(&config)?;
+        let gpu = Gpu::of(config.runtime.provider.parse().unwrap_or_default(), &metrics);
         Ok(Arc::new(Self {
             config,
             runtime,
             repository,
             admission,
             quotas,
+            answers,
+            near_duplicates,
             audits,
             hardens,
             lifecycle: Arc::default(),
             metrics,
+            gpu,
             changed: Notify::new(),
         }))
     }
@@ -103,7 +119,13 @@ impl Core {
     pub(crate) fn publish(&self, name: &str, content: &[u8], manifest: &Manifest) -> Result<Arc<Hosted>, String> {
         let published = self.repository.publish(name, content, manifest, &self.host(&self.hosting()));
         self.changed.notify_one();
-        published
+        let (hosted, gone) = published?;
+        if !gone.is_empty()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(retire(gone, self.config.shutdown.drain()));
+        }
+        Ok(hosted)
     }
 
     /// Hosts a model anew from its folder: see [`Repository::reload`]. What it replaces is given back when nobody uses it any more.
@@ -157,12 +179,13 @@ impl Core {
         if self.config.runtime.background { level } else { 0 }
     }
 
-    fn host<'a>(&'a self, options: &'a ClassifierOptions) -> Host<'a> {
+    /// What models are hosted with.
+    pub(crate) fn host<'a>(&'a self, options: &'a ClassifierOptions) -> Host<'a> {
         Host { runtime: &self.runtime, options, metrics: &self.metrics }
     }
 
     /// How models are hosted.
-    fn hosting(&self) -> ClassifierOptions {
+    pub(crate) fn hosting(&self) -> ClassifierOptions {
         let runtime = &self.config.runtime;
         // Every prediction that is let in finds room, even if each sample were a run of its own.
         let predictions = self.config.concurrency.predictions.max(self.config.limits.max_batch);

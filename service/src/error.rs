@@ -58,6 +58,9 @@ pub enum ServerError {
     /// The metrics could not be set up.
     #[error("metrics: {0}")]
     Metrics(String),
+    /// Traces cannot be sent.
+    #[error("{0}")]
+    Traces(String),
     /// Serving failed.
     #[error("serving failed: {0}")]
     Serve(String),

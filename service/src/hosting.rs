@@ -17,7 +17,7 @@ use tonic_health::pb::FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS;
 use tower::layer::util::{Identity, Stack};
 
 use crate::{
-    audit, auth::Guard, call::CallLayer, core::Core, error::ServerError, harden, health::Health, rpc::Handlers,
+    audit, auth::Guard, call::CallLayer, core::Core, error::ServerError, harden, health::Health, rpc::Handlers, web,
 };
 
 /// How often observations are folded into the buckets of the metrics, and health is looked at.
@@ -28,6 +28,9 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Dead peers are noticed within the sum of these, so that nothing works for them.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Around the services: what browsers need, then what every call goes through.
+pub(crate) type Layers = Stack<CallLayer, Stack<web::Spoken, Stack<web::Allowed, Identity>>>;
 
 /// The gRPC services of one repository. Dropping it ends what it does in the background.
 #[derive(Debug)]
@@ -83,7 +86,7 @@ impl Hosting {
     }
 
     /// The services behind their layer, for whom `guard` lets in.
-    pub(crate) fn router(&self, guard: Arc<Guard>) -> Result<Router<Stack<CallLayer, Identity>>, ServerError> {
+    pub(crate) fn router(&self, guard: Arc<Guard>) -> Result<Router<Layers>, ServerError> {
         let core = &self.core;
         let limits = &core.config.limits;
         let [gzip, zstd] = [CompressionEncoding::Gzip, CompressionEncoding::Zstd];
@@ -111,11 +114,17 @@ impl Hosting {
         let failed = |e: tonic_reflection::server::Error| ServerError::Serve(e.to_string());
         let limits = Arc::new(limits.clone());
         let layer = CallLayer::new(guard, limits, Arc::clone(&core.lifecycle), core.metrics.clone());
+        let origins = &core.config.grpc.web_origins;
+        let web = web::layers(origins);
         Ok(Server::builder()
+            // As browsers do where there is no TLS.
+            .accept_http1(!origins.is_empty())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .layer(web.0)
+            .layer(web.1)
             .layer(layer)
             .add_service(assay)
             .add_service(inference)
@@ -145,7 +154,12 @@ async fn upkeep(core: Arc<Core>, health: Arc<Health>) {
     let mut interval = tokio::time::interval(UPKEEP);
     loop {
         tokio::select! {
-            _ = interval.tick() => core.metrics.upkeep(),
+            _ = interval.tick() => {
+                core.metrics.upkeep();
+                if let Some(gpu) = &core.gpu {
+                    gpu.look(&core.metrics);
+                }
+            }
             () = core.changed.notified() => {}
         }
         health.update(&core).await;

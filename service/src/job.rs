@@ -17,7 +17,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::{admission::Permit, call::Call, status::CallError};
+use crate::{admission::Permit, call::Call, status::CallError, traces};
 
 /// Events of a job; the last one is its result or why there is none.
 pub(crate) type Events<T> = ReceiverStream<Result<T, Status>>;
@@ -35,10 +35,11 @@ where
     let (events, stream) = mpsc::channel(1);
     let cancel = StopOnDrop::default();
     let (published, switch) = (Arc::clone(&progress), cancel.0.clone());
+    let span = traces::of_job();
     let work = tokio::task::spawn_blocking(move || {
         // The place is taken for as long as the work goes on, even if nobody waits for it any more.
         let _permit = permit;
-        behind(nice, || work(&published, &switch))
+        span.in_scope(|| behind(nice, || work(&published, &switch)))
     });
     tokio::spawn(async move {
         let last = follow(&call, work, &progress, &events).await;

@@ -4,6 +4,7 @@
 
 mod admin;
 mod admission;
+mod answers;
 mod audit;
 mod auth;
 mod call;
@@ -12,6 +13,7 @@ mod core;
 mod deadline;
 mod embed;
 mod error;
+mod gpu;
 mod harden;
 mod health;
 mod hosting;
@@ -19,7 +21,9 @@ mod job;
 mod lifecycle;
 mod metered;
 mod metrics;
+mod near_duplicates;
 mod nearest;
+mod prediction;
 mod principals;
 mod quota;
 mod reload;
@@ -31,15 +35,19 @@ mod statistics;
 mod status;
 mod tensor;
 mod tls;
+mod traces;
+mod web;
 
 pub use auth::{UnfitKey, hash_key};
 pub use call::CALLS;
 pub use config::{
-    Admin, ApiKey, Audits, Auth, AuthFileError, ClientCertificate, Concurrency, Config, ConfigError, Expiry, Grpc,
-    Harden, Limits, Log, LogFormat, Quota, Readiness, Reload, Role, Runtime, Setting, Shutdown, Tls,
+    Admin, ApiKey, Audits, Auth, AuthFileError, Cache, ClientCertificate, Concurrency, Config, ConfigError, Expiry,
+    Grpc, Harden, Limits, Log, LogFormat, NearDuplicates, Quota, Readiness, Reload, Role, Runtime, Setting, Shutdown,
+    Tls, Traces,
 };
 pub use embed::{Embedded, embed};
 pub use error::ServerError;
 pub use reload::Reloader;
 pub use server::{Addresses, Server};
 pub use tls::TlsError;
+pub use traces::Tracing;

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use assay_server::{Addresses, CALLS, Config, ConfigError, LogFormat, Server, ServerError, Setting, hash_key};
+use assay_server::{Addresses, CALLS, Config, ConfigError, LogFormat, Server, ServerError, Setting, Tracing, hash_key};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::Targets,
+    filter::{Targets, filter_fn},
     fmt::{self, writer::BoxMakeWriter},
     layer::SubscriberExt,
     util::SubscriberInitExt,
@@ -82,10 +82,17 @@ fn run(flags: Flags) -> Result<(), ServerError> {
         let text = toml::to_string(&config).map_err(|e| ConfigError::Malformed(e.to_string()))?;
         return print(&text);
     }
-    start_log(&config)?;
     let failed = |e: io::Error| ServerError::Serve(e.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    let tracing = {
+        let _entered = runtime.enter();
+        Tracing::start(&config.traces)?
+    };
+    start_log(&config, tracing.as_ref())?;
     let served = runtime.block_on(serve(config, flags.addresses_file.as_deref()));
+    if let Some(tracing) = tracing {
+        tracing.finish();
+    }
     runtime.shutdown_timeout(FAREWELL);
     served
 }
@@ -134,7 +141,7 @@ impl Signals {
     }
 }
 
-fn start_log(config: &Config) -> Result<(), ServerError> {
+fn start_log(config: &Config, tracing: Option<&Tracing>) -> Result<(), ServerError> {
     // The level is validated with the configuration. ONNX Runtime's binding tells of every session; whoever wants that names it.
     let filter = EnvFilter::new(format!("ort=warn,{}", config.log.level));
     let log = fmt::layer().with_writer(io::stderr);
@@ -146,7 +153,10 @@ fn start_log(config: &Config) -> Result<(), ServerError> {
         let calls = fmt::layer().with_writer(sink).json().flatten_event(true).with_target(false).with_level(false);
         calls.with_filter(Targets::new().with_target(CALLS, tracing::Level::INFO))
     });
-    tracing_subscriber::registry().with(log.with_filter(filter)).with(calls).init();
+    // Spans are for traces; a log line says of itself what is to be known.
+    let log = log.with_filter(filter_fn(|about| about.is_event())).with_filter(filter);
+    let traces = tracing.map(Tracing::layer);
+    tracing_subscriber::registry().with(log).with(calls).with(traces).init();
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use assay_graph::Loss;
-use assay_runtime::{Class, Classifier, ClassifierSpec, Evaluated, RunError};
+use assay_runtime::{Cancel, Class, Classifier, ClassifierSpec, Evaluated, Objective, RunError};
 use ndarray::{Array2, ArrayView2};
 
 use crate::{metrics::Metrics, repository::Hosted};
@@ -20,6 +20,8 @@ pub(crate) struct Metered {
     pub(crate) rpc: &'static str,
     /// Where the samples that it evaluates are counted for whoever has to have them.
     pub(crate) spent: Arc<AtomicU64>,
+    /// Stops what runs.
+    pub(crate) cancel: Cancel,
 }
 
 impl Metered {
@@ -41,7 +43,7 @@ impl Classifier for Metered {
 
     fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
         self.queries(x.nrows());
-        self.hosted.classifier().logits(x)
+        self.hosted.logits(&x, &self.cancel)
     }
 
     fn gradient(
@@ -52,11 +54,11 @@ impl Classifier for Metered {
         targets: Option<&[Class]>,
     ) -> Result<Evaluated, RunError> {
         self.gradients(x.nrows());
-        self.hosted.classifier().gradient(x, loss, labels, targets)
+        self.hosted.differentiate(&x, Objective::Loss { loss, labels, targets }, &self.cancel)
     }
 
     fn vjp(&self, x: ArrayView2<'_, f32>, cotangent: ArrayView2<'_, f32>) -> Result<Evaluated, RunError> {
         self.gradients(x.nrows());
-        self.hosted.classifier().vjp(x, cotangent)
+        self.hosted.differentiate(&x, Objective::Cotangent(cotangent), &self.cancel)
     }
 }

@@ -33,6 +33,8 @@ use crate::{
 
 /// Label of a model or an RPC that does not exist.
 pub(crate) const UNKNOWN: &str = "_unknown";
+/// Label of callers where nobody is asked who he is.
+pub(crate) const ANYBODY: &str = "_anybody";
 /// Label of a call that is about no model.
 pub(crate) const NO_MODEL: &str = "_none";
 
@@ -41,7 +43,7 @@ const SECONDS: [f64; 15] =
 const SAMPLES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 /// Metrics under the names that Triton gives them, which its dashboards and autoscalers read. Labels: model and version.
-const NV: [(&str, &str); 9] = [
+const NV: [(&str, &str); 13] = [
     ("nv_inference_request_success", "Requests for predictions that were answered."),
     ("nv_inference_request_failure", "Requests for predictions that failed, by reason."),
     ("nv_inference_count", "Samples that were predicted."),
@@ -51,6 +53,10 @@ const NV: [(&str, &str); 9] = [
     ("nv_inference_compute_input_duration_us", "Microseconds that reading inputs took."),
     ("nv_inference_compute_infer_duration_us", "Microseconds that runs of the model took in ONNX Runtime."),
     ("nv_inference_compute_output_duration_us", "Microseconds that writing outputs took."),
+    ("nv_cache_num_hits_per_model", "Batches whose answer was kept."),
+    ("nv_cache_num_misses_per_model", "Batches that were looked for among the kept answers, and were not there."),
+    ("nv_cache_hit_duration_per_model", "Microseconds that finding kept answers took."),
+    ("nv_cache_miss_duration_per_model", "Microseconds that looking for answers took that were not kept."),
 ];
 
 /// The metrics of one server.
@@ -300,13 +306,23 @@ impl Metrics {
         self.record(|| counter!("assay_quota_refused_total", "principal" => principal, "quota" => quota).increment(1));
     }
 
+    /// Samples that are nearly what their caller sent to a model before.
+    pub(crate) fn near_duplicates(&self, principal: Option<&str>, model: &str, samples: usize) {
+        let (principal, model) = (principal.unwrap_or(ANYBODY).to_owned(), model.to_owned());
+        self.record(|| {
+            counter!("assay_near_duplicates_total", "principal" => principal, "model" => model)
+                .increment(samples as u64);
+        });
+    }
+
     /// Files that were read again are in force, or were refused.
     pub(crate) fn reloaded(&self, what: &'static str, taken: bool) {
         let result = if taken { "taken" } else { "refused" };
         self.record(|| counter!("assay_reloads_total", "what" => what, "result" => result).increment(1));
     }
 
-    fn record<T>(&self, what: impl FnOnce() -> T) -> T {
+    /// Does what records metrics, with this recorder.
+    pub(crate) fn record<T>(&self, what: impl FnOnce() -> T) -> T {
         with_local_recorder(self.recorder.as_ref(), what)
     }
 }
@@ -338,12 +354,16 @@ fn publish(model: &str, version: u32, of: &Statistics) {
     }
     counter!("nv_inference_count", &labels).absolute(of.samples());
     counter!("nv_inference_exec_count", &labels).absolute(of.runs());
+    counter!("nv_cache_num_hits_per_model", &labels).absolute(of.cache_hit.count());
+    counter!("nv_cache_num_misses_per_model", &labels).absolute(of.cache_miss.count());
     for (name, timed) in [
         ("nv_inference_request_duration_us", &of.success),
         ("nv_inference_queue_duration_us", &of.queue),
         ("nv_inference_compute_input_duration_us", &of.input),
         ("nv_inference_compute_infer_duration_us", &of.infer),
         ("nv_inference_compute_output_duration_us", &of.output),
+        ("nv_cache_hit_duration_per_model", &of.cache_hit),
+        ("nv_cache_miss_duration_per_model", &of.cache_miss),
     ] {
         counter!(name, &labels).absolute(timed.ns() / 1000);
     }
@@ -445,6 +465,10 @@ fn describe() {
         "What callers that have a quota used of it, by their name and quota: samples of batches, evaluations of jobs that have ended, jobs that began."
     );
     describe_counter!("assay_quota_refused_total", "Calls that a quota refused, by the caller's name and quota.");
+    describe_counter!(
+        "assay_near_duplicates_total",
+        "Samples of Predict that are nearly what their caller sent before, by the caller's name and model; counted where near_duplicates.window is set."
+    );
     describe_gauge!("assay_models_loaded", "Model versions that are served.");
     describe_gauge!("assay_models_failed", "Model versions that could not be loaded.");
     describe_gauge!(

@@ -28,10 +28,12 @@ pub(crate) enum Kind {
     Gradients,
     /// Samples that attacks, surfaces and audits evaluate.
     Evaluations,
+    /// Samples that are nearly what the caller sent before.
+    NearDuplicates,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Predictions, Self::Gradients, Self::Evaluations];
+    const ALL: [Self; 4] = [Self::Predictions, Self::Gradients, Self::Evaluations, Self::NearDuplicates];
 
     /// The key of its quota, which is its name in metrics too.
     pub(crate) const fn key(self) -> &'static str {
@@ -39,13 +41,14 @@ impl Kind {
             Self::Predictions => "predictions_per_minute",
             Self::Gradients => "gradients_per_minute",
             Self::Evaluations => "evaluations_per_day",
+            Self::NearDuplicates => "near_duplicates_per_minute",
         }
     }
 
     /// The time in which an empty allowance is full again.
     fn period(self) -> Duration {
         match self {
-            Self::Predictions | Self::Gradients => Duration::from_secs(60),
+            Self::Predictions | Self::Gradients | Self::NearDuplicates => Duration::from_secs(60),
             Self::Evaluations => Duration::from_secs(86_400),
         }
     }
@@ -56,6 +59,7 @@ impl Kind {
             Self::Predictions => quota.predictions_per_minute,
             Self::Gradients => quota.gradients_per_minute,
             Self::Evaluations => quota.evaluations_per_day,
+            Self::NearDuplicates => quota.near_duplicates_per_minute,
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) trait Watched: Send + Sync + 'static {
 }
 
 /// Names of what is watched.
-pub(crate) const WATCHED: [&str; 2] = ["tls", "auth"];
+pub(crate) const WATCHED: [&str; 3] = ["tls", "auth", "models"];
 
 /// Asks a server to read its files again at once; what it does by itself every few seconds.
 #[derive(Clone, Debug)]

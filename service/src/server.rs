@@ -19,6 +19,7 @@ use crate::{
     error::ServerError,
     hosting::Hosting,
     reload::{Reloader, Watched},
+    repository::Folder,
     tls::{Incoming, Tls},
 };
 
@@ -95,7 +96,8 @@ impl Server {
         let admin = axum::serve(admin, admin::router(Arc::clone(&core)));
         let _admin = AbortOnDropHandle::new(tokio::spawn(admin.into_future()));
         let auth = core.config.auth.file.as_ref().map(|_| Arc::clone(&guard) as Arc<dyn Watched>);
-        let watched = [tls.clone().map(|tls| tls as Arc<dyn Watched>), auth];
+        let models = core.config.reload.models.then(|| Arc::new(Folder(Arc::clone(&core))) as Arc<dyn Watched>);
+        let watched = [tls.clone().map(|tls| tls as Arc<dyn Watched>), auth, models];
         let watch = |watched| {
             let (interval, metrics) = (core.config.reload.interval(), core.metrics.clone());
             AbortOnDropHandle::new(tokio::spawn(reloader.clone().watch(watched, interval, metrics)))

@@ -50,6 +50,10 @@ pub(crate) struct Statistics {
     pub(crate) infer: Timed,
     /// Outputs that were written, of answered requests.
     pub(crate) output: Timed,
+    /// Batches whose answer was kept.
+    pub(crate) cache_hit: Timed,
+    /// Batches that were looked for among the kept answers, and were not there.
+    pub(crate) cache_miss: Timed,
     failures: [Timed; Failure::ALL.len()],
     runs: AtomicU64,
     samples: AtomicU64,
@@ -79,7 +83,7 @@ pub(crate) enum Failure {
 /// What an answered request took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Served {
-    /// Samples of its batch.
+    /// Samples of its batch that were evaluated: none, where the answer was kept.
     pub(crate) samples: usize,
     /// Time that reading its input took.
     pub(crate) input: Duration,
@@ -142,7 +146,8 @@ impl Statistics {
 }
 
 impl Timed {
-    fn add(&self, time: Duration) {
+    /// It happened, and took so long.
+    pub(crate) fn add(&self, time: Duration) {
         self.add_all(time, 1);
     }
 

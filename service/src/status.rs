@@ -1,7 +1,8 @@
 //! Why a call failed, and the one table from there to gRPC status codes.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
+use assay_proto::reason::{self, Reason};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -203,28 +204,66 @@ impl CallError {
         Self::Unknown { kind, hint: hint(name, names), name: name.to_owned(), known }
     }
 
-    /// The table.
+    /// The status code.
     pub(crate) fn code(&self) -> Code {
+        self.reason().code
+    }
+
+    /// The table.
+    fn reason(&self) -> &'static Reason {
         match self {
-            Self::Field { .. } => Code::InvalidArgument,
-            Self::Unknown { .. } | Self::NoData(_) => Code::NotFound,
-            Self::Exists(_) => Code::AlreadyExists,
-            Self::Unauthenticated(_) | Self::Expired { .. } => Code::Unauthenticated,
-            Self::Denied { .. } => Code::PermissionDenied,
-            Self::Precondition(_) => Code::FailedPrecondition,
-            Self::Limit { .. }
-            | Self::Busy { .. }
-            | Self::Quota { .. }
-            | Self::Jobs { .. }
-            | Self::Full(_)
-            | Self::QueueFull(_)
-            | Self::MessageTooLarge { .. } => Code::ResourceExhausted,
-            Self::Deadline(_) | Self::Unfollowed { .. } => Code::DeadlineExceeded,
-            Self::Cancelled | Self::Stopped(_) | Self::AuditCancelled(_) => Code::Cancelled,
-            Self::Loading(_) | Self::Unloaded(_) | Self::Closed(_) | Self::Draining => Code::Unavailable,
-            Self::Disabled { .. } | Self::Unsupported { .. } => Code::Unimplemented,
-            Self::Internal(_) => Code::Internal,
+            Self::Field { .. } => &reason::INVALID_FIELD,
+            Self::Unknown { .. } => &reason::UNKNOWN_NAME,
+            Self::NoData(_) => &reason::DATA_NOT_UPLOADED,
+            Self::Exists(_) => &reason::NAME_TAKEN,
+            Self::Unauthenticated(_) => &reason::UNKNOWN_CALLER,
+            Self::Expired { .. } => &reason::CREDENTIALS_EXPIRED,
+            Self::Denied { .. } => &reason::ROLE_MISSING,
+            Self::Precondition(_) => &reason::PRECONDITION_FAILED,
+            Self::Limit { .. } => &reason::LIMIT_EXCEEDED,
+            Self::Busy { .. } => &reason::PLACES_TAKEN,
+            Self::Quota { .. } => &reason::QUOTA_USED_UP,
+            Self::Jobs { .. } => &reason::TOO_MANY_JOBS,
+            Self::Full(_) => &reason::STORAGE_FULL,
+            Self::QueueFull(_) => &reason::QUEUE_FULL,
+            Self::MessageTooLarge { .. } => &reason::MESSAGE_TOO_LARGE,
+            Self::Deadline(_) => &reason::DEADLINE_PASSED,
+            Self::Unfollowed { .. } => &reason::JOB_GOES_ON,
+            Self::Cancelled => &reason::CALL_CANCELLED,
+            Self::Stopped(_) => &reason::JOB_STOPPED,
+            Self::AuditCancelled(_) => &reason::AUDIT_CANCELLED,
+            Self::Loading(_) => &reason::MODEL_LOADING,
+            Self::Unloaded(_) => &reason::MODEL_UNLOADED,
+            Self::Closed(_) => &reason::MODEL_CLOSED,
+            Self::Draining => &reason::SERVER_STOPPING,
+            Self::Disabled { .. } => &reason::SWITCHED_OFF,
+            Self::Unsupported { .. } => &reason::NOT_OFFERED,
+            Self::Internal(_) => &reason::INTERNAL,
         }
+    }
+
+    /// What a program may want to know of it.
+    fn facts(&self) -> HashMap<String, String> {
+        let facts: Vec<(&str, String)> = match self {
+            Self::Field { field, .. } => vec![("field", field.clone())],
+            Self::Unknown { kind, name, .. } => vec![("kind", (*kind).to_owned()), ("name", name.clone())],
+            Self::NoData(digest) => vec![("sha256", digest.clone())],
+            Self::Loading(model) | Self::Unloaded(model) => vec![("model", model.clone())],
+            Self::Limit { asked, limit, key, .. } => {
+                vec![("asked", asked.to_string()), ("limit", limit.to_string()), ("key", (*key).to_owned())]
+            }
+            Self::Expired { end, .. } => vec![("end", end.clone())],
+            Self::Denied { role, .. } => vec![("role", (*role).to_owned())],
+            Self::Busy { limit, key, .. } => vec![("limit", limit.to_string()), ("key", (*key).to_owned())],
+            Self::Quota { key, asked, limit, .. } => {
+                vec![("asked", asked.to_string()), ("limit", limit.to_string()), ("quota", (*key).to_owned())]
+            }
+            Self::Jobs { limit, .. } => vec![("limit", limit.to_string())],
+            Self::MessageTooLarge { limit, .. } => vec![("limit", limit.to_string())],
+            Self::Unfollowed { job, .. } | Self::Stopped(job) | Self::AuditCancelled(job) => vec![("job", job.clone())],
+            _ => Vec::new(),
+        };
+        facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 
@@ -252,28 +291,27 @@ pub(crate) fn code_name(code: Code) -> &'static str {
 
 impl From<CallError> for Status {
     fn from(error: CallError) -> Self {
-        let message = error.to_string();
+        let (message, reason) = (error.to_string(), error.reason());
+        let mut details = ErrorDetails::with_error_info(reason.id, reason::DOMAIN, error.facts());
+        if let Some(pause) = reason.retry {
+            details.set_retry_info(Some(pause));
+        }
         match &error {
-            CallError::Field { field, problem } => Self::with_error_details(
-                error.code(),
-                message,
-                ErrorDetails::with_bad_request_violation(field, problem),
-            ),
+            CallError::Field { field, problem } => {
+                details.add_bad_request_violation(field, problem);
+            }
             CallError::Quota { name, key, wait, .. } => {
-                let subject = format!("auth.quotas.{name}.{key}");
-                let mut details = ErrorDetails::with_quota_failure_violation(subject, &message);
+                details.add_quota_failure_violation(format!("auth.quotas.{name}.{key}"), &message);
                 if let Some(wait) = wait {
                     details.set_retry_info(Some(*wait));
                 }
-                Self::with_error_details(error.code(), message, details)
             }
             CallError::Jobs { name, .. } => {
-                let subject = format!("auth.quotas.{name}.jobs");
-                let details = ErrorDetails::with_quota_failure_violation(subject, &message);
-                Self::with_error_details(error.code(), message, details)
+                details.add_quota_failure_violation(format!("auth.quotas.{name}.jobs"), &message);
             }
-            _ => Self::new(error.code(), message),
+            _ => {}
         }
+        Self::with_error_details(reason.code, message, details)
     }
 }
 
@@ -330,23 +368,22 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_carries_an_id_that_stays_and_what_a_program_may_want_to_know() {
+        let busy = CallError::Busy { what: "Attack and Audit", limit: 4, key: "concurrency.jobs" };
+        let status = Status::from(busy);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("PLACES_TAKEN", "assay"));
+        assert_eq!((info.metadata["key"].as_str(), info.metadata["limit"].as_str()), ("concurrency.jobs", "4"));
+        assert!(status.get_details_retry_info().is_some());
+        let wrong = Status::from(CallError::Cancelled);
+        assert_eq!(wrong.get_details_error_info().unwrap().reason, "CALL_CANCELLED");
+        assert!(wrong.get_details_retry_info().is_none());
+    }
+
+    #[test]
     fn every_code_that_is_answered_has_a_name() {
-        for error in [
-            CallError::Cancelled,
-            CallError::Draining,
-            CallError::Deadline(Duration::from_secs(1)),
-            CallError::Internal(String::new()),
-            CallError::Precondition(String::new()),
-            CallError::QueueFull(String::new()),
-            CallError::Unauthenticated(""),
-            CallError::Expired { what: "key", name: String::new(), end: String::new() },
-            CallError::Denied { rpc: "Gradient", role: "gradient", name: String::new() },
-            CallError::Exists(String::new()),
-            CallError::NoData(String::new()),
-            CallError::Disabled { what: "Gradient", remedy: "gradient.enabled = true" },
-            CallError::Unfollowed { job: "1".to_owned(), after: Duration::from_secs(1) },
-        ] {
-            assert_ne!(code_name(error.code()), "UNKNOWN");
+        for reason in reason::ALL {
+            assert_ne!(code_name(reason.code), "UNKNOWN", "{reason:?}");
         }
     }
 }

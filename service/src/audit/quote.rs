@@ -101,7 +101,8 @@ fn pace(
     let spec = hosted.spec();
     let has_gradient = !matches!(spec.gradients, Gradients::Unavailable(_));
     let (samples, labels) = (spread(hosted.range(), batch, spec.features()), vec![Class(0); batch]);
-    let model = Metered { hosted, metrics: core.metrics.clone(), rpc: RPC, spent: Arc::default() };
+    let model =
+        Metered { hosted, metrics: core.metrics.clone(), rpc: RPC, spent: Arc::default(), cancel: Cancel::default() };
     let query = timed(cancel, || model.logits(samples.view()).map(drop))?;
     let gradient = match differentiates && has_gradient {
         true => Some(timed(cancel, || model.gradient(samples.view(), Loss::CrossEntropy, &labels, None).map(drop))?),

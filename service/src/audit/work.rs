@@ -66,7 +66,13 @@ pub(super) fn carry_out(
     let metrics = &core.metrics;
     let metered: Vec<Metered> = models
         .iter()
-        .map(|hosted| Metered { hosted: Arc::clone(hosted), metrics: metrics.clone(), rpc: RPC, spent: job.meter() })
+        .map(|hosted| Metered {
+            hosted: Arc::clone(hosted),
+            metrics: metrics.clone(),
+            rpc: RPC,
+            spent: job.meter(),
+            cancel: Cancel::default(),
+        })
         .collect();
     let subjects = metered.iter().map(|model| subject(core, model)).collect::<Result<Vec<_>, _>>()?;
     let circumstances =

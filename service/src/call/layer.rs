@@ -11,6 +11,7 @@ use std::{
 use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
+use tracing::Instrument as _;
 
 use super::{
     Call,
@@ -24,6 +25,7 @@ use crate::{
     metrics::Metrics,
     rpcs::{self, Needs},
     status::CallError,
+    traces,
 };
 
 /// Path of the methods that whoever watches over the server calls, without a key.
@@ -90,7 +92,8 @@ where
         let budget = deadline::budget(request.headers(), &limits);
         let granted = budget.clone().unwrap_or_else(|_| limits.default_deadline());
         let call = Arc::new(Call::new(rpc, granted, &lifecycle));
-        let mut record = Record::begin(Arc::clone(&call), metrics);
+        let span = traces::of_call(request.uri().path(), request.headers());
+        let mut record = Record::begin(Arc::clone(&call), metrics, span.clone());
         let admitted = caller.and_then(|principal| {
             principal.map_or(Ok(()), |principal| {
                 let admitted = principal.may(rpc);
@@ -102,7 +105,7 @@ where
         // The service that is ready is the one to call; its clone waits for the next request.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
-        Box::pin(async move {
+        let work = async move {
             let answer = async {
                 admitted?;
                 budget?;
@@ -122,7 +125,8 @@ where
             };
             record.read(response.headers());
             Ok(response.map(|body| Body::new(Recorded::new(body, record))))
-        })
+        };
+        Box::pin(work.instrument(span))
     }
 }
 

@@ -10,11 +10,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Code, Status, body::Body};
+use tracing::Span;
 
 use super::Call;
 use crate::{
     metrics::{Finished, Metrics},
     status::code_name,
+    traces,
 };
 
 /// What the log lines of calls are told from others by.
@@ -25,13 +27,14 @@ pub const CALLS: &str = "assay_server::call";
 pub(super) struct Record {
     call: Arc<Call>,
     metrics: Metrics,
+    span: Span,
     written: bool,
 }
 
 impl Record {
-    pub(super) fn begin(call: Arc<Call>, metrics: Metrics) -> Self {
+    pub(super) fn begin(call: Arc<Call>, metrics: Metrics, span: Span) -> Self {
         metrics.began(call.rpc.name);
-        Self { call, metrics, written: false }
+        Self { call, metrics, span, written: false }
     }
 
     /// Writes the record if `headers` or trailers say how the call ended.
@@ -50,11 +53,13 @@ impl Record {
         let (rpc, model, samples) = (self.call.rpc.name, facts.model.as_str(), facts.samples);
         let principal = facts.principal.as_ref().map(|principal| principal.name());
         self.metrics.finished(Finished { rpc, model, code, duration, samples });
+        traces::ended(&self.span, code, model, samples, principal);
+        let trace = traces::id(&self.span);
         let (code, seconds) = (code_name(code), duration.as_secs_f64());
         if code == "INTERNAL" {
-            tracing::error!(target: CALLS, rpc, principal, model, code, seconds, batch = samples, message, "call");
+            tracing::error!(target: CALLS, rpc, principal, model, code, seconds, batch = samples, trace, message, "call");
         } else {
-            tracing::info!(target: CALLS, rpc, principal, model, code, seconds, batch = samples, message, "call");
+            tracing::info!(target: CALLS, rpc, principal, model, code, seconds, batch = samples, trace, message, "call");
         }
     }
 }

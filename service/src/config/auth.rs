@@ -75,6 +75,10 @@ pub struct Quota {
     /// may take at most, which is what its quote says; those that it did not take come back when it ends. Default unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluations_per_day: Option<u64>,
+    /// Samples of `Predict` in a minute that are nearly what the caller sent before, 1 to 2^53; needs `near_duplicates.window`. Whoever sends more attacks
+    /// the model from outside, or asks about the frames of a film. Default unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub near_duplicates_per_minute: Option<u64>,
     /// Calls of `Attack` and `WeightSurface`, audits and jobs of `Harden` that wait or run at once, 1 to 65536. Default unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<u64>,
@@ -287,6 +291,7 @@ impl Quota {
         within("predictions_per_minute", self.predictions_per_minute, LARGEST_QUOTA)
             .or_else(|| within("gradients_per_minute", self.gradients_per_minute, LARGEST_QUOTA))
             .or_else(|| within("evaluations_per_day", self.evaluations_per_day, LARGEST_QUOTA))
+            .or_else(|| within("near_duplicates_per_minute", self.near_duplicates_per_minute, LARGEST_QUOTA))
             .or_else(|| within("jobs", self.jobs, 65_536))
     }
 }

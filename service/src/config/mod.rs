@@ -32,6 +32,10 @@ pub struct Config {
     pub runtime: Runtime,
     /// How small batches become runs.
     pub batching: Batching,
+    /// Answers that are kept.
+    pub cache: Cache,
+    /// Samples that are nearly what a caller sent before.
+    pub near_duplicates: NearDuplicates,
     /// What one request may ask for.
     pub limits: Limits,
     /// The gradient oracle.
@@ -48,6 +52,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What is logged.
     pub log: Log,
+    /// Where traces of calls are sent.
+    pub traces: Traces,
     /// Files that are read again while the server runs.
     pub reload: Reload,
     /// Data sets that audits can name: name = file or folder. Default none.
@@ -60,6 +66,8 @@ pub struct Config {
 pub struct Grpc {
     /// Address and port; port 0 takes a free one. Default `127.0.0.1:8081`: reachable from this machine only.
     pub listen: SocketAddr,
+    /// Origins of pages in browsers that may call by gRPC-Web, such as `https://example.org`; `*`: any. Default none: gRPC-Web is not spoken.
+    pub web_origins: Vec<String>,
     /// TLS on this port. The admin port has none. Unset: plain text, which everybody between here and the caller can read. Default unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -127,6 +135,23 @@ pub struct Batching {
     /// sample's result cannot depend on what else was asked at the same time. Default none: no run is filled up (on a GPU, those of small models are, to
     /// a few sizes).
     pub buckets: Vec<usize>,
+}
+
+/// Answers that are kept, so that a batch which was asked before, to the bit, is answered without the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    /// Bytes of all answers together, 0 to 1099511627776 (1 TiB); 0: none are kept. An answer takes 4 bytes a logit and some 128 more. Default 0.
+    pub bytes: u64,
+}
+
+/// The watch for samples that are nearly what their caller sent before: for attacks from outside. They are counted in `assay_near_duplicates_total`, and limited by
+/// `auth.quotas.NAME.near_duplicates_per_minute`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NearDuplicates {
+    /// Samples of a caller to a model that new ones are compared with, 0 to 1000000; 0: there is no watch. Each takes some 4 KiB. Default 0.
+    pub window: usize,
 }
 
 /// What one request may ask for.
@@ -225,12 +250,15 @@ pub struct Shutdown {
     pub drain_seconds: f64,
 }
 
-/// Files that are read again while the server runs: those of `grpc.tls`, and `auth.file`. SIGHUP has them read at once.
+/// Files that are read again while the server runs: those of `grpc.tls`, `auth.file` and, if that is wanted, the models. SIGHUP has them read at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reload {
     /// Seconds between two looks at them, 0.1 to 3600. Default 5.
     pub interval_seconds: f64,
+    /// Whether the folder `models` is looked at too: what is new or has changed there is hosted once it is written, in the place of what there was, and what is gone
+    /// is taken out of service. With false, RepositoryModelLoad and RepositoryModelUnload do that, and `Harden`. Default false.
+    pub models: bool,
 }
 
 /// What is logged, to standard error.
@@ -249,6 +277,18 @@ pub struct Log {
     pub calls: Option<PathBuf>,
 }
 
+/// Traces of calls, in OpenTelemetry's form. A call whose caller sends the header `traceparent` (W3C Trace Context) is part of that trace, and is sent if the caller
+/// says so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// Address of a collector that takes OTLP over gRPC, such as `http://127.0.0.1:4317`. Unset: no traces. Default unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Share of the calls without a `traceparent` that are sent, 0 to 1. Default 1.
+    pub ratio: f64,
+}
+
 /// Form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -264,7 +304,7 @@ impl Default for Config {
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Self {
             models: PathBuf::from("models"),
-            grpc: Grpc { listen: local(8081), tls: None },
+            grpc: Grpc { listen: local(8081), web_origins: Vec::new(), tls: None },
             admin: Admin { listen: local(8082) },
             auth: Auth::default(),
             runtime: Runtime {
@@ -278,6 +318,8 @@ impl Default for Config {
                 background: true,
             },
             batching: Batching { delay_microseconds: 0, buckets: Vec::new() },
+            cache: Cache { bytes: 0 },
+            near_duplicates: NearDuplicates { window: 0 },
             limits: Limits {
                 max_message_bytes: 64 << 20,
                 max_batch: 1024,
@@ -301,9 +343,25 @@ impl Default for Config {
             readiness: Readiness { require_all_models: false },
             shutdown: Shutdown { drain_seconds: 30.0 },
             log: Log { format: LogFormat::Text, level: "info".to_owned(), calls: None },
-            reload: Reload { interval_seconds: 5.0 },
+            traces: Traces { endpoint: None, ratio: 1.0 },
+            reload: Reload { interval_seconds: 5.0, models: false },
             datasets: BTreeMap::new(),
         }
+    }
+}
+
+impl Config {
+    /// The configuration in force, in TOML, without anything that could help to guess a key.
+    ///
+    /// # Errors
+    /// It cannot be written as TOML, which the rules for its keys exclude.
+    pub fn shown(&self) -> Result<String, ConfigError> {
+        let mut shown = self.clone();
+        for key in &mut shown.auth.keys {
+            key.sha256.truncate(8);
+            key.sha256.push('…');
+        }
+        toml::to_string(&shown).map_err(|e| ConfigError::Malformed(e.to_string()))
     }
 }
 

@@ -79,6 +79,9 @@ impl Config {
             self.runtime.memory_bytes.and_then(|bytes| within("runtime.memory_bytes", bytes, 1 << 20, 1 << 50)),
             within("batching.delay_microseconds", self.batching.delay_microseconds, 0, 1_000_000),
             self.batching.buckets.iter().find_map(|&size| within("batching.buckets", size, 1, 65_536)),
+            within("cache.bytes", self.cache.bytes, 0, 1 << 40),
+            within("near_duplicates.window", self.near_duplicates.window, 0, 1_000_000),
+            no_watch(self),
             within("limits.max_message_bytes", limits.max_message_bytes, 1024, i32::MAX as usize),
             within("limits.max_batch", limits.max_batch, 1, 1 << 20),
             within("limits.max_gradient_batch", limits.max_gradient_batch, 1, 1 << 20),
@@ -99,6 +102,8 @@ impl Config {
             within("concurrency.jobs", self.concurrency.jobs, 1, 4096),
             within("reload.interval_seconds", self.reload.interval_seconds, 0.1, 3600.0),
             within("shutdown.drain_seconds", self.shutdown.drain_seconds, 0.0, 86_400.0),
+            within("traces.ratio", self.traces.ratio, 0.0, 1.0),
+            self.grpc.web_origins.iter().find_map(|origin| no_origin(origin)),
             log_level(&self.log.level),
         ]
         .into_iter()
@@ -121,6 +126,27 @@ fn no_authority(config: &Config) -> Option<Problem> {
         key: "grpc.tls.client_ca".to_owned(),
         value: "unset".to_owned(),
         expected: "the file of the clients' authorities, because there are auth.certificates".to_owned(),
+    })
+}
+
+/// Browsers send an origin without a path, and compare it letter by letter.
+fn no_origin(origin: &str) -> Option<Problem> {
+    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let fits = host.is_some_and(|host| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && b != b'/'));
+    (!fits && origin != "*").then(|| Problem {
+        key: "grpc.web_origins".to_owned(),
+        value: format!("{origin:?}"),
+        expected: "http://HOST or https://HOST, with :PORT if it is not the usual one and nothing behind it; or *"
+            .to_owned(),
+    })
+}
+
+fn no_watch(config: &Config) -> Option<Problem> {
+    let limited = config.auth.quotas.values().any(|quota| quota.near_duplicates_per_minute.is_some());
+    (limited && config.near_duplicates.window == 0).then(|| Problem {
+        key: "near_duplicates.window".to_owned(),
+        value: "0".to_owned(),
+        expected: "1 to 1000000, because a quota limits near_duplicates_per_minute".to_owned(),
     })
 }
 

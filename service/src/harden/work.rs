@@ -30,17 +30,21 @@ pub(super) fn carry_out(core: &Core, hardens: &Hardens, job: &Job, cancel: &Canc
     let parent = job.parent.as_ref();
     let parent = parent.map(|p| core.repository.find("recipe.model", &p.name, &p.version.to_string()));
     let parent = parent.transpose().map_err(|e| failed(e.to_string()))?;
+    let engine = EngineOptions { intra_threads: Some(at_least_one(core.config.harden.threads)), ..core.engine() };
+    let options = ClassifierOptions { engine, ..ClassifierOptions::default() };
+    let model = match &parent {
+        None => options,
+        Some(parent) => parent.manifest.options(parent.version, &options).map_err(failed)?,
+    };
     let data = recipe.data.as_ref().map(|data| hardens.data.find(&data.path)).transpose().map_err(failed)?;
     let state = hardens.store.run(job.id);
     fs::create_dir_all(&state).map_err(|e| failed(format!("{}: {e}", state.display())))?;
-    let engine = EngineOptions { intra_threads: Some(at_least_one(core.config.harden.threads)), ..core.engine() };
-    let options = ClassifierOptions { engine, ..ClassifierOptions::default() };
     let gate = GiveWay { admission: &core.admission, job };
     let place = Place {
         folder: &hardens.data.root,
         state: &state,
         runtime: &core.runtime,
-        model: parent.as_ref().map_or_else(|| options.clone(), |parent| parent.manifest.options(&options)),
+        model,
         parent: parent.as_ref().map(|parent| parent.file()),
         gate: Some(&gate),
     };

@@ -25,6 +25,8 @@ impl Repository {
             return Err(CallError::field(field, format!("expected the name of a model, {NAME}, got {name:?}")));
         }
         let _change = self.changing();
+        // Before they are read: what changes meanwhile is seen later.
+        self.note(name);
         let folder = self.root.join(name);
         let found = if folder.is_dir() { versions(&folder) } else { Ok(BTreeMap::new()) };
         let found = found.map_err(|e| CallError::Precondition(format!("{} cannot be read: {e}", folder.display())))?;
@@ -37,9 +39,10 @@ impl Repository {
             CallError::Precondition(format!("model `{name}`{what} could not be loaded: {reason}; nothing was changed"))
         };
         let manifest = Manifest::read(&folder.join("model.toml"));
-        if let Err(reason) = &manifest {
-            return Err(failed("", reason));
-        }
+        let found = match &manifest {
+            Err(reason) => return Err(failed("", reason)),
+            Ok(manifest) => manifest.versions.chosen(found).map_err(|reason| failed("", &reason))?,
+        };
         host.metrics.register_new(name);
         for (&number, version) in found.iter().rev() {
             version.load(name, number, &manifest, host);
@@ -59,6 +62,26 @@ impl Repository {
         let model = self.model(field, name)?;
         let versions = model.versions.iter().map(|(&number, version)| (number, version.unloaded())).collect();
         Ok(self.put(name, Model { manifest: model.manifest.clone(), versions }, host))
+    }
+
+    /// Takes a model out of service whose folder is gone: there is none of that name any more. Gives what was hosted; see [`retire`]. Blocks while a model is
+    /// loaded.
+    pub(super) fn remove(&self, name: &str, host: &Host<'_>) -> Vec<Arc<Hosted>> {
+        let _change = self.changing();
+        self.note(name);
+        let gone = {
+            let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+            let mut changed = Models::clone(&models);
+            let gone = changed.remove(name);
+            *models = Arc::new(changed);
+            gone
+        };
+        let gone = gone.iter().flat_map(|model| model.versions.values()).filter_map(|v| v.hosted().cloned());
+        let gone: Vec<_> = gone.collect();
+        gone.iter().for_each(|hosted| host.metrics.retired(hosted));
+        host.metrics.loaded(self);
+        tracing::info!(model = name, "its folder is gone; it is not served any more");
+        gone
     }
 
     /// Held by whoever changes the models, from reading them to writing them.

@@ -11,6 +11,7 @@ use assay_runtime::{
     OnnxRuntime, OnnxWeighted, RunError,
 };
 use ndarray::{Array2, ArrayView2};
+use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::Manifest;
@@ -29,6 +30,7 @@ pub(crate) struct Hosted {
     pub(crate) statistics: Arc<Statistics>,
     file: PathBuf,
     classifier: OnnxClassifier,
+    fingerprint: [u8; 32],
 }
 
 impl Hosted {
@@ -46,12 +48,22 @@ impl Hosted {
         statistics: Arc<Statistics>,
     ) -> Result<Self, String> {
         let manifest = manifest.clone()?;
-        let classifier = OnnxClassifier::load(runtime, file, &manifest.options(options)).map_err(|e| e.to_string())?;
+        let options = manifest.options(version, options)?;
+        let classifier = OnnxClassifier::load(runtime, file, &options).map_err(|e| e.to_string())?;
         let (labels, classes) = (manifest.labels.len(), classifier.spec().classes);
         if labels != 0 && labels != classes {
             return Err(format!("model.toml: labels: expected {classes} (the model's classes), got {labels}"));
         }
-        Ok(Self { name: name.to_owned(), version, manifest, statistics, file: file.to_owned(), classifier })
+        let fingerprint = fingerprint(&classifier.spec().digest, &manifest);
+        Ok(Self {
+            name: name.to_owned(),
+            version,
+            manifest,
+            statistics,
+            file: file.to_owned(),
+            classifier,
+            fingerprint,
+        })
     }
 
     /// Range of valid values: what `model.toml` says; else that of the bytes which the file takes; else [0, 1].
@@ -66,14 +78,14 @@ impl Hosted {
         self.classifier.unload();
     }
 
+    /// What stands for all that its logits depend on but the batch: its file, and what `model.toml` does to the input.
+    pub(crate) fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
     /// Its file.
     pub(crate) fn file(&self) -> &Path {
         &self.file
-    }
-
-    /// The model itself.
-    pub(crate) fn classifier(&self) -> &dyn Classifier {
-        &self.classifier
     }
 
     /// The model with its weights as arguments.
@@ -96,7 +108,12 @@ impl Hosted {
         self.classifier.inspection()
     }
 
-    /// Logits and derivatives of a batch. Blocks; what waits when `cancel` is thrown is not run.
+    /// [`Classifier::logits`] that can be stopped. Blocks.
+    pub(crate) fn logits(&self, batch: &ArrayView2<'_, f32>, cancel: &Cancel) -> Result<Array2<f32>, RunError> {
+        self.classifier.logits_until(batch, cancel)
+    }
+
+    /// Logits and derivatives of a batch. Blocks; what waits when `cancel` is thrown is not run, and what runs is stopped.
     pub(crate) fn differentiate(
         &self,
         batch: &ArrayView2<'_, f32>,
@@ -117,4 +134,9 @@ impl Hosted {
         drop(ticket);
         logits?
     }
+}
+
+fn fingerprint(digest: &str, manifest: &Manifest) -> [u8; 32] {
+    let said = format!("{digest} {:?} {:?}", manifest.input, manifest.logits);
+    Sha256::digest(said).into()
 }

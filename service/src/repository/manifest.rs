@@ -1,6 +1,6 @@
 //! `model.toml`: what a model's files do not say.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use assay_graph::Normalization;
 use assay_runtime::ClassifierOptions;
@@ -27,6 +27,25 @@ pub(crate) struct Manifest {
     pub(crate) logits: Option<String>,
     /// The input.
     pub(crate) input: Input,
+    /// Which versions are served.
+    #[serde(skip_serializing_if = "Versions::is_default")]
+    pub(crate) versions: Versions,
+}
+
+/// Which versions of a model are served; without any of this, all that are there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Versions {
+    /// Only the newest so many, at least 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latest: Option<usize>,
+    /// Only these. Not with `latest`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) only: Vec<u32>,
+    /// The SHA-256 of each version's file, in 64 hexadecimal digits, as `assay models` shows it: version = digest. Where there are any, a version that has none
+    /// or another one is not loaded.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) sha256: BTreeMap<String, String>,
 }
 
 /// The input of a model.
@@ -60,18 +79,72 @@ impl Manifest {
         };
         let manifest: Self =
             toml::from_str(&text).map_err(|e| format!("{}: {}", path.display(), e.to_string().trim_end()))?;
-        manifest.input.check().map_err(|problem| format!("{}: {problem}", path.display()))?;
+        let checked = manifest.input.check().and_then(|()| manifest.versions.check());
+        checked.map_err(|problem| format!("{}: {problem}", path.display()))?;
         Ok(manifest)
     }
 
-    /// `options` for the files of this model.
-    pub(crate) fn options(&self, options: &ClassifierOptions) -> ClassifierOptions {
-        ClassifierOptions {
+    /// `options` for the file of a version of this model.
+    ///
+    /// # Errors
+    /// Other versions have a digest that they must have, and this one has none.
+    pub(crate) fn options(&self, version: u32, options: &ClassifierOptions) -> Result<ClassifierOptions, String> {
+        let pins = &self.versions.sha256;
+        let digest = pins.get(&version.to_string()).cloned();
+        if digest.is_none() && !pins.is_empty() {
+            return Err(format!(
+                "model.toml: versions.sha256 has no digest of version {version}, and only versions with one are served"
+            ));
+        }
+        Ok(ClassifierOptions {
+            digest,
             sample_shape: self.input.shape.clone(),
             normalization: normalization(&self.input),
             logits: self.logits.clone(),
             ..options.clone()
+        })
+    }
+}
+
+impl Versions {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Those of `there` that are served.
+    ///
+    /// # Errors
+    /// `only` names one that is not there.
+    pub(crate) fn chosen<T>(&self, mut there: BTreeMap<u32, T>) -> Result<BTreeMap<u32, T>, String> {
+        if let Some(missing) = self.only.iter().find(|number| !there.contains_key(number)) {
+            let known: Vec<String> = there.keys().map(u32::to_string).collect();
+            return Err(format!("model.toml: versions.only has {missing}; there is {}", known.join(", ")));
         }
+        if !self.only.is_empty() {
+            there.retain(|number, _| self.only.contains(number));
+        }
+        while self.latest.is_some_and(|latest| there.len() > latest) {
+            there.pop_first();
+        }
+        Ok(there)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.latest == Some(0) {
+            return Err("versions.latest: expected at least 1, got 0".to_owned());
+        }
+        if self.latest.is_some() && !self.only.is_empty() {
+            return Err("versions: expected latest or only, got both".to_owned());
+        }
+        for (version, digest) in &self.sha256 {
+            if version.parse::<u32>().is_err() {
+                return Err(format!("versions.sha256: expected a version's number, got {version:?}"));
+            }
+            if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(format!("versions.sha256.{version}: expected 64 hexadecimal digits, got {digest:?}"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -129,6 +202,41 @@ mod tests {
         assert_eq!(manifest.labels, ["a", "b"]);
         assert_eq!(manifest.logits.as_deref(), Some("head"));
         assert_eq!(manifest.input.range, Some([-1.0, 1.0]));
+    }
+
+    #[test]
+    fn some_versions_are_served_or_all() {
+        let there = || BTreeMap::from([(1, ()), (2, ()), (10, ())]);
+        let chosen = |text: &str| {
+            let versions = read(text)?.versions;
+            versions.chosen(there()).map(|chosen| chosen.into_keys().collect::<Vec<_>>())
+        };
+        assert_eq!(chosen(""), Ok(vec![1, 2, 10]));
+        assert_eq!(chosen("[versions]\nlatest = 2\n"), Ok(vec![2, 10]));
+        assert_eq!(chosen("[versions]\nonly = [10, 1]\n"), Ok(vec![1, 10]));
+        assert_eq!(
+            chosen("[versions]\nonly = [3]\n"),
+            Err("model.toml: versions.only has 3; there is 1, 2, 10".to_owned())
+        );
+        for (text, problem) in [
+            ("latest = 0", "versions.latest: expected at least 1, got 0"),
+            ("latest = 1\nonly = [1]", "versions: expected latest or only, got both"),
+            ("sha256 = { first = \"\" }", "versions.sha256: expected a version's number, got \"first\""),
+            ("sha256 = { 1 = \"abc\" }", "versions.sha256.1: expected 64 hexadecimal digits, got \"abc\""),
+        ] {
+            let message = chosen(&format!("[versions]\n{text}\n")).unwrap_err();
+            assert!(message.ends_with(problem), "{message}");
+        }
+    }
+
+    #[test]
+    fn where_digests_are_pinned_a_version_without_one_is_not_served() {
+        let digest = "ab".repeat(32);
+        let manifest = read(&format!("[versions]\nsha256 = {{ 1 = \"{digest}\" }}\n")).unwrap();
+        let options = |version| manifest.options(version, &ClassifierOptions::default());
+        assert_eq!(options(1).unwrap().digest, Some(digest));
+        assert!(options(2).unwrap_err().contains("no digest of version 2"));
+        assert_eq!(Manifest::default().options(2, &ClassifierOptions::default()).unwrap().digest, None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod hosted;
 mod manifest;
 mod publish;
 mod scan;
+mod watch;
 
 use std::{
     collections::BTreeMap,
@@ -23,8 +24,10 @@ pub(crate) use hosted::Hosted;
 pub(crate) use manifest::{Input, Manifest};
 pub(crate) use publish::Host;
 pub(crate) use scan::{NAME, is_name};
+pub(crate) use watch::Folder;
 
 use crate::{metrics::Metrics, status::CallError};
+use watch::Prints;
 
 /// The models of one folder.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub(crate) struct Repository {
     models: RwLock<Arc<Models>>,
     /// Held while a model is changed, which may take as long as loading it. Never by who only reads.
     changing: Mutex<()>,
+    /// What the files looked like when they were read.
+    seen: Mutex<Prints>,
 }
 
 /// The models by name.

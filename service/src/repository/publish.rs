@@ -24,10 +24,17 @@ impl Repository {
     pub(crate) fn receives(&self, name: &str) -> Result<(), String> {
         let models = self.models();
         let Some(model) = models.get(name) else { return Ok(()) };
-        let input = match &model.manifest {
+        let manifest = match &model.manifest {
             Err(reason) => return Err(format!("the model.toml of `{name}` is wrong: {reason}")),
-            Ok(manifest) => &manifest.input,
+            Ok(manifest) => manifest,
         };
+        let closed = [("only", manifest.versions.only.is_empty()), ("sha256", manifest.versions.sha256.is_empty())];
+        if let Some((key, _)) = closed.iter().find(|(_, open)| !open) {
+            return Err(format!(
+                "the model.toml of `{name}` says in versions.{key} which versions are served, and a new one is not among them; expected another name"
+            ));
+        }
+        let input = &manifest.input;
         let key = if input.mean.is_empty() && input.std.is_empty() {
             input.range.filter(|range| *range != [0.0, 1.0]).map(|_| "input.range")
         } else {
@@ -54,7 +61,8 @@ impl Repository {
     }
 
     /// Writes `content` as the next version of the model `name`, with `manifest` if there is no such model, and hosts it. Where a version has this
-    /// very content already, that is the one. Blocks.
+    /// very content already, that is the one. Gives it, and what is not served any more because only the latest versions are; see [`retire`](super::retire).
+    /// Blocks.
     ///
     /// Only one version is published at a time. A version appears with all of its files: a server that is killed leaves none half written.
     ///
@@ -66,18 +74,19 @@ impl Repository {
         content: &[u8],
         manifest: &Manifest,
         host: &Host<'_>,
-    ) -> Result<Arc<Hosted>, String> {
+    ) -> Result<(Arc<Hosted>, Vec<Arc<Hosted>>), String> {
         let folder = self.root.join(name);
         let unwritten = |e: io::Error| format!("the version cannot be written into {}: {e}", folder.display());
         let number = match self.with_content(&folder, content).map_err(unwritten)? {
             Some(number) => number,
             None => write(&self.root, &folder, name, content, manifest).map_err(unwritten)?,
         };
-        let version = self.add(name, number, &folder, host);
-        version.hosted().cloned().ok_or_else(|| {
+        let (version, gone) = self.add(name, number, &folder, host);
+        let hosted = version.hosted().cloned().ok_or_else(|| {
             let reason = version.reason().unwrap_or_default();
             format!("version {number} of `{name}` was written and cannot be hosted: {reason}")
-        })
+        })?;
+        Ok((hosted, gone))
     }
 
     /// The version whose file has this content.
@@ -95,13 +104,14 @@ impl Repository {
     }
 
     /// The version in memory, hosted if it is not served there.
-    fn add(&self, name: &str, number: u32, folder: &Path, host: &Host<'_>) -> Arc<Version> {
+    fn add(&self, name: &str, number: u32, folder: &Path, host: &Host<'_>) -> (Arc<Version>, Vec<Arc<Hosted>>) {
         let _change = self.changing();
+        self.note(name);
         let known = self.models().get(name).cloned();
         if let Some(version) = known.as_ref().and_then(|model| model.versions.get(&number))
             && !matches!(version.state(), Some(State::Unloaded))
         {
-            return Arc::clone(version);
+            return (Arc::clone(version), Vec::new());
         }
         let model = known.unwrap_or_else(|| {
             host.metrics.register_new(name);
@@ -111,8 +121,14 @@ impl Repository {
         version.load(name, number, &model.manifest, host);
         let mut model = Model::clone(&model);
         model.versions.insert(number, Arc::clone(&version));
-        self.put(name, model, host);
-        version
+        if let Ok(manifest) = &model.manifest
+            && version.hosted().is_some()
+            && let Ok(chosen) = manifest.versions.chosen(model.versions.clone())
+        {
+            model.versions = chosen;
+        }
+        let gone = self.put(name, model, host);
+        (version, gone)
     }
 }
 
@@ -214,13 +230,16 @@ mod tests {
             ("mean", "[input]\nmean = [0.5]"),
             ("bytes", "[input]\nrange = [0, 255]"),
             ("odd", "labels = 3"),
+            ("closed", "[versions]\nonly = [1]"),
         ] {
             fs::create_dir_all(root.path().join(name).join("1")).unwrap();
             fs::write(root.path().join(name).join("model.toml"), manifest).unwrap();
         }
         let repository = Repository::scan(root.path()).unwrap();
         assert!(repository.receives("new").is_ok() && repository.receives("plain").is_ok());
-        for (name, says) in [("mean", "input.mean"), ("bytes", "input.range"), ("odd", "labels")] {
+        for (name, says) in
+            [("mean", "input.mean"), ("bytes", "input.range"), ("odd", "labels"), ("closed", "versions.only")]
+        {
             assert!(repository.receives(name).unwrap_err().contains(says), "{name}");
         }
         assert_eq!(repository.writable("plain").and(repository.writable("new")), Ok(()));

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, RwLock},
 };
 
-use super::{Manifest, Model, Repository, Version};
+use super::{Manifest, Model, Repository, Version, watch::prints};
 use crate::error::ServerError;
 
 /// Longest name of a model, in bytes.
@@ -25,6 +25,7 @@ impl Repository {
     pub(crate) fn scan(root: &Path) -> Result<Self, ServerError> {
         let failed = |reason: String| ServerError::Repository { path: root.to_owned(), reason };
         let mut models = BTreeMap::new();
+        let seen = prints(root).map_err(|e| failed(e.to_string()))?;
         for folder in folders(root).map_err(|e| failed(e.to_string()))? {
             let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let versions = versions(&folder).map_err(|e| failed(format!("{name}: {e}")))?;
@@ -38,12 +39,31 @@ impl Repository {
             if versions.is_empty() {
                 return Err(failed(format!("{name} has a model.toml and no version; expected {name}/1/model.onnx")));
             }
-            let manifest = Manifest::read(&folder.join("model.toml"));
+            let (manifest, versions) = chosen(Manifest::read(&folder.join("model.toml")), versions);
             models.insert(name, Arc::new(Model { manifest, versions }));
         }
-        Ok(Self { root: root.to_owned(), models: RwLock::new(Arc::new(models)), changing: Mutex::new(()) })
+        Ok(Self {
+            root: root.to_owned(),
+            models: RwLock::new(Arc::new(models)),
+            changing: Mutex::new(()),
+            seen: Mutex::new(seen),
+        })
     }
 }
+
+/// The versions that `manifest` has served. Where it names one that is not there, it is wrong, and all of them are kept to say so.
+fn chosen(manifest: Result<Manifest, String>, versions: Numbered) -> (Result<Manifest, String>, Numbered) {
+    match manifest {
+        Err(reason) => (Err(reason), versions),
+        Ok(manifest) => match manifest.versions.chosen(versions.clone()) {
+            Ok(chosen) => (Ok(manifest), chosen),
+            Err(reason) => (Err(reason), versions),
+        },
+    }
+}
+
+/// Versions by number.
+type Numbered = BTreeMap<u32, Arc<Version>>;
 
 /// The versions in a model's folder: its subfolders whose name is a positive integer.
 pub(super) fn versions(folder: &Path) -> io::Result<BTreeMap<u32, Arc<Version>>> {

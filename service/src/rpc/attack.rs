@@ -38,7 +38,7 @@ pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Ev
     let allowance = allowance("budget", request.budget.as_ref())?;
     let worst = if request.quote { 0 } else { allowance.caps(worst_case(attack.as_ref(), n)) };
     let reservation = core.quotas.reserve(&call.caller(), worst)?;
-    let work = Work {
+    let mut work = Work {
         labels: labels("labels", &request.labels, n, hosted.spec().classes)?,
         ids: sample_ids(&request.sample_ids, n)?,
         threat: threat("threat", request.threat.as_ref(), &hosted)?,
@@ -51,7 +51,13 @@ pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Ev
         checks: !request.skip_checks,
         allowance,
         version: hosted.version.to_string(),
-        classifier: Metered { hosted, metrics: core.metrics.clone(), rpc: "Attack", spent: reservation.meter() },
+        classifier: Metered {
+            hosted,
+            metrics: core.metrics.clone(),
+            rpc: "Attack",
+            spent: reservation.meter(),
+            cancel: Cancel::default(),
+        },
         attack,
         images,
     };
@@ -59,6 +65,7 @@ pub(super) fn attack(core: &Core, request: &Request<AttackRequest>) -> Result<Ev
     let stopped = Arc::clone(&call);
     Ok(job::start(call, permit, core.nice(BACKGROUND), move |progress, cancel| {
         let _reservation = reservation;
+        work.classifier.cancel = cancel.clone();
         work.run(progress, cancel, &stopped)
     }))
 }

@@ -3,11 +3,11 @@
 use std::{cmp::Ordering, time::Instant};
 
 use assay_proto::v1::{PredictRequest, PredictResponse, Prediction, ScoredClass};
-use ndarray::{Array2, ArrayView1};
+use ndarray::ArrayView1;
 use tonic::Request;
 
 use super::request::expected;
-use crate::{call::Call, core::Core, quota::Kind, repository::Hosted, statistics::Served, status::CallError, tensor};
+use crate::{call::Call, core::Core, prediction::Predicted, statistics::Served, status::CallError, tensor};
 
 pub(super) async fn predict(core: &Core, request: &Request<PredictRequest>) -> Result<PredictResponse, CallError> {
     let call = Call::of(request)?;
@@ -23,30 +23,17 @@ pub(super) async fn predict(core: &Core, request: &Request<PredictRequest>) -> R
             tensor::decode("input", request.input.as_ref(), expected(&hosted, limits.max_batch, "limits.max_batch"))?;
         let (samples, input) = (batch.nrows(), began.elapsed());
         call.samples(samples);
-        core.quotas.let_in(&call.caller(), Kind::Predictions, samples)?;
-        let logits = hosted.predict(batch).await?;
+        let Predicted { logits, evaluated } = core.predict(&call.caller(), &hosted, batch).await?;
         let began = Instant::now();
-        all_finite(&hosted, &logits)?;
         let labels = &hosted.manifest.labels;
         let answer = PredictResponse {
             version: hosted.version.to_string(),
             predictions: logits.rows().into_iter().map(|row| most_probable(&row, top, labels)).collect(),
             logits: Some(tensor::encode(&logits.view(), &[logits.ncols()])),
         };
-        Ok((answer, Served { samples, input, output: began.elapsed() }))
+        Ok((answer, Served { samples: evaluated, input, output: began.elapsed() }))
     });
     answer.await
-}
-
-/// Whether every logit is a finite number: others say nothing of classes.
-pub(super) fn all_finite(hosted: &Hosted, logits: &Array2<f32>) -> Result<(), CallError> {
-    match logits.rows().into_iter().position(|row| row.iter().any(|logit| !logit.is_finite())) {
-        None => Ok(()),
-        Some(sample) => Err(CallError::Precondition(format!(
-            "model `{}` gave logits that are not finite for sample {sample}; they have no probabilities",
-            hosted.name
-        ))),
-    }
 }
 
 /// How many classes a prediction lists.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::field_reassign_with_default)]
 
+mod admin;
 mod attack;
 mod audit;
 mod audit_data;
@@ -9,6 +10,7 @@ mod audit_jobs;
 mod audit_quote;
 mod auth;
 mod batching;
+mod cache;
 mod catalogue;
 mod compression;
 mod deadline;
@@ -22,6 +24,8 @@ mod harness;
 mod health;
 mod limits;
 mod metrics;
+mod models_folder;
+mod near_duplicates;
 mod oip;
 mod oip_repository;
 mod oip_stream;
@@ -35,5 +39,7 @@ mod readiness;
 mod repository;
 mod tls;
 mod tls_reload;
+mod traces;
 mod validation;
+mod web;
 mod weights;

@@ -8,15 +8,7 @@ use super::{
     parameters,
     tensors::{self, Wanted},
 };
-use crate::{
-    core::Core,
-    principals::Caller,
-    quota::Kind,
-    repository::Hosted,
-    rpc::{expected, predict::all_finite},
-    statistics::Served,
-    status::CallError,
-};
+use crate::{core::Core, principals::Caller, repository::Hosted, rpc::expected, statistics::Served, status::CallError};
 
 /// Field with the name of the model.
 pub(super) const MODEL: &str = "model_name";
@@ -57,16 +49,14 @@ async fn answer(
     let batch = tensors::decode(request, hosted, expected(hosted, core.config.limits.max_batch, LIMIT))?;
     let (samples, input) = (batch.nrows(), began.elapsed());
     note(samples);
-    core.quotas.let_in(caller, Kind::Predictions, samples)?;
-    let logits = hosted.predict(batch).await?;
+    let predicted = core.predict(caller, hosted, batch).await?;
     let began = Instant::now();
-    all_finite(hosted, &logits)?;
     let mut response = ModelInferResponse {
         model_name: hosted.name.clone(),
         model_version: hosted.version.to_string(),
         id: request.id.clone(),
         ..ModelInferResponse::default()
     };
-    wanted.write(&logits, hosted, &mut response);
-    Ok((response, Served { samples, input, output: began.elapsed() }))
+    wanted.write(&predicted.logits, hosted, &mut response);
+    Ok((response, Served { samples: predicted.evaluated, input, output: began.elapsed() }))
 }

@@ -41,9 +41,8 @@ fn told(hosted: &Hosted) -> ModelStatistics {
             compute_input: duration(&of.input),
             compute_infer: duration(&of.infer),
             compute_output: duration(&of.output),
-            // Nothing is kept, so nothing is found and nothing missed.
-            cache_hit: Some(StatisticDuration::default()),
-            cache_miss: Some(StatisticDuration::default()),
+            cache_hit: duration(&of.cache_hit),
+            cache_miss: duration(&of.cache_miss),
         }),
         ..ModelStatistics::default()
     }
