@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # ONNX Runtime's Linux builds report usage unless told not to before they start.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-serving bench-training bench-variants results-pruning results-feature-maps clean
+.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-serving bench-training bench-variants results-pruning results-feature-maps fuzz clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -96,6 +96,16 @@ bench-training: setup $(TARGET)/peers/.bench-ready ## Compare steps of training 
 	$(CARGO) build --release --locked -p assay-benches --bin learner --bin contender
 	$(TARGET)/peers/bin/python benches/peers/training.py --learner $(abspath $(TARGET))/release/learner --contender $(abspath $(TARGET))/release/contender --folder $(abspath $(TARGET))/training $(ARGS)
 
+FUZZED ?= onnx tensors plan recipe data
+FUZZ_SECONDS ?= 600
+
+# cargo-fuzz wants the nightly toolchain for its sanitizer; RUSTC_BOOTSTRAP lets the stable one do it. What was found stays in fuzz/corpus.
+fuzz: ## Feed what reads the bytes of strangers with mutated ones (needs cargo-fuzz; FUZZED="onnx plan": some, FUZZ_SECONDS=600: for each)
+	@for target in $(FUZZED); do \
+		mkdir -p fuzz/corpus/$$target && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --target-dir $(abspath $(TARGET))/fuzz $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=4096 -timeout=20 -print_final_stats=1 || exit 1; \
+	done
+
 # Hours of work, which goes on where it was cut off. DATA is the folder of CIFAR-10: its binary batches, or Parquet files.
 results-pruning: setup ## Prune a net by every criterion, and measure what that does (DATA=FOLDER)
 	$(CARGO) build --release --locked -p assay
@@ -109,8 +119,9 @@ bench-variants: setup ## Compare predictions of the variants with those of their
 	$(CARGO) bench --locked -p assay-benches --bench variants -- $(ARGS)
 
 # ARGS="--write" puts the table into docs/performance.md; "--help" lists the rest. MLServer is fetched into an environment of its own.
-bench-serving: setup build $(TARGET)/serving-peers/.ready ## Compare predictions through the service with the bare session and with servers in Python
-	$(TARGET)/serving-peers/bin/python benches/peers/serving.py --assay $(abspath $(TARGET))/release $(ARGS)
+bench-serving: setup build $(TARGET)/peers/.bench-ready $(TARGET)/serving-peers/.ready ## Compare predictions through the service with the bare session and with servers in Python
+	$(TARGET)/peers/bin/python benches/peers/serving_nets.py $(abspath $(TARGET))/serving-models
+	$(TARGET)/serving-peers/bin/python benches/peers/serving.py --assay $(abspath $(TARGET))/release --models $(abspath $(TARGET))/serving-models $(ARGS)
 
 # ARGS="--write" puts the tables into docs/performance.md; ARGS="--only TEXT" measures a part.
 bench-forms: setup ## Compare the forms that a derivative can take, and the options of sessions
