@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--assay", type=pathlib.Path, required=True)
     parser.add_argument("--models", type=pathlib.Path, default=ROOT / "deploy/models")
-    parser.add_argument("--nets", default="fashion-robust")
+    parser.add_argument("--nets", default="fashion-robust,resnet-18,mobilenet-v3-small-224")
     parser.add_argument("--concurrency", default="1,8,64")
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--turns", type=int, default=3)
