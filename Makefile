@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # ONNX Runtime's Linux builds report usage unless told not to before they start.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-serving bench-training bench-variants results-pruning results-feature-maps fuzz clean
+.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-load bench-serving bench-training bench-variants results-pruning results-feature-maps fuzz clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -122,6 +122,10 @@ bench-variants: setup ## Compare predictions of the variants with those of their
 bench-serving: setup build $(TARGET)/peers/.bench-ready $(TARGET)/serving-peers/.ready ## Compare predictions through the service with the bare session and with servers in Python
 	$(TARGET)/peers/bin/python benches/peers/serving_nets.py $(abspath $(TARGET))/serving-models
 	$(TARGET)/serving-peers/bin/python benches/peers/serving.py --assay $(abspath $(TARGET))/release --models $(abspath $(TARGET))/serving-models $(ARGS)
+
+# ARGS="--write" puts the table into docs/performance.md; ARGS="--only overload,audit" leaves out the half hour of the soak.
+bench-load: setup build ## Load a server with more than it can answer, with an audit beside, and for half an hour while models come and go
+	$(PYTHON) benches/load.py --bin $(abspath $(TARGET))/release $(ARGS)
 
 # ARGS="--write" puts the tables into docs/performance.md; ARGS="--only TEXT" measures a part.
 bench-forms: setup ## Compare the forms that a derivative can take, and the options of sessions
