@@ -2,7 +2,13 @@
 
 use std::{fs, path::Path};
 
-use assay_proto::{inference::RepositoryIndexRequest, v1::PredictRequest};
+use assay_proto::{
+    inference::{
+        ModelConfigRequest, RepositoryIndexRequest,
+        model_version_policy::{Latest, PolicyChoice, Specific},
+    },
+    v1::PredictRequest,
+};
 use assay_server::Config;
 use tonic::Code;
 
@@ -108,6 +114,14 @@ async fn the_manifest_says_which_versions_are_served() {
         assert!(listed.contains(&served.to_owned()), "{served}: {listed:#?}");
     }
     assert_eq!(answered_by(&server, "only").await, Ok("1".to_owned()));
+    for (name, policy) in [
+        ("latest", PolicyChoice::Latest(Latest { num_versions: 2 })),
+        ("only", PolicyChoice::Specific(Specific { versions: vec![1] })),
+    ] {
+        let request = ModelConfigRequest { name: name.to_owned(), version: String::new() };
+        let config = server.oip().await.model_config(request).await.unwrap().into_inner().config.unwrap();
+        assert_eq!(config.version_policy.unwrap().policy_choice, Some(policy));
+    }
     let request = PredictRequest { model: "odd".to_owned(), ..predict_request(1) };
     let status = server.client().await.predict(request).await.unwrap_err();
     assert!(status.message().contains(odd), "{status}");

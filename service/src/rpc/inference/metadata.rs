@@ -6,10 +6,14 @@ use assay_harden::Origin;
 use assay_proto::{
     Datatype,
     inference::{
-        DataType, ModelConfig, ModelConfigRequest, ModelConfigResponse, ModelInput, ModelInstanceGroup,
-        ModelMetadataRequest, ModelMetadataResponse, ModelOutput, ModelParameter, ModelReadyRequest,
-        ModelReadyResponse, ModelTransactionPolicy, ModelVersionPolicy, ServerMetadataResponse,
-        model_instance_group::Kind, model_metadata_response::TensorMetadata, model_version_policy as policy,
+        DataType, ModelConfig, ModelConfigRequest, ModelConfigResponse, ModelDynamicBatching, ModelInput,
+        ModelInstanceGroup, ModelMetadataRequest, ModelMetadataResponse, ModelOutput, ModelParameter,
+        ModelReadyRequest, ModelReadyResponse, ModelResponseCache, ModelTransactionPolicy, ModelVersionPolicy,
+        ServerMetadataResponse,
+        model_config::SchedulingChoice,
+        model_instance_group::Kind,
+        model_metadata_response::TensorMetadata,
+        model_version_policy::{self as policy, PolicyChoice},
     },
 };
 use assay_runtime::{Gradients, OPTIMIZATION};
@@ -88,17 +92,45 @@ pub(super) fn config(core: &Core, request: &Request<ModelConfigRequest>) -> Resu
         name: hosted.name.clone(),
         platform: PLATFORM.to_owned(),
         backend: "onnxruntime".to_owned(),
-        version_policy: Some(ModelVersionPolicy { policy_choice: Some(policy::PolicyChoice::All(policy::All {})) }),
+        version_policy: Some(version_policy(&hosted)),
         max_batch_size: i32::try_from(core.config.limits.max_batch).unwrap_or(i32::MAX),
         input: vec![input],
         output: vec![output],
+        scheduling_choice: Some(SchedulingChoice::DynamicBatching(batching(core))),
         instance_group: vec![instances(core, &hosted)],
         default_model_filename: "model.onnx".to_owned(),
         parameters: parameters.map(|(key, string_value)| (key.to_owned(), ModelParameter { string_value })).collect(),
         model_transaction_policy: Some(ModelTransactionPolicy { decoupled: false }),
+        response_cache: Some(ModelResponseCache { enable: core.answers.is_some() }),
         ..ModelConfig::default()
     };
     Ok(ModelConfigResponse { config: Some(config) })
+}
+
+/// Which of its versions are served.
+fn version_policy(hosted: &Hosted) -> ModelVersionPolicy {
+    let versions = &hosted.manifest.versions;
+    let choice = match versions.latest {
+        Some(latest) => {
+            PolicyChoice::Latest(policy::Latest { num_versions: u32::try_from(latest).unwrap_or(u32::MAX) })
+        }
+        None if versions.only.is_empty() => PolicyChoice::All(policy::All {}),
+        None => PolicyChoice::Specific(policy::Specific {
+            versions: versions.only.iter().copied().map(i64::from).collect(),
+        }),
+    };
+    ModelVersionPolicy { policy_choice: Some(choice) }
+}
+
+/// How requests share runs.
+fn batching(core: &Core) -> ModelDynamicBatching {
+    let batching = &core.config.batching;
+    let sizes = batching.buckets.iter().map(|&size| i32::try_from(size).unwrap_or(i32::MAX));
+    ModelDynamicBatching {
+        preferred_batch_size: sizes.collect(),
+        max_queue_delay_microseconds: batching.delay_microseconds,
+        ..ModelDynamicBatching::default()
+    }
 }
 
 /// The sessions of a model.
