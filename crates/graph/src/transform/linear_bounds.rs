@@ -14,6 +14,13 @@ pub enum Target {
     Margins(Specification),
     /// Chosen elements of a value, from below and from above: an input, i64 `[n, chosen]`, has the positions of the elements in a sample.
     Elements(Value),
+    /// Linear functions of a value: their coefficients are an input, f32 `[n, rows, features]`.
+    Rows {
+        /// The value.
+        value: Value,
+        /// Rows of each sample; `None`: as many as are given.
+        rows: Option<usize>,
+    },
 }
 
 /// Where the bounds come from that lines stand on.
@@ -71,7 +78,7 @@ pub struct LinearBounds {
     pub samples: Interval,
     /// Inputs: the samples, and their distance, f32 `[n]`; for regions that are no box.
     pub ball: Option<(Value, Value)>,
-    /// Input: the specification, or the positions of the elements.
+    /// Input: the specification, the positions of the elements, or the coefficients.
     pub rows: Value,
     /// The values that functions which are not affine read, in the model's order. Their bounds are inputs if they are given, else values
     /// of the model.
@@ -95,7 +102,7 @@ pub fn linear_bounds(source: &Shaped, options: &LinearOptions) -> Result<LinearB
     let subject = Subject::new(&opened);
     let target = match &options.target {
         Target::Margins(_) => &subject.logits,
-        Target::Elements(value) => value,
+        Target::Elements(value) | Target::Rows { value, .. } => value,
     };
     let nodes = subject.nodes(target);
     let mut e = Emit::new(subject.source);
@@ -104,19 +111,20 @@ pub fn linear_bounds(source: &Shaped, options: &LinearOptions) -> Result<LinearB
     let found = relaxed(PASS, &subject, &nodes, &e)?;
     let layers = match options.intermediate {
         Intermediate::Given => {
-            let given = |(value, kinks): &Read, e: &mut Emit<'_>| {
+            let given = |read: &Read, e: &mut Emit<'_>| {
+                let value = &read.0;
                 let dims = e.dims(value)?;
                 let [lower, upper] =
                     ["lower", "upper"].map(|end| e.input(&format!("{end}/{value}"), DataType::Float, dims));
-                layer(value, kinks.clone(), Interval { lower, upper }, e)
+                Relaxed::new(read, Interval { lower, upper }, &subject, e)
             };
             found.iter().map(|found| given(found, &mut e)).collect::<Rule<Vec<_>>>().map_err(of_model)?
         }
         Intermediate::Interval => {
             let intervals = forward(PASS, &subject, boxed.clone(), target, &mut e)?;
-            let computed = |(value, kinks): &Read| {
-                let bounds = intervals.get(value).cloned().ok_or(Cause::NoRule)?;
-                layer(value, kinks.clone(), bounds, &e)
+            let computed = |read: &Read| {
+                let bounds = intervals.get(&read.0).cloned().ok_or(Cause::NoRule)?;
+                Relaxed::new(read, bounds, &subject, &e)
             };
             found.iter().map(computed).collect::<Rule<Vec<_>>>().map_err(of_model)?
         }
@@ -129,6 +137,12 @@ pub fn linear_bounds(source: &Shaped, options: &LinearOptions) -> Result<LinearB
         Target::Elements(value) => {
             let (input, matrix) = elements(value, &mut e).map_err(of_model)?;
             (input, matrix, Dim::Batch(1))
+        }
+        Target::Rows { value, rows } => {
+            let features = crate::ops::features(value, &e).map_err(of_model)?;
+            let rows = rows.map_or(Dim::Batch(1), Dim::Fixed);
+            let input = e.input("rows", DataType::Float, &[Dim::Batch(1), rows, Dim::Fixed(features)]);
+            (input.clone(), input, rows)
         }
     };
     let mut slopes = Vec::new();
@@ -155,10 +169,6 @@ pub fn linear_bounds(source: &Shaped, options: &LinearOptions) -> Result<LinearB
     let bounds = e.output(&bounds, DataType::Float, &[n, count]);
     let ball = ball.map(|ball| (ball.centre, ball.radius));
     Ok(LinearBounds { model: checked(PASS, e.finish())?, samples, ball, rows, layers, slopes, bounds })
-}
-
-fn layer(value: &Value, kinks: Option<Vec<f64>>, bounds: Interval, e: &Emit<'_>) -> Rule<Relaxed> {
-    Ok(Relaxed { value: value.clone(), shape: e.fixed(value, 1)?, bounds, kinks })
 }
 
 /// The inputs of a region that is no box.
