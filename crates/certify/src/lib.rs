@@ -12,6 +12,7 @@ mod crown;
 mod error;
 mod method;
 mod neighbourhood;
+mod sloped;
 
 pub use certificate::{Bounds, Certificate, Verdict};
 pub use certifier::{Certifier, CertifierOptions, Ends, Job, Progress, Until};
