@@ -13,9 +13,11 @@ mod error;
 mod method;
 mod neighbourhood;
 mod sloped;
+mod smoothing;
 
 pub use certificate::{Bounds, Certificate, Verdict};
 pub use certifier::{Certifier, CertifierOptions, Ends, Job, Progress, Until};
 pub use error::CertifyError;
 pub use method::Method;
 pub use neighbourhood::Neighbourhood;
+pub use smoothing::{Smoothed, SmoothedCertificate, SmoothedPrediction, Smoothing, average_radius, certified_accuracy};
