@@ -55,6 +55,12 @@ impl Chunk {
         })
     }
 
+    /// One box, with rows of its own.
+    pub(crate) fn of_box(lower: ArrayD<f32>, upper: ArrayD<f32>, specification: ArrayD<f32>) -> Self {
+        let radius = ArrayD::zeros(IxDyn(&[1]));
+        Self { centre: lower.clone(), lower, upper, radius, region: Region::Box, specification }
+    }
+
     /// The samples in a box of which only the middle is left.
     fn points(x: ArrayD<f32>, labels: &[usize], classes: usize, region: Region) -> Self {
         let radius = ArrayD::zeros(IxDyn(&[labels.len()]));

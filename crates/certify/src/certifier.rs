@@ -61,8 +61,8 @@ pub type Ends = [ArrayD<f32>; 2];
 
 /// Certifies samples of one model.
 pub struct Certifier {
-    classifier: Arc<OnnxClassifier>,
-    graphs: Graphs,
+    pub(crate) classifier: Arc<OnnxClassifier>,
+    pub(crate) graphs: Graphs,
 }
 
 impl Certifier {

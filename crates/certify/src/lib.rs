@@ -14,6 +14,7 @@ mod method;
 mod neighbourhood;
 mod sloped;
 mod smoothing;
+mod vnnlib;
 
 pub use certificate::{Bounds, Certificate, Verdict};
 pub use certifier::{Certifier, CertifierOptions, Ends, Job, Progress, Until};
@@ -21,3 +22,4 @@ pub use error::CertifyError;
 pub use method::Method;
 pub use neighbourhood::Neighbourhood;
 pub use smoothing::{Smoothed, SmoothedCertificate, SmoothedPrediction, Smoothing, average_radius, certified_accuracy};
+pub use vnnlib::{Answer, Case, Constraint, Counterexample, Deciding, InputBox, Property, VnnlibError};
