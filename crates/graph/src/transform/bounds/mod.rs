@@ -17,7 +17,7 @@ use crate::{
     operator,
 };
 
-pub(super) use backward::{Backward, Ball};
+pub(super) use backward::{Along, Backward, Ball};
 pub(super) use forward::forward;
 
 /// Which margins are bounded.
