@@ -100,6 +100,7 @@ pub(crate) struct Graphs {
     margins: HashMap<Region, Linear>,
     elements: HashMap<(Region, Value), Linear>,
     sloped: HashMap<(Region, Option<Value>, usize), Option<Sloped>>,
+    split: HashMap<usize, Option<Sloped>>,
     check: Check,
 }
 
@@ -150,6 +151,7 @@ impl Graphs {
             margins: HashMap::new(),
             elements: HashMap::new(),
             sloped: HashMap::new(),
+            split: HashMap::new(),
             check: Check { x, labels, margins, layers: Layers::new() },
         };
         let (found, layers) = graphs.intervals(&graphs.points(Region::Box))?;
@@ -259,13 +261,28 @@ impl Graphs {
                 None => Target::Margins(Specification::Matrix { rows: Some(rows) }),
                 Some(value) => Target::Rows { value: value.clone(), rows: Some(rows) },
             };
-            let mut sloped = Sloped::open(&self.runtime, &self.engine, &self.source, target, region, rows)?;
+            let mut sloped =
+                Sloped::open(&self.runtime, &self.engine, &self.source, target, region, Slopes::Given { rows })?;
             if let Some(sloped) = &mut sloped {
                 self.check_sloped(sloped, region, value, rows)?;
             }
             self.sloped.insert(key.clone(), sloped);
         }
         Ok(self.sloped.get_mut(&key).and_then(Option::as_mut))
+    }
+
+    /// Linear bounds of so many margins in a box along slopes that are given, with multipliers. `None`: there is nothing to split.
+    pub(crate) fn split(&mut self, rows: usize) -> Result<Option<&mut Sloped>, CertifyError> {
+        if !self.split.contains_key(&rows) {
+            let target = Target::Margins(Specification::Matrix { rows: Some(rows) });
+            let slopes = Slopes::Split { rows };
+            let mut sloped = Sloped::open(&self.runtime, &self.engine, &self.source, target, Region::Box, slopes)?;
+            if let Some(sloped) = &mut sloped {
+                self.check_sloped(sloped, Region::Box, None, rows)?;
+            }
+            self.split.insert(rows, sloped);
+        }
+        Ok(self.split.get_mut(&rows).and_then(Option::as_mut))
     }
 
     /// At a point, bounds are the values, whatever the slopes.
@@ -300,7 +317,10 @@ impl Graphs {
                 (Array2::from_shape_fn((points.len(), rows), |(i, row)| known[i * features + at(row)]), matrix)
             }
         };
-        let slopes = sloped.adaptive(&self.check.layers, points.len());
+        let mut slopes = sloped.adaptive(&self.check.layers, points.len());
+        // Multipliers of 0, where there are any: others change bounds at points too.
+        let zeros: Vec<_> = slopes.iter().map(|slope| ArrayD::zeros(slope.raw_dim())).collect();
+        slopes.extend(zeros);
         let (found, _) = sloped.run(&points, &matrix, &self.check.layers, &slopes)?;
         agree("linear bounds along given slopes", found.iter(), known.iter())
     }

@@ -2,10 +2,13 @@
 //!
 //! A [`Certifier`] derives the graphs of interval bounds and of linear bounds from a hosted classifier, checks each against the classifier
 //! itself, and answers a [`Job`] with a [`Certificate`] for each sample. `assay-graph` has the rules; here is how they are combined to
-//! [`Method`]s.
+//! [`Method`]s. [`Certifier::decide`] answers a [`Property`] in the format of the verification competitions.
+//!
+//! [`Smoothed`] needs no bounds: it certifies any classifier in L2, under noise and with a chosen probability.
 
 mod alpha;
 mod bounding;
+mod branch;
 mod certificate;
 mod certifier;
 mod crown;

@@ -27,17 +27,23 @@ impl Sloped {
         source: &Shaped,
         target: Target,
         region: Region,
-        rows: usize,
+        slopes: Slopes,
     ) -> Result<Option<Self>, CertifyError> {
-        let options =
-            LinearOptions { target, intermediate: Intermediate::Given, slopes: Slopes::Given { rows }, region };
+        let options = LinearOptions { target, intermediate: Intermediate::Given, slopes, region };
         let graph = linear_bounds(source, &options)?;
+        let (Slopes::Given { rows } | Slopes::Split { rows }) = slopes else { return Ok(None) };
         if graph.slopes.is_empty() {
             return Ok(None);
         }
-        let slopes: Vec<Value> = graph.slopes.iter().map(|(_, slope)| slope.clone()).collect();
+        let mut by: Vec<Value> =
+            graph.slopes.iter().chain(&graph.multipliers).map(|(_, input)| input.clone()).collect();
+        for (value, _) in &graph.multipliers {
+            let layer = graph.layers.iter().find(|layer| layer.value == *value);
+            let bounds = &layer.ok_or_else(|| missing("intermediate bounds"))?.bounds;
+            by.extend([bounds.lower.clone(), bounds.upper.clone()]);
+        }
         let shaped = shapes(runtime, Canonical::new(graph.model.clone())?, None)?;
-        let Vjp { model, cotangents, products, .. } = vjp(&shaped, std::slice::from_ref(&graph.bounds), &slopes)?;
+        let Vjp { model, cotangents, products, .. } = vjp(&shaped, std::slice::from_ref(&graph.bounds), &by)?;
         let program = Program::open(runtime, &model, engine)?;
         let cotangent = cotangents.into_iter().next().ok_or_else(|| missing("linear bounds"))?;
         Ok(Some(Self { program, graph, cotangent, products, rows }))
@@ -55,7 +61,13 @@ impl Sloped {
         self.graph.slopes.iter().map(|(value, _)| one(value)).collect()
     }
 
-    /// Bounds of `matrix`, `[n, rows, features]`, for `slopes`, one array for each of the graph's, and the derivative of their sum by each.
+    /// The values whose slopes are given, in the order of slopes and multipliers. One comes twice if two functions read it.
+    pub(crate) fn values(&self) -> Vec<Value> {
+        self.graph.slopes.iter().map(|(value, _)| value.clone()).collect()
+    }
+
+    /// Bounds of `matrix`, `[n, rows, features]`, for `slopes`, one array for each of the graph's and behind them one for each of its multipliers, and the
+    /// derivative of their sum by each; where there are multipliers, by both ends of the interval of each of their values too.
     pub(crate) fn run(
         &mut self,
         chunk: &Chunk,
@@ -67,7 +79,7 @@ impl Sloped {
         let mut inputs = inputs(&self.graph, chunk, layers)?;
         inputs.push((self.graph.rows.as_str(), ArrayRef::Float(matrix)));
         inputs.push((self.cotangent.as_str(), ArrayRef::Float(&ones)));
-        let named = self.graph.slopes.iter().zip(slopes);
+        let named = self.graph.slopes.iter().chain(&self.graph.multipliers).zip(slopes);
         inputs.extend(named.map(|((_, name), slope)| (name.as_str(), ArrayRef::Float(slope))));
         let mut outputs = self.program.run(inputs)?;
         let bounds = rows(take(&mut outputs, &self.graph.bounds)?)?;

@@ -13,6 +13,7 @@ use super::answer::{Answer, Counterexample};
 use super::property::{Case, InputBox, Property};
 use super::violation::Violation;
 use crate::bounding::{Chunk, Layers, odd_layer};
+use crate::branch::{self, Claim};
 use crate::certificate::slack;
 use crate::{Certifier, CertifyError, Method, alpha, crown};
 
@@ -22,7 +23,7 @@ pub struct Deciding {
     pub attacks: Vec<Box<dyn Attack>>,
     /// The bounds, which are asked from the cheapest on.
     pub methods: Vec<Method>,
-    /// When to give up.
+    /// When to give up. With a deadline, branch and bound takes the time that the rest leaves.
     pub deadline: Option<Instant>,
     /// Seed of the attacks.
     pub seed: u64,
@@ -112,8 +113,19 @@ impl Certifier {
                 return Ok(Answer::Unknown("the deadline passed".into()));
             }
         }
+        if deciding.deadline.is_some() {
+            let mut left = Vec::new();
+            for (region, open) in groups {
+                let open = self.split(&region, open, deciding, cancel)?;
+                left.extend((!open.is_empty()).then_some((region, open)));
+            }
+            groups = left;
+        }
         let open: usize = groups.iter().map(|(_, open)| open.len()).sum();
-        Ok(Answer::Unknown(format!("bounds leave {open} of {} cases open", property.cases.len())))
+        match open {
+            0 => Ok(Answer::Holds),
+            _ => Ok(Answer::Unknown(format!("bounds leave {open} of {} cases open", property.cases.len()))),
+        }
     }
 
     fn check_property(&self, property: &Property) -> Result<(), CertifyError> {
@@ -130,11 +142,14 @@ impl Certifier {
         }
         let fits = |case: &Case| {
             let ends = [&case.region.lower, &case.region.upper];
-            ends.iter().all(|end| end.len() == property.inputs)
+            ends.iter().all(|end| end.len() == property.inputs && end.iter().all(|x| x.is_finite()))
+                && case.region.lower.iter().zip(&case.region.upper).all(|(low, high)| low <= high)
                 && case.constraints.iter().flat_map(|c| &c.terms).all(|(at, _)| *at < property.outputs)
         };
         if let Some(at) = property.cases.iter().position(|case| !fits(case)) {
-            return invalid(format!("case {at} speaks of inputs or outputs that the property does not have"));
+            return invalid(format!(
+                "case {at} has no box of the inputs, with finite ends in order, or speaks of outputs that the property does not have"
+            ));
         }
         let compares = property.cases.iter().flat_map(|case| &case.constraints).all(|c| c.compares());
         match self.softmax() {
@@ -208,7 +223,7 @@ impl Certifier {
         point: &Array2<f32>,
         open: &[(usize, &Case)],
     ) -> Result<Option<Counterexample>, CertifyError> {
-        let inputs = violation.inputs(point.view());
+        let inputs = violation.inputs(&point.view());
         let outputs = self.classifier.logits(inputs.view())?;
         let outputs = outputs.index_axis(Axis(0), 0).to_vec();
         let finite = outputs.iter().all(|y| y.is_finite());
@@ -278,9 +293,46 @@ impl Certifier {
                 }
             };
             let middle = self.middle(&chunk)?;
-            open = rows.left(open, bounds.row(0), &middle);
+            open = rows.left(open, &bounds.row(0), &middle);
         }
         Ok(open)
+    }
+
+    /// The cases that branch and bound does not prove to be impossible before the deadline.
+    fn split<'a>(
+        &mut self,
+        region: &InputBox,
+        open: Open<'a>,
+        deciding: &Deciding,
+        cancel: &Cancel,
+    ) -> Result<Open<'a>, CertifyError> {
+        let classes = self.classifier.spec().classes;
+        let mut layers: Option<Layers> = None;
+        let mut left = Vec::new();
+        for entry in open {
+            let case = vec![entry];
+            let Some(rows) = Rows::new(&case, classes).filter(|_| !deciding.is_late()) else {
+                left.extend(case);
+                continue;
+            };
+            let chunk = self.box_chunk(region, &rows)?;
+            if layers.is_none() {
+                let (_, intervals) = self.graphs.intervals(&chunk)?;
+                let crown = crown::layers(&mut self.graphs, &chunk, &intervals, cancel)?;
+                layers = Some(alpha::layers(&mut self.graphs, &chunk, &crown, cancel)?);
+            }
+            let Some(layers) = layers.as_ref().filter(|layers| odd_layer(layers, 0).is_none()) else {
+                left.extend(case);
+                continue;
+            };
+            let middle = self.middle(&chunk)?;
+            let above = |row: usize, low: f32, size: f32| rows.above(row, low, size.max(rows.size(row, &middle)));
+            let claim = Claim { chunk: &chunk, layers, above: &above, deadline: deciding.deadline };
+            if !branch::proves(&mut self.graphs, &claim, cancel)? {
+                left.extend(case);
+            }
+        }
+        Ok(left)
     }
 
     /// A box and rows, as graphs take them.
@@ -339,20 +391,23 @@ impl Rows {
     }
 
     /// The cases that `bounds` of the rows leave possible; `middle` are outputs at some point of the box, which tell how large rows are.
-    fn left<'a>(&self, open: Open<'a>, bounds: ArrayView1<'_, f32>, middle: &[f32]) -> Open<'a> {
+    fn left<'a>(&self, open: Open<'a>, bounds: &ArrayView1<'_, f32>, middle: &[f32]) -> Open<'a> {
         let mut impossible = vec![false; open.len()];
-        for (row, ((case, bound), &low)) in self.of.iter().zip(bounds).enumerate() {
-            let there: f32 = self
-                .matrix
-                .index_axis(Axis(0), 0)
-                .index_axis(Axis(0), row)
-                .iter()
-                .zip(middle)
-                .map(|(c, y)| c * y)
-                .sum();
-            let slack = slack([low, there, *bound as f32]);
-            impossible[*case] |= f64::from(low) - bound > f64::from(slack);
+        for (row, ((case, _), &low)) in self.of.iter().zip(bounds).enumerate() {
+            impossible[*case] |= self.above(row, low, self.size(row, middle)) > 0.0;
         }
         open.into_iter().zip(impossible).filter(|(_, impossible)| !impossible).map(|(entry, _)| entry).collect()
+    }
+
+    /// How far a lower bound is above what a row needs, where numbers of this size were added. NaN is nowhere above.
+    fn above(&self, row: usize, low: f32, size: f32) -> f64 {
+        let bound = self.of[row].1;
+        f64::from(low) - bound - f64::from(slack([low, size, bound as f32]))
+    }
+
+    /// The sum of the sizes that a row adds up at some outputs.
+    fn size(&self, row: usize, outputs: &[f32]) -> f32 {
+        let matrix = self.matrix.index_axis(Axis(0), 0);
+        matrix.index_axis(Axis(0), row).iter().zip(outputs).map(|(c, y)| (c * y).abs()).sum()
     }
 }

@@ -123,7 +123,7 @@ mod tests {
     fn a_case_holds_where_all_constraints_do_and_never_by_a_number_that_is_none() {
         let less = |a, b| Constraint { terms: vec![(a, 1.0), (b, -1.0)], bound: 0.0 };
         let region = Arc::new(InputBox { lower: vec![], upper: vec![] });
-        let case = Case { region: region.clone(), constraints: vec![less(0, 1), less(0, 2)] };
+        let case = Case { region, constraints: vec![less(0, 1), less(0, 2)] };
         assert!(case.holds(&[1.0, 1.0, 2.0]) && !case.holds(&[1.0, 0.5, 2.0]));
         assert_eq!((case.depth(&[1.0, 4.0, 2.0]), case.depth(&[1.0, 0.5, 2.0])), (1.0, -0.5));
         assert_eq!(case.tightest(&[1.0, 4.0, 2.0]), Some(&less(0, 2)));

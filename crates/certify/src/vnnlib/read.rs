@@ -160,7 +160,7 @@ impl File {
                 let possible = own.take(&case, &mut constraints)?;
                 (if feasible && possible { Some(own.boxed()?) } else { None }, possible)
             } else {
-                let possible = bounds.clone_of_outputs(&case, &mut constraints);
+                let possible = case.iter().all(|atom| constrain(&atom.linear, &mut constraints));
                 if region.is_none() && feasible {
                     region = Some(bounds.clone().boxed()?);
                 }
@@ -254,11 +254,6 @@ impl Bounds {
         }
         possible &= self.lower.iter().zip(&self.upper).all(|(low, high)| low <= high);
         Ok(possible)
-    }
-
-    /// [`Bounds::take`] of atoms that are of outputs only.
-    fn clone_of_outputs(&self, atoms: &[Atom], constraints: &mut Vec<Constraint>) -> bool {
-        atoms.iter().fold(true, |possible, atom| constrain(&atom.linear, constraints) && possible)
     }
 
     /// # Errors

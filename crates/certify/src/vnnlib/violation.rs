@@ -27,7 +27,7 @@ impl<'a> Violation<'a> {
     }
 
     /// The inputs that points of the cube stand for; all of them are in the box.
-    pub(super) fn inputs(&self, points: ArrayView2<'_, f32>) -> Array2<f32> {
+    pub(super) fn inputs(&self, points: &ArrayView2<'_, f32>) -> Array2<f32> {
         let mut inputs = points.to_owned();
         for mut row in inputs.rows_mut() {
             for ((x, &low), &high) in row.iter_mut().zip(&self.lower).zip(&self.upper) {
@@ -51,7 +51,7 @@ impl<'a> Violation<'a> {
     /// The product of derivatives by the scores, `[n, classes]`, with those of the scores by the points.
     fn pull_back(
         &self,
-        points: ArrayView2<'_, f32>,
+        points: &ArrayView2<'_, f32>,
         weights: impl Fn(&Array2<f32>) -> Result<(Vec<f32>, Array2<f32>), RunError>,
     ) -> Result<Evaluated, RunError> {
         let inputs = self.inputs(points);
@@ -81,7 +81,7 @@ impl Classifier for Violation<'_> {
     }
 
     fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
-        Ok(self.scores(&self.network.logits(self.inputs(x).view())?))
+        Ok(self.scores(&self.network.logits(self.inputs(&x).view())?))
     }
 
     fn gradient(
@@ -91,7 +91,7 @@ impl Classifier for Violation<'_> {
         labels: &[Class],
         targets: Option<&[Class]>,
     ) -> Result<Evaluated, RunError> {
-        self.pull_back(x, |scores| {
+        self.pull_back(&x, |scores| {
             let mut weights = Array2::zeros(scores.dim());
             let mut losses = Vec::with_capacity(scores.nrows());
             for (i, (scores, mut to)) in scores.rows().into_iter().zip(weights.rows_mut()).enumerate() {
@@ -107,7 +107,7 @@ impl Classifier for Violation<'_> {
     }
 
     fn vjp(&self, x: ArrayView2<'_, f32>, cotangent: ArrayView2<'_, f32>) -> Result<Evaluated, RunError> {
-        self.pull_back(x, |_| Ok((Vec::new(), cotangent.to_owned())))
+        self.pull_back(&x, |_| Ok((Vec::new(), cotangent.to_owned())))
     }
 }
 
