@@ -1,11 +1,17 @@
-//! The search for better lower slopes, of the last pass only.
+//! The search for better lower slopes: of the bounds of each layer, one layer after the other, and then of the margins.
+//!
+//! The reference implementation moves all slopes together, by the derivative of the margins alone. Here each bound has its own objective, itself: margins
+//! only gain by narrower intervals of the layers, no derivative needs to pass from one graph of bounds to another, and a bound of a layer serves
+//! all margins.
 
-use assay_graph::Value;
+use assay_graph::{Relaxed, Value};
 use assay_runtime::{Cancel, RunError};
 use ndarray::{Array2, ArrayD, IxDyn, Zip};
 
 use crate::CertifyError;
-use crate::bounding::{Chunk, Graphs, Layers};
+use crate::bounding::{Chunk, Graphs, Layers, ordered};
+use crate::crown::unsettled;
+use crate::sloped::Sloped;
 
 /// Steps after the first bounds.
 const STEPS: usize = 20;
@@ -16,21 +22,116 @@ const DECAY: f32 = 0.98;
 const MOMENTS: [f32; 2] = [0.9, 0.999];
 const TINY: f32 = 1e-8;
 
-/// The best bounds of the margins, `[n, rows]`, that 20 steps of Adam on the slopes found, from CROWN's own choice on. Each margin has slopes of
-/// its own, so the best of each may come from another step.
+/// Elements of a layer that are bounded in one run, from below and from above, and bytes that all slopes of such a run may take.
+const ELEMENTS: usize = 32;
+const BYTES: usize = 64 << 20;
+
+/// Bounds of the rows of the chunk's specification, `[n, rows]`, from CROWN's own slopes on.
 pub(crate) fn margins(
     graphs: &mut Graphs,
     chunk: &Chunk,
     layers: &Layers,
     cancel: &Cancel,
 ) -> Result<Array2<f32>, CertifyError> {
-    let sloped = graphs.sloped(chunk)?;
-    let rows = chunk.specification.shape()[1];
-    let mut slopes: Vec<ArrayD<f32>> =
-        sloped.graph.slopes.iter().map(|(value, _)| adaptive(value, layers, chunk.len(), rows)).collect();
+    match graphs.sloped(chunk.region, None, chunk.specification.shape()[1])? {
+        Some(sloped) => search(sloped, chunk, &chunk.specification, layers, cancel),
+        None => graphs.margins(chunk, layers),
+    }
+}
+
+/// Bounds of all values that lines stand on, in the neighbourhood of the one sample of `chunk`, from those that CROWN found. Only elements that
+/// these leave unsettled are looked at; none gets a wider interval.
+pub(crate) fn layers(
+    graphs: &mut Graphs,
+    chunk: &Chunk,
+    crown: &Layers,
+    cancel: &Cancel,
+) -> Result<Layers, CertifyError> {
+    let relaxed = graphs.relaxed();
+    let features: usize = relaxed.iter().map(Relaxed::features).sum();
+    // Slopes, two moments and a derivative, for rows from below and from above.
+    let most = (BYTES / (8 * size_of::<f32>() * features.max(1))).clamp(1, ELEMENTS);
+    let mut found = Layers::new();
+    let mut narrowed = false;
+    for layer in &relaxed {
+        let Some(ends) = crown.get(&layer.value) else { continue };
+        if let Some(ends) = layer.relu_of.as_ref().and_then(|input| found.get(input)) {
+            let ends = ends.clone().map(|end| end.mapv(|x| x.max(0.0)));
+            found.insert(layer.value.clone(), ends);
+            continue;
+        }
+        let mut ends = ends.clone();
+        // Of functions that bend everywhere all elements are open, and narrower intervals gain little: they are left as CROWN found them.
+        let open = if layer.kinks.is_some() { unsettled(layer, &ends) } else { Vec::new() };
+        // The same number of rows for every sample, so that one graph serves all.
+        let most = most.min(layer.features());
+        let searched = !open.is_empty() && graphs.sloped(chunk.region, Some(&layer.value), 2 * most)?.is_some();
+        if searched || narrowed {
+            for chosen in open.chunks(most) {
+                let bounds = if searched {
+                    element_bounds(graphs, chunk, &layer.value, chosen, most, &found, cancel)?
+                } else {
+                    graphs.elements(chunk, &layer.value, chosen, &found)?
+                };
+                narrow(&mut ends, chosen, &bounds);
+            }
+            ordered(&mut ends);
+            narrowed = true;
+        }
+        found.insert(layer.value.clone(), ends);
+    }
+    Ok(found)
+}
+
+/// Searched bounds of chosen elements of `value`, at most `most`: lower ones and upper ones.
+fn element_bounds(
+    graphs: &mut Graphs,
+    chunk: &Chunk,
+    value: &Value,
+    chosen: &[usize],
+    most: usize,
+    layers: &Layers,
+    cancel: &Cancel,
+) -> Result<[Vec<f32>; 2], CertifyError> {
+    let features = graphs.features(value);
+    // Rows behind the chosen elements are 0, and their bounds are not read.
+    let mut matrix = ArrayD::zeros(IxDyn(&[1, 2 * most, features]));
+    for (row, &at) in chosen.iter().enumerate() {
+        matrix[[0, row, at]] = 1.0;
+        matrix[[0, most + row, at]] = -1.0;
+    }
+    let Some(sloped) = graphs.sloped(chunk.region, Some(value), 2 * most)? else {
+        return graphs.elements(chunk, value, chosen, layers);
+    };
+    let found = search(sloped, chunk, &matrix, layers, cancel)?;
+    let row = |at: usize| found.get((0, at)).copied().unwrap_or(f32::NEG_INFINITY);
+    Ok([(0..chosen.len()).map(row).collect(), (0..chosen.len()).map(|i| -row(most + i)).collect()])
+}
+
+/// Takes the narrower of two intervals of each chosen element: both hold. A bound that is not finite is none.
+fn narrow([lower, upper]: &mut [ArrayD<f32>; 2], chosen: &[usize], [below, above]: &[Vec<f32>; 2]) {
+    let (Some(lower), Some(upper)) = (lower.as_slice_mut(), upper.as_slice_mut()) else { return };
+    for ((&at, &low), &high) in chosen.iter().zip(below).zip(above) {
+        if low.is_finite() && high.is_finite() {
+            lower[at] = lower[at].max(low);
+            upper[at] = upper[at].min(high);
+        }
+    }
+}
+
+/// The best bounds of the rows of `matrix`, `[n, rows]`, that some steps of Adam on the slopes found, from CROWN's own choice on. Each row has slopes
+/// of its own, so the best of each may come from another step.
+fn search(
+    sloped: &mut Sloped,
+    chunk: &Chunk,
+    matrix: &ArrayD<f32>,
+    layers: &Layers,
+    cancel: &Cancel,
+) -> Result<Array2<f32>, CertifyError> {
+    let mut slopes = sloped.adaptive(layers, chunk.len());
     let zeros = || slopes.iter().map(|slope| ArrayD::<f32>::zeros(slope.raw_dim())).collect::<Vec<_>>();
     let (mut first, mut second) = (zeros(), zeros());
-    let (mut best, mut derivatives) = sloped.run(chunk, layers, &slopes)?;
+    let (mut best, mut derivatives) = sloped.run(chunk, matrix, layers, &slopes)?;
     let (mut rate, mut powers) = (RATE, [1.0f32; 2]);
     for _ in 0..STEPS {
         if cancel.is_cancelled() {
@@ -45,20 +146,10 @@ pub(crate) fn margins(
                 *slope = (*slope + rate * m / (v.sqrt() + TINY)).clamp(0.0, 1.0);
             });
         }
-        let (bounds, next) = sloped.run(chunk, layers, &slopes)?;
+        let (bounds, next) = sloped.run(chunk, matrix, layers, &slopes)?;
         derivatives = next;
         Zip::from(&mut best).and(&bounds).for_each(|best, &bound| *best = best.max(bound));
         rate *= DECAY;
     }
     Ok(best)
-}
-
-/// CROWN's choice: 1 where the larger part of the interval is positive, else 0; `[n, rows, features]`.
-fn adaptive(value: &Value, layers: &Layers, n: usize, rows: usize) -> ArrayD<f32> {
-    let Some([lower, upper]) = layers.get(value) else { return ArrayD::zeros(IxDyn(&[n, rows, 0])) };
-    let chosen: Vec<f32> = lower.iter().zip(upper).map(|(low, high)| f32::from(u8::from(*high > -low))).collect();
-    let features = chosen.len() / n.max(1);
-    let one =
-        ArrayD::from_shape_vec(IxDyn(&[n, 1, features]), chosen).unwrap_or_else(|_| ArrayD::zeros(IxDyn(&[n, 1, 0])));
-    one.broadcast(IxDyn(&[n, rows, features])).map_or_else(|| one.clone(), |all| all.to_owned())
 }

@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 
 use assay_graph::{
-    Canonical, Intermediate, Intervals, LinearBounds, LinearOptions, Model, Region, Relaxed, Shaped, Slopes,
-    Specification, Target, Value, Vjp, interval, linear_bounds, vjp,
+    Intermediate, Intervals, LinearBounds, LinearOptions, Model, Region, Relaxed, Shaped, Slopes, Specification,
+    Target, Value, interval, linear_bounds,
 };
 use assay_runtime::{
-    Array, ArrayRef, Classifier, EngineOptions, OnnxClassifier, OnnxRuntime, Program, RunError, Tensors, shapes,
+    Array, ArrayRef, Classifier, EngineOptions, OnnxClassifier, OnnxRuntime, Program, RunError, Tensors,
 };
 use ndarray::{Array2, Array3, ArrayD, ArrayView2, Axis, IxDyn, Zip};
 
 use crate::CertifyError;
 use crate::neighbourhood::Around;
+use crate::sloped::Sloped;
 
 /// Bounds of the values that lines stand on, `[n, …]`: lower and upper ones.
 pub(crate) type Layers = HashMap<Value, [ArrayD<f32>; 2]>;
@@ -54,6 +55,12 @@ impl Chunk {
         })
     }
 
+    /// One box, with rows of its own.
+    pub(crate) fn of_box(lower: ArrayD<f32>, upper: ArrayD<f32>, specification: ArrayD<f32>) -> Self {
+        let radius = ArrayD::zeros(IxDyn(&[1]));
+        Self { centre: lower.clone(), lower, upper, radius, region: Region::Box, specification }
+    }
+
     /// The samples in a box of which only the middle is left.
     fn points(x: ArrayD<f32>, labels: &[usize], classes: usize, region: Region) -> Self {
         let radius = ArrayD::zeros(IxDyn(&[labels.len()]));
@@ -80,14 +87,6 @@ pub(crate) struct Linear {
     pub(crate) graph: LinearBounds,
 }
 
-/// A graph of linear bounds with its derivative by the slopes.
-pub(crate) struct Sloped {
-    program: Program,
-    pub(crate) graph: LinearBounds,
-    cotangent: Value,
-    products: Vec<Value>,
-}
-
 /// The graphs of one model.
 pub(crate) struct Graphs {
     runtime: OnnxRuntime,
@@ -100,7 +99,8 @@ pub(crate) struct Graphs {
     intervals: (Program, Intervals),
     margins: HashMap<Region, Linear>,
     elements: HashMap<(Region, Value), Linear>,
-    sloped: HashMap<Region, Sloped>,
+    sloped: HashMap<(Region, Option<Value>, usize), Option<Sloped>>,
+    split: HashMap<usize, Option<Sloped>>,
     check: Check,
 }
 
@@ -151,6 +151,7 @@ impl Graphs {
             margins: HashMap::new(),
             elements: HashMap::new(),
             sloped: HashMap::new(),
+            split: HashMap::new(),
             check: Check { x, labels, margins, layers: Layers::new() },
         };
         let (found, layers) = graphs.intervals(&graphs.points(Region::Box))?;
@@ -169,6 +170,11 @@ impl Graphs {
     /// The values that lines stand on, in the model's order.
     pub(crate) fn relaxed(&self) -> Vec<Relaxed> {
         self.intervals.1.layers.clone()
+    }
+
+    /// Elements of one sample of a value that lines stand on.
+    pub(crate) fn features(&self, value: &Value) -> usize {
+        self.intervals.1.layers.iter().find(|layer| layer.value == *value).map_or(0, Relaxed::features)
     }
 
     /// Interval bounds of the margins, `[n, rows]`, and of the values that lines stand on.
@@ -242,25 +248,81 @@ impl Graphs {
         Ok(())
     }
 
-    /// Linear bounds of the margins with slopes that are given, and the derivatives of their sum by the slopes.
-    pub(crate) fn sloped(&mut self, chunk: &Chunk) -> Result<&mut Sloped, CertifyError> {
-        if !self.sloped.contains_key(&chunk.region) {
-            let rows = self.classes.saturating_sub(1);
-            let options = LinearOptions {
-                target: Target::Margins(Specification::Matrix { rows: Some(rows) }),
-                intermediate: Intermediate::Given,
-                slopes: Slopes::Given { rows },
-                region: chunk.region,
+    /// Linear bounds along slopes that are given, of so many margins or linear functions of a value. `None`: no slope is to be chosen on the way to it.
+    pub(crate) fn sloped(
+        &mut self,
+        region: Region,
+        value: Option<&Value>,
+        rows: usize,
+    ) -> Result<Option<&mut Sloped>, CertifyError> {
+        let key = (region, value.cloned(), rows);
+        if !self.sloped.contains_key(&key) {
+            let target = match value {
+                None => Target::Margins(Specification::Matrix { rows: Some(rows) }),
+                Some(value) => Target::Rows { value: value.clone(), rows: Some(rows) },
             };
-            let graph = linear_bounds(&self.source, &options)?;
-            let slopes: Vec<Value> = graph.slopes.iter().map(|(_, slope)| slope.clone()).collect();
-            let shaped = shapes(&self.runtime, Canonical::new(graph.model.clone())?, None)?;
-            let Vjp { model, cotangents, products, .. } = vjp(&shaped, std::slice::from_ref(&graph.bounds), &slopes)?;
-            let program = Program::open(&self.runtime, &model, &self.engine)?;
-            let cotangent = cotangents.into_iter().next().ok_or_else(|| missing("linear bounds"))?;
-            self.sloped.insert(chunk.region, Sloped { program, graph, cotangent, products });
+            let mut sloped =
+                Sloped::open(&self.runtime, &self.engine, &self.source, target, region, Slopes::Given { rows })?;
+            if let Some(sloped) = &mut sloped {
+                self.check_sloped(sloped, region, value, rows)?;
+            }
+            self.sloped.insert(key.clone(), sloped);
         }
-        self.sloped.get_mut(&chunk.region).ok_or_else(|| missing("linear bounds"))
+        Ok(self.sloped.get_mut(&key).and_then(Option::as_mut))
+    }
+
+    /// Linear bounds of so many margins in a box along slopes that are given, with multipliers. `None`: there is nothing to split.
+    pub(crate) fn split(&mut self, rows: usize) -> Result<Option<&mut Sloped>, CertifyError> {
+        if !self.split.contains_key(&rows) {
+            let target = Target::Margins(Specification::Matrix { rows: Some(rows) });
+            let slopes = Slopes::Split { rows };
+            let mut sloped = Sloped::open(&self.runtime, &self.engine, &self.source, target, Region::Box, slopes)?;
+            if let Some(sloped) = &mut sloped {
+                self.check_sloped(sloped, Region::Box, None, rows)?;
+            }
+            self.split.insert(rows, sloped);
+        }
+        Ok(self.split.get_mut(&rows).and_then(Option::as_mut))
+    }
+
+    /// At a point, bounds are the values, whatever the slopes.
+    fn check_sloped(
+        &self,
+        sloped: &mut Sloped,
+        region: Region,
+        value: Option<&Value>,
+        rows: usize,
+    ) -> Result<(), CertifyError> {
+        let points = self.points(region);
+        // Rows that repeat, as many as the graph wants: margins, or single elements.
+        let (known, matrix) = match value {
+            None => {
+                let (margins, own) = (self.check.margins.ncols().max(1), &points.specification);
+                let matrix = ArrayD::from_shape_fn(IxDyn(&[points.len(), rows, self.classes]), |at| {
+                    own[[at[0], at[1] % margins, at[2]]]
+                });
+                let known =
+                    Array2::from_shape_fn((points.len(), rows), |(i, row)| self.check.margins[[i, row % margins]]);
+                (known, matrix)
+            }
+            Some(value) => {
+                let [known, _] = self.check.layers.get(value).ok_or_else(|| missing("linear bounds"))?;
+                let features = known.len() / points.len().max(1);
+                let stride = features.div_ceil(rows).max(1);
+                let at = |row: usize| row * stride % features.max(1);
+                let known: Vec<f32> = known.iter().copied().collect();
+                let matrix = ArrayD::from_shape_fn(IxDyn(&[points.len(), rows, features]), |to| {
+                    f32::from(u8::from(to[2] == at(to[1])))
+                });
+                (Array2::from_shape_fn((points.len(), rows), |(i, row)| known[i * features + at(row)]), matrix)
+            }
+        };
+        let mut slopes = sloped.adaptive(&self.check.layers, points.len());
+        // Multipliers of 0, where there are any: others change bounds at points too.
+        let zeros: Vec<_> = slopes.iter().map(|slope| ArrayD::zeros(slope.raw_dim())).collect();
+        slopes.extend(zeros);
+        let (found, _) = sloped.run(&points, &matrix, &self.check.layers, &slopes)?;
+        agree("linear bounds along given slopes", found.iter(), known.iter())
     }
 
     fn linear(&self, target: Target, region: Region) -> Result<Linear, CertifyError> {
@@ -283,29 +345,8 @@ impl Linear {
     }
 }
 
-impl Sloped {
-    /// Bounds for `slopes`, one array for each of the graph's, and the derivative of their sum by each.
-    pub(crate) fn run(
-        &mut self,
-        chunk: &Chunk,
-        layers: &Layers,
-        slopes: &[ArrayD<f32>],
-    ) -> Result<(Array2<f32>, Vec<ArrayD<f32>>), CertifyError> {
-        let ones = ArrayD::from_elem(IxDyn(&chunk.specification.shape()[..2]), 1.0);
-        let mut inputs = inputs(&self.graph, chunk, layers)?;
-        inputs.push((self.graph.rows.as_str(), ArrayRef::Float(&chunk.specification)));
-        inputs.push((self.cotangent.as_str(), ArrayRef::Float(&ones)));
-        let named = self.graph.slopes.iter().zip(slopes);
-        inputs.extend(named.map(|((_, name), slope)| (name.as_str(), ArrayRef::Float(slope))));
-        let mut outputs = self.program.run(inputs)?;
-        let bounds = rows(take(&mut outputs, &self.graph.bounds)?)?;
-        let products = self.products.iter().map(|product| take(&mut outputs, product)).collect::<Result<_, _>>()?;
-        Ok((bounds, products))
-    }
-}
-
 /// The inputs that all graphs of linear bounds have.
-fn inputs<'a>(
+pub(crate) fn inputs<'a>(
     graph: &'a LinearBounds,
     chunk: &'a Chunk,
     layers: &'a Layers,
@@ -365,18 +406,18 @@ fn agree<'a>(
 }
 
 /// An output of a run.
-fn take(outputs: &mut Tensors, name: &Value) -> Result<ArrayD<f32>, CertifyError> {
+pub(crate) fn take(outputs: &mut Tensors, name: &Value) -> Result<ArrayD<f32>, CertifyError> {
     match outputs.swap_remove(name.as_str()) {
         Some(Array::Float(array)) => Ok(array),
         _ => Err(missing(name.as_str())),
     }
 }
 
-fn rows(array: ArrayD<f32>) -> Result<Array2<f32>, CertifyError> {
+pub(crate) fn rows(array: ArrayD<f32>) -> Result<Array2<f32>, CertifyError> {
     array.into_dimensionality().map_err(|e| CertifyError::Run(RunError::Runtime(e.to_string())))
 }
 
-fn missing(what: &str) -> CertifyError {
+pub(crate) fn missing(what: &str) -> CertifyError {
     CertifyError::Run(RunError::Runtime(format!("the graph of bounds has not given \"{what}\"")))
 }
 

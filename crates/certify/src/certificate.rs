@@ -7,6 +7,11 @@ use crate::Method;
 /// Relative error that a bound in binary32 is taken to have: bounds of deep nets differ by up to 4e-5 of the largest from those in binary64.
 const ROUNDING: f32 = 1e-4;
 
+/// What a bound must exceed to count, where numbers of such sizes were added.
+pub(crate) fn slack(sizes: impl IntoIterator<Item = f32>) -> f32 {
+    ROUNDING * sizes.into_iter().fold(1.0f32, |most, size| most.max(size.abs()))
+}
+
 /// Lower bounds of the margins of one sample by one method.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bounds {
@@ -22,8 +27,8 @@ pub struct Bounds {
 impl Bounds {
     /// `margins` by `method`, where those of the sample itself are `nominal`.
     pub(crate) fn new(method: Method, margins: Vec<f32>, nominal: &[f32]) -> Self {
-        let largest = margins.iter().chain(nominal).fold(1.0f32, |most, margin| most.max(margin.abs()));
-        Self { method, margins, slack: ROUNDING * largest }
+        let slack = slack(margins.iter().chain(nominal).copied());
+        Self { method, margins, slack }
     }
 
     /// Whether every margin is proved positive. A NaN is not.

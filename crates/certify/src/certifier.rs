@@ -7,7 +7,7 @@ use assay_graph::Value;
 use assay_runtime::{
     Cancel, Class, Classifier, ClassifierOptions, EngineOptions, OnnxClassifier, OnnxRuntime, RunError,
 };
-use ndarray::{Array2, ArrayD, ArrayView2, Axis};
+use ndarray::{Array2, ArrayD, ArrayView2, Axis, Zip};
 
 use crate::bounding::{Chunk, Graphs, Layers, margins, odd_layer, of_sample};
 use crate::neighbourhood::Around;
@@ -61,8 +61,8 @@ pub type Ends = [ArrayD<f32>; 2];
 
 /// Certifies samples of one model.
 pub struct Certifier {
-    classifier: Arc<OnnxClassifier>,
-    graphs: Graphs,
+    pub(crate) classifier: Arc<OnnxClassifier>,
+    pub(crate) graphs: Graphs,
 }
 
 impl Certifier {
@@ -231,9 +231,28 @@ impl Certifier {
             asked.add(i, Method::Crown, &margins, 0, certificates);
         }
         if asked.methods.contains(&Method::AlphaCrown) && asked.goes_on(&certificates[i]) {
-            let margins = alpha::margins(&mut self.graphs, chunk, layers, asked.cancel)?;
-            asked.add(i, Method::AlphaCrown, &margins, 0, certificates);
+            self.answer_searched(i, chunk, layers, asked, certificates)?;
         }
+        Ok(())
+    }
+
+    /// α-CROWN: the slopes of the last pass first, which is cheap and often enough; then those of the layers too.
+    fn answer_searched(
+        &mut self,
+        i: usize,
+        chunk: &Chunk,
+        layers: &Layers,
+        asked: &Asked<'_, '_>,
+        certificates: &mut [Certificate],
+    ) -> Result<(), CertifyError> {
+        let mut margins = alpha::margins(&mut self.graphs, chunk, layers, asked.cancel)?;
+        let enough = asked.bounds(i, Method::AlphaCrown, &margins, 0).certify();
+        if !(enough && asked.job.until == Until::Certified) {
+            let layers = alpha::layers(&mut self.graphs, chunk, layers, asked.cancel)?;
+            let narrower = alpha::margins(&mut self.graphs, chunk, &layers, asked.cancel)?;
+            Zip::from(&mut margins).and(&narrower).for_each(|best, &bound| *best = best.max(bound));
+        }
+        asked.add(i, Method::AlphaCrown, &margins, 0, certificates);
         Ok(())
     }
 
@@ -313,8 +332,13 @@ impl Asked<'_, '_> {
 
     /// Adds what `method` found for row `at` to the certificate of sample `i`.
     fn add(&self, i: usize, method: Method, margins: &Array2<f32>, at: usize, certificates: &mut [Certificate]) {
+        certificates[i].add(self.bounds(i, method, margins, at));
+    }
+
+    /// What `method` found for sample `i`, which is row `at`.
+    fn bounds(&self, i: usize, method: Method, margins: &Array2<f32>, at: usize) -> Bounds {
         let nominal = self.nominal.index_axis(Axis(0), i).to_vec();
-        certificates[i].add(Bounds::new(method, margins.row(at).to_vec(), &nominal));
+        Bounds::new(method, margins.row(at).to_vec(), &nominal)
     }
 }
 

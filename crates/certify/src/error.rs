@@ -1,5 +1,6 @@
 //! Why nothing could be certified.
 
+use assay_attack::AttackError;
 use assay_graph::{CanonicalError, TransformError};
 use assay_runtime::{LoadError, ProbeError, RunError, SessionError};
 
@@ -28,6 +29,9 @@ pub enum CertifyError {
     /// A run failed, or was cancelled.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// An attack that looked for a counterexample failed.
+    #[error(transparent)]
+    Attack(#[from] AttackError),
     /// A graph of bounds does not give the model's own numbers where there is nothing to bound. Every certificate would be worthless.
     #[error(
         "the graph of {graph} gives {found} for a single point where the model gives {expected}: this is a defect of assay, \

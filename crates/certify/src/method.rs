@@ -18,7 +18,7 @@ pub enum Method {
     /// Linear bounds on linear bounds: a backward pass for each element that is not settled, layer by layer (Zhang et al., Efficient Neural
     /// Network Robustness Certification with General Activation Functions, NeurIPS 2018).
     Crown,
-    /// CROWN, with the lower slopes of the last pass searched for by gradient ascent (Xu et al., Fast and Complete: Enabling Complete Neural Network
+    /// CROWN, with the lower slopes of the layers and of the last pass searched for by gradient ascent (Xu et al., Fast and Complete: Enabling Complete Neural Network
     /// Verification with Rapid and Massively Parallel Incomplete Verifiers, ICLR 2021).
     AlphaCrown,
 }

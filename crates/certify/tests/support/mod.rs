@@ -1,6 +1,8 @@
 //! What the tests share.
 
-#![allow(dead_code, clippy::print_stdout, clippy::panic)]
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout, clippy::panic)]
+
+pub(crate) mod compared;
 
 use assay_certify::{Certificate, Certifier, CertifierOptions, CertifyError, Job, Method};
 use assay_graph::{Canonical, Model};

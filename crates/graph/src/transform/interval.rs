@@ -54,9 +54,9 @@ pub fn interval(source: &Shaped, specification: Specification) -> Result<Interva
     };
     let logits = outputs(&subject.logits, &mut e).map_err(of_model)?;
     let mut layers = Vec::new();
-    for (value, kinks) in relaxed(PASS, &subject, &nodes, &e)? {
-        let bounds = outputs(&value, &mut e).map_err(of_model)?;
-        layers.push(Relaxed { shape: e.fixed(&value, 1).map_err(of_model)?, bounds, kinks, value });
+    for read in relaxed(PASS, &subject, &nodes, &e)? {
+        let bounds = outputs(&read.0, &mut e).map_err(of_model)?;
+        layers.push(Relaxed::new(&read, bounds, &subject, &e).map_err(of_model)?);
     }
     let model = checked(PASS, e.finish())?;
     Ok(Intervals { model, samples, specification: margins.input, margins: lower, logits, layers })

@@ -1,6 +1,6 @@
 //! Linear bounds: from a box or a ball of samples to lower bounds of margins, along lines around every function.
 
-use super::bounds::{Backward, Ball, Opened, Read, Relaxed, Specification, Subject, forward, one_hot, relaxed};
+use super::bounds::{Along, Backward, Ball, Opened, Read, Relaxed, Specification, Subject, forward, one_hot, relaxed};
 use super::checked;
 use super::interval::sample_box;
 use crate::{Cause, DataType, Dim, Emit, Interval, Model, Node, Rule, Shaped, TransformError, Value, operator};
@@ -14,6 +14,13 @@ pub enum Target {
     Margins(Specification),
     /// Chosen elements of a value, from below and from above: an input, i64 `[n, chosen]`, has the positions of the elements in a sample.
     Elements(Value),
+    /// Linear functions of a value: their coefficients are an input, f32 `[n, rows, features]`.
+    Rows {
+        /// The value.
+        value: Value,
+        /// Rows of each sample; `None`: as many as are given.
+        rows: Option<usize>,
+    },
 }
 
 /// Where the bounds come from that lines stand on.
@@ -33,6 +40,13 @@ pub enum Slopes {
     Adaptive,
     /// Inputs, numbers in [0, 1] for each sample, row and element, so that somebody may search for the best.
     Given {
+        /// Rows of each sample.
+        rows: usize,
+    },
+    /// As [`Slopes::Given`], with multipliers of what is known of signs (β-CROWN: Wang et al., Beta-CROWN: Efficient Bound Propagation with Per-neuron
+    /// Split Constraints, NeurIPS 2021): inputs that are added to the coefficients of each value that such a function reads. For the points where an
+    /// element is at least 0, bounds hold with a multiplier of it that is at most 0; for those where it is at most 0, with one that is at least 0.
+    Split {
         /// Rows of each sample.
         rows: usize,
     },
@@ -71,13 +85,15 @@ pub struct LinearBounds {
     pub samples: Interval,
     /// Inputs: the samples, and their distance, f32 `[n]`; for regions that are no box.
     pub ball: Option<(Value, Value)>,
-    /// Input: the specification, or the positions of the elements.
+    /// Input: the specification, the positions of the elements, or the coefficients.
     pub rows: Value,
     /// The values that functions which are not affine read, in the model's order. Their bounds are inputs if they are given, else values
     /// of the model.
     pub layers: Vec<Relaxed>,
     /// Inputs: slopes, f32 `[n, rows, features]`, and the value whose function they belong to; if they are given.
     pub slopes: Vec<(Value, Value)>,
+    /// Inputs: multipliers, as the slopes; for [`Slopes::Split`].
+    pub multipliers: Vec<(Value, Value)>,
     /// Output: lower bounds, f32 `[n, rows]`; for elements first those of the elements and then those of their negatives.
     pub bounds: Value,
 }
@@ -95,7 +111,7 @@ pub fn linear_bounds(source: &Shaped, options: &LinearOptions) -> Result<LinearB
     let subject = Subject::new(&opened);
     let target = match &options.target {
         Target::Margins(_) => &subject.logits,
-        Target::Elements(value) => value,
+        Target::Elements(value) | Target::Rows { value, .. } => value,
     };
     let nodes = subject.nodes(target);
     let mut e = Emit::new(subject.source);
@@ -104,19 +120,20 @@ pub fn linear_bounds(source: &Shaped, options: &LinearOptions) -> Result<LinearB
     let found = relaxed(PASS, &subject, &nodes, &e)?;
     let layers = match options.intermediate {
         Intermediate::Given => {
-            let given = |(value, kinks): &Read, e: &mut Emit<'_>| {
+            let given = |read: &Read, e: &mut Emit<'_>| {
+                let value = &read.0;
                 let dims = e.dims(value)?;
                 let [lower, upper] =
                     ["lower", "upper"].map(|end| e.input(&format!("{end}/{value}"), DataType::Float, dims));
-                layer(value, kinks.clone(), Interval { lower, upper }, e)
+                Relaxed::new(read, Interval { lower, upper }, &subject, e)
             };
             found.iter().map(|found| given(found, &mut e)).collect::<Rule<Vec<_>>>().map_err(of_model)?
         }
         Intermediate::Interval => {
             let intervals = forward(PASS, &subject, boxed.clone(), target, &mut e)?;
-            let computed = |(value, kinks): &Read| {
-                let bounds = intervals.get(value).cloned().ok_or(Cause::NoRule)?;
-                layer(value, kinks.clone(), bounds, &e)
+            let computed = |read: &Read| {
+                let bounds = intervals.get(&read.0).cloned().ok_or(Cause::NoRule)?;
+                Relaxed::new(read, bounds, &subject, &e)
             };
             found.iter().map(computed).collect::<Rule<Vec<_>>>().map_err(of_model)?
         }
@@ -130,22 +147,32 @@ pub fn linear_bounds(source: &Shaped, options: &LinearOptions) -> Result<LinearB
             let (input, matrix) = elements(value, &mut e).map_err(of_model)?;
             (input, matrix, Dim::Batch(1))
         }
+        Target::Rows { value, rows } => {
+            let features = crate::ops::features(value, &e).map_err(of_model)?;
+            let rows = rows.map_or(Dim::Batch(1), Dim::Fixed);
+            let input = e.input("rows", DataType::Float, &[Dim::Batch(1), rows, Dim::Fixed(features)]);
+            (input.clone(), input, rows)
+        }
     };
-    let mut slopes = Vec::new();
-    let lines = |node: &Node, value: &Value, e: &mut Emit<'_>| -> Rule<Option<(Interval, Option<Value>)>> {
+    let (mut slopes, mut multipliers) = (Vec::new(), Vec::new());
+    let lines = |node: &Node, value: &Value, e: &mut Emit<'_>| -> Rule<Option<Along>> {
         let found = layers.iter().find(|layer| layer.value == *value);
         let Relaxed { bounds, .. } = found.ok_or_else(|| Cause::Malformed(format!("\"{value}\" has no bounds")))?;
-        let slope = match options.slopes {
-            Slopes::Given { rows } if operator(&node.operator).is_some_and(|o| o.has_slopes()) => {
-                let features = crate::ops::features(value, e)?;
-                let dims = [Dim::Batch(1), Dim::Fixed(rows), Dim::Fixed(features)];
-                let slope = e.input(&format!("slope/{}", node.label()), DataType::Float, &dims);
-                slopes.push((value.clone(), slope.clone()));
-                Some(slope)
+        let mut along = Along { interval: bounds.clone(), slope: None, multiplier: None };
+        let (Slopes::Given { rows } | Slopes::Split { rows }) = options.slopes else { return Ok(Some(along)) };
+        if operator(&node.operator).is_some_and(|o| o.has_slopes()) {
+            let features = crate::ops::features(value, e)?;
+            let dims = [Dim::Batch(1), Dim::Fixed(rows), Dim::Fixed(features)];
+            let slope = e.input(&format!("slope/{}", node.label()), DataType::Float, &dims);
+            slopes.push((value.clone(), slope.clone()));
+            along.slope = Some(slope);
+            if matches!(options.slopes, Slopes::Split { .. }) {
+                let multiplier = e.input(&format!("multiplier/{}", node.label()), DataType::Float, &dims);
+                multipliers.push((value.clone(), multiplier.clone()));
+                along.multiplier = Some(multiplier);
             }
-            _ => None,
-        };
-        Ok(Some((bounds.clone(), slope)))
+        }
+        Ok(Some(along))
     };
     let ended = Backward::new(PASS, &subject, target, &matrix, &mut e)?.walk(&nodes, &mut e, lines)?;
     let bounds = ended.bounds(|_| Some(boxed.clone()), ball.as_ref(), &mut e).map_err(of_model)?;
@@ -154,11 +181,7 @@ pub fn linear_bounds(source: &Shaped, options: &LinearOptions) -> Result<LinearB
     e.clear_outputs();
     let bounds = e.output(&bounds, DataType::Float, &[n, count]);
     let ball = ball.map(|ball| (ball.centre, ball.radius));
-    Ok(LinearBounds { model: checked(PASS, e.finish())?, samples, ball, rows, layers, slopes, bounds })
-}
-
-fn layer(value: &Value, kinks: Option<Vec<f64>>, bounds: Interval, e: &Emit<'_>) -> Rule<Relaxed> {
-    Ok(Relaxed { value: value.clone(), shape: e.fixed(value, 1)?, bounds, kinks })
+    Ok(LinearBounds { model: checked(PASS, e.finish())?, samples, ball, rows, layers, slopes, multipliers, bounds })
 }
 
 /// The inputs of a region that is no box.

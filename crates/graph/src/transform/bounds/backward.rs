@@ -18,6 +18,16 @@ pub(in crate::transform) struct Backward<'a, 'm> {
     added: Vec<Value>,
 }
 
+/// What rows pass along at a function of one value that is not affine.
+pub(in crate::transform) struct Along {
+    /// The interval of the value.
+    pub(in crate::transform) interval: Interval,
+    /// The slopes of the lower lines, where they are given.
+    pub(in crate::transform) slope: Option<Value>,
+    /// What is added to the coefficients of the value, `[n, rows, features]`.
+    pub(in crate::transform) multiplier: Option<Value>,
+}
+
 /// Rows that have come to an end.
 pub(in crate::transform) struct Ended {
     /// The values where they ended, with their coefficients.
@@ -43,13 +53,13 @@ impl<'a, 'm> Backward<'a, 'm> {
         Ok(Self { pass, subject, counts, coefficients, added: Vec::new() })
     }
 
-    /// Walks through `nodes`, which are all that the target depends on, in their order. `lines` gives the interval and the slopes
+    /// Walks through `nodes`, which are all that the target depends on, in their order. `lines` gives what rows pass along
     /// for a data input of a node that is not affine; where it gives none the rows end at the node's output.
     pub(in crate::transform) fn walk(
         mut self,
         nodes: &[&'m Node],
         e: &mut Emit<'_>,
-        mut lines: impl FnMut(&Node, &Value, &mut Emit<'_>) -> Rule<Option<(Interval, Option<Value>)>>,
+        mut lines: impl FnMut(&Node, &Value, &mut Emit<'_>) -> Rule<Option<Along>>,
     ) -> Result<Ended, TransformError> {
         let mut ends = Vec::new();
         for node in nodes.iter().rev() {
@@ -83,16 +93,21 @@ impl<'a, 'm> Backward<'a, 'm> {
         node: &Node,
         rows: &Rows,
         e: &mut Emit<'_>,
-        lines: &mut impl FnMut(&Node, &Value, &mut Emit<'_>) -> Rule<Option<(Interval, Option<Value>)>>,
+        lines: &mut impl FnMut(&Node, &Value, &mut Emit<'_>) -> Rule<Option<Along>>,
     ) -> Rule<bool> {
         let data = self.subject.data(node, e)?;
         let operator = operator(&node.operator).ok_or(Cause::NoRule)?;
         let dependence = operator.dependence(node, &data, e)?;
         if dependence == Dependence::Other {
             let input = node.required(only_data(node, &data)?)?;
-            let Some((interval, slope)) = lines(node, input, e)? else { return Ok(false) };
+            let Some(Along { interval, slope, multiplier }) = lines(node, input, e)? else { return Ok(false) };
             let Pull { rows, added } = operator.pull(node, &interval, slope.as_ref(), rows, e)?;
-            self.coefficients.entry(input.clone()).or_default().push(rows);
+            let parts = self.coefficients.entry(input.clone()).or_default();
+            parts.push(rows);
+            if let Some(multiplier) = multiplier {
+                let dims = e.dims(input)?;
+                parts.push(e.reshape(&multiplier, dims)?);
+            }
             self.added.extend(added);
             return Ok(true);
         }

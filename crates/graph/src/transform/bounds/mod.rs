@@ -17,7 +17,7 @@ use crate::{
     operator,
 };
 
-pub(super) use backward::{Backward, Ball};
+pub(super) use backward::{Along, Backward, Ball};
 pub(super) use forward::forward;
 
 /// Which margins are bounded.
@@ -43,6 +43,11 @@ pub struct Relaxed {
     pub bounds: Interval,
     /// Where the functions that read it bend: on an interval without one of these numbers inside they are lines. `None`: everywhere.
     pub kinks: Option<Vec<f64>>,
+    /// Whether interval arithmetic gives the exact range of each element in a box of samples: what lies before it is a chain with at most one node that adds
+    /// elements up.
+    pub exact_in_boxes: bool,
+    /// The value whose `Relu` it is, if it is one: another one of these.
+    pub relu_of: Option<Value>,
 }
 
 impl Relaxed {
@@ -206,6 +211,66 @@ pub(super) fn one_hot(indices: &Value, size: usize, e: &mut Emit<'_>) -> Value {
 
 /// A value that functions which are not affine read, and where they bend; `None`: everywhere.
 pub(super) type Read = (Value, Option<Vec<f64>>);
+
+/// Affine operators each of whose output elements depends on one element of the data, and on another one each.
+const ONE_BY_ONE: [&str; 13] = [
+    "Add",
+    "BatchNormalization",
+    "Cast",
+    "Div",
+    "Flatten",
+    "Identity",
+    "Mul",
+    "Neg",
+    "Reshape",
+    "Squeeze",
+    "Sub",
+    "Transpose",
+    "Unsqueeze",
+];
+/// Affine operators each of whose output elements is a sum that has an element of the data at most once.
+const SUMS: [&str; 5] = ["AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MatMul"];
+
+impl Relaxed {
+    /// The value, whose bounds are these.
+    pub(super) fn new((value, kinks): &Read, bounds: Interval, subject: &Subject<'_>, e: &Emit<'_>) -> Rule<Self> {
+        Ok(Self {
+            value: value.clone(),
+            shape: e.fixed(value, 1)?,
+            bounds,
+            kinks: kinks.clone(),
+            exact_in_boxes: exact_in_boxes(value, subject, e),
+            relu_of: relu_of(value, subject),
+        })
+    }
+}
+
+/// See [`Relaxed::relu_of`].
+fn relu_of(value: &Value, subject: &Subject<'_>) -> Option<Value> {
+    let nodes = &subject.source.model().graph.nodes;
+    let node = nodes.iter().find(|node| node.output(0) == Some(value))?;
+    let input = (node.domain.is_empty() && node.operator == "Relu").then(|| node.input(0)).flatten()?;
+    subject.data.contains(input).then(|| input.clone())
+}
+
+/// See [`Relaxed::exact_in_boxes`].
+fn exact_in_boxes(value: &Value, subject: &Subject<'_>, e: &Emit<'_>) -> bool {
+    let nodes = subject.nodes(value);
+    // A broadcast would have an element twice.
+    let features = |value: Option<&Value>| value.and_then(|value| crate::ops::features(value, e).ok());
+    let keeps = |node: &Node, data: &[bool]| {
+        let input = only_data(node, data).ok().and_then(|at| node.input(at));
+        features(input).is_some() && features(input) == features(node.output(0))
+    };
+    let mut sums = 0;
+    nodes.iter().all(|node| {
+        let Ok(data) = subject.data(node, e) else { return false };
+        let one = data.iter().filter(|data| **data).count() == 1;
+        let operator = node.operator.as_str();
+        sums += usize::from(SUMS.contains(&operator));
+        one && sums <= 1 && (SUMS.contains(&operator) || (ONE_BY_ONE.contains(&operator) && keeps(node, &data)))
+    })
+}
 
 /// The values that functions which are not affine read among `nodes`, in order, with where those functions bend.
 ///
