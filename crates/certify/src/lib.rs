@@ -12,9 +12,11 @@ mod crown;
 mod error;
 mod method;
 mod neighbourhood;
+mod supported;
 
 pub use certificate::{Bounds, Certificate, Verdict};
 pub use certifier::{Certifier, CertifierOptions, Ends, Job, Progress, Until};
 pub use error::CertifyError;
 pub use method::Method;
 pub use neighbourhood::Neighbourhood;
+pub use supported::supported;
