@@ -7,6 +7,7 @@ mod admission;
 mod audit;
 mod auth;
 mod call;
+mod certifying;
 mod config;
 mod core;
 mod deadline;

@@ -184,6 +184,9 @@ pub(crate) enum CallError {
         /// What to do.
         instead: &'static str,
     },
+    /// An operator of the model has no bounds.
+    #[error("{0}")]
+    NoBounds(String),
     /// A defect of the server or of ONNX Runtime.
     #[error("{0}")]
     Internal(String),
@@ -222,7 +225,7 @@ impl CallError {
             Self::Deadline(_) | Self::Unfollowed { .. } => Code::DeadlineExceeded,
             Self::Cancelled | Self::Stopped(_) | Self::AuditCancelled(_) => Code::Cancelled,
             Self::Loading(_) | Self::Unloaded(_) | Self::Closed(_) | Self::Draining => Code::Unavailable,
-            Self::Disabled { .. } | Self::Unsupported { .. } => Code::Unimplemented,
+            Self::Disabled { .. } | Self::Unsupported { .. } | Self::NoBounds(_) => Code::Unimplemented,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -342,6 +345,7 @@ mod tests {
             CallError::Expired { what: "key", name: String::new(), end: String::new() },
             CallError::Denied { rpc: "Gradient", role: "gradient", name: String::new() },
             CallError::Exists(String::new()),
+            CallError::NoBounds(String::new()),
             CallError::NoData(String::new()),
             CallError::Disabled { what: "Gradient", remedy: "gradient.enabled = true" },
             CallError::Unfollowed { job: "1".to_owned(), after: Duration::from_secs(1) },

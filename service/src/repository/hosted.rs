@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use assay_graph::Inspection;
@@ -14,7 +17,7 @@ use ndarray::{Array2, ArrayView2};
 use tokio::sync::oneshot;
 
 use super::Manifest;
-use crate::statistics::Statistics;
+use crate::{certifying::Certifiers, statistics::Statistics};
 
 /// A model version that is loaded.
 #[derive(Debug)]
@@ -28,7 +31,9 @@ pub(crate) struct Hosted {
     /// What it was asked for, and how long that took.
     pub(crate) statistics: Arc<Statistics>,
     file: PathBuf,
-    classifier: OnnxClassifier,
+    classifier: Arc<OnnxClassifier>,
+    certifiers: Certifiers,
+    closed: AtomicBool,
 }
 
 impl Hosted {
@@ -51,7 +56,16 @@ impl Hosted {
         if labels != 0 && labels != classes {
             return Err(format!("model.toml: labels: expected {classes} (the model's classes), got {labels}"));
         }
-        Ok(Self { name: name.to_owned(), version, manifest, statistics, file: file.to_owned(), classifier })
+        Ok(Self {
+            name: name.to_owned(),
+            version,
+            manifest,
+            statistics,
+            file: file.to_owned(),
+            classifier: Arc::new(classifier),
+            certifiers: Certifiers::default(),
+            closed: AtomicBool::new(false),
+        })
     }
 
     /// Range of valid values: what `model.toml` says; else that of the bytes which the file takes; else [0, 1].
@@ -63,7 +77,13 @@ impl Hosted {
 
     /// Refuses what waits for it and what comes. Runs that have begun end normally.
     pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         self.classifier.unload();
+    }
+
+    /// Whether it refuses what comes.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Its file.
@@ -73,7 +93,17 @@ impl Hosted {
 
     /// The model itself.
     pub(crate) fn classifier(&self) -> &dyn Classifier {
+        self.classifier.as_ref()
+    }
+
+    /// The model itself, for graphs that are derived from it.
+    pub(crate) fn onnx(&self) -> &Arc<OnnxClassifier> {
         &self.classifier
+    }
+
+    /// What it keeps for who certifies its samples.
+    pub(crate) fn certifiers(&self) -> &Certifiers {
+        &self.certifiers
     }
 
     /// The model with its weights as arguments.

@@ -10,6 +10,7 @@ mod audit_quote;
 mod auth;
 mod batching;
 mod catalogue;
+mod certify;
 mod compression;
 mod deadline;
 mod disconnect;
