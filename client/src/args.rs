@@ -1,5 +1,7 @@
 //! The command line.
 
+mod certify;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use assay_audit::Shard;
 use assay_data::{Draw, Severity};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::certify::Certify;
 use crate::spec::{AttackArg, TargetArg, ThreatArg};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a gate of the audit failed, 2 usage error, 3 could not reach or evaluate, \
@@ -23,7 +26,7 @@ const JOBS: &str = "The audit as a job";
 /// Heading of the options that the model of another server asks for.
 const OIP: &str = "Options where a MODEL is oip://HOST:PORT/NAME (oips:// with TLS), on a server that speaks the Open Inference Protocol";
 
-/// Predict with, differentiate, attack and audit ONNX classifiers.
+/// Predict with, differentiate, attack, certify and audit ONNX classifiers.
 #[derive(Debug, Parser)]
 #[command(name = "assay", version, after_help = EXIT_CODES, max_term_width = 120)]
 pub(crate) struct Args {
@@ -95,6 +98,8 @@ pub(crate) enum Command {
     Attack(Box<Attack>),
     /// Attack models, and see whether what is found misleads other models too
     Transfer(Box<Transfer>),
+    /// Prove of samples that nothing within a radius changes the prediction
+    Certify(Certify),
     /// Measure accuracy where an adversary changes the weights, the inputs, or both
     Weights(Weights),
     /// Train or prune a model by a recipe, and put it into the repository or into a file
