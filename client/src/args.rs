@@ -11,7 +11,7 @@ use assay_audit::Shard;
 use assay_data::{Draw, Severity};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::certify::Certify;
+pub(crate) use self::certify::{Certify, Certifying};
 use crate::spec::{AttackArg, TargetArg, ThreatArg};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a gate of the audit failed, 2 usage error, 3 could not reach or evaluate, \
@@ -493,7 +493,7 @@ pub(crate) struct Audit {
     pub(crate) models: Vec<String>,
 
     /// What to measure, on what, and what must hold: a file, in the place of the options for all this. `assay plan init` writes one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["models", "data", "severity", "samples", "dataset", "threats", "transfer", "seed"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["models", "data", "severity", "samples", "dataset", "threats", "transfer", "certify", "seed"])]
     pub(crate) plan: Option<PathBuf>,
 
     #[command(flatten)]
@@ -523,6 +523,9 @@ pub(crate) struct Audit {
     #[arg(long)]
     pub(crate) transfer: bool,
 
+    #[command(flatten)]
+    pub(crate) certifying: Certifying,
+
     /// Seed of all randomness
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -542,6 +545,10 @@ pub(crate) struct Audit {
     /// Gate: every model's clean accuracy is at least this (0 to 1)
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) min_clean_accuracy: Option<f64>,
+
+    /// Gate: every model's verified accuracy under every threat that samples are certified against is at least this (0 to 1); with --certify
+    #[arg(long, value_name = "RATE", value_parser = rate, requires = "certify")]
+    pub(crate) min_certified: Option<f64>,
 
     /// Gate: the second model's robust accuracy is at most this much below that of the first, or of --baseline (0 to 1)
     #[arg(long, value_name = "RATE", value_parser = rate)]
@@ -628,6 +635,9 @@ pub(crate) struct Compare {
     /// Attack and parameters, each attacking what the ones before left; may be given several times
     #[arg(long = "attack", value_name = "NAME[:KEY=VALUE,...]", default_value = "pgd")]
     pub(crate) attacks: Vec<AttackArg>,
+
+    #[command(flatten)]
+    pub(crate) certifying: Certifying,
 
     /// Seed of all randomness
     #[arg(long, default_value_t = 0)]

@@ -1,4 +1,4 @@
-//! `assay certify` on a net whose margins are known.
+//! `assay certify`, and certificates in audits, on a net whose margins are known.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod server;
@@ -171,4 +171,66 @@ fn a_server_says_the_same() {
     let proved = "assay_certify_samples_total{rpc=\"Certify\",model=\"twins\",method=\"crown\",verdict=\"certified\"}";
     server.wait_until(proved, |samples| samples == 16.0);
     assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn an_audit_has_the_verified_accuracy_beside_the_robust_one() {
+    let folder = folder();
+    let audit = ["audit", "twins", "--data", "ramp.npz", "--threat", "Linf:0.1", "--attack", "fgsm"];
+    let with = |more: &[&'static str]| [&EMBED[..], &audit, more].concat();
+    let shown = ends(
+        folder.path(),
+        0,
+        &with(&["--certify=ibp,crown", "--min-certified", "0.5", "--report", "r.md", "--report", "r.csv"]),
+    );
+    for words in [
+        "verified, Linf 0.1",
+        "16/20, 56.3 to 94.3 %",
+        "certified: twins, Linf 0.1: by ibp 8, crown 8; 4 bounds too loose, 0 failed",
+        "pass verified accuracy of at least 50.0 %",
+        "pass no flag certificate-violated",
+        "verdict: pass",
+    ] {
+        assert!(shown.contains(words), "{words:?} is not in\n{shown}");
+    }
+    let markdown = fs::read_to_string(folder.path().join("r.md")).unwrap();
+    assert!(markdown.contains("| twins | verified accuracy, Linf 0.1 | 80.0 % | 16 of 20 |"), "{markdown}");
+    let csv = fs::read_to_string(folder.path().join("r.csv")).unwrap();
+    assert_eq!(csv.lines().filter(|line| line.ends_with(",certified,crown")).count(), 8);
+    let failed = ends(folder.path(), 1, &with(&["--certify", "--min-certified", "0.99"]));
+    assert!(failed.contains("FAIL verified accuracy of at least 99.0 %"), "{failed}");
+
+    // A plan says the same; what the samples cannot decide is known before.
+    let plan = "schema = 1\nmodels = [{ name = \"twins\" }]\ngates = [{ min_certified = 0.5 }]\n[data]\npath = \"ramp.npz\"\n\
+        [[evaluations]]\nnorm = \"Linf\"\neps = \"0.1\"\nattacks = [{ name = \"fgsm\" }]\n[certification]\nmethods = [\"ibp\", \"crown\"]\n";
+    fs::write(folder.path().join("audit.toml"), plan).unwrap();
+    let checked = ends(folder.path(), 0, &["plan", "check", "audit.toml", "--samples", "3"]);
+    assert!(checked.contains("gates[0].min_certified cannot pass on 3 samples"), "{checked}");
+    let planned = ends(folder.path(), 0, &[&EMBED[..], &["audit", "--plan", "audit.toml"]].concat());
+    assert!(planned.contains("verified, Linf 0.1") && planned.contains("16/20"), "{planned}");
+    let quoted = ends(folder.path(), 0, &[&EMBED[..], &["audit", "--plan", "audit.toml", "--quote"]].concat());
+    assert!(quoted.contains("certify Linf 0.1 (40 certificates)") && quoted.contains("unknown"), "{quoted}");
+    let smooth = plan.replace("twins", "smooth");
+    fs::write(folder.path().join("smooth.toml"), smooth).unwrap();
+    let refused = ends(folder.path(), 3, &[&EMBED[..], &["audit", "--plan", "smooth.toml"]].concat());
+    assert!(refused.contains("\"the bent\" (Softplus)"), "{refused}");
+    let message = ends(folder.path(), 2, &with(&["--min-certified", "0.5"]));
+    assert!(message.contains("--certify"), "{message}");
+}
+
+#[test]
+fn a_comparison_has_a_column_of_verified_accuracies_where_they_were_measured() {
+    let folder = folder();
+    let compare = ["compare", "twins", "copy", "--data", "ramp.npz", "--threat", "Linf:0.1", "--attack", "fgsm"];
+    let with = |more: &[&'static str]| ends(folder.path(), 0, &[&EMBED[..], &compare, more].concat());
+    let shown = with(&["--certify", "--report", "c.md", "--report", "c.json", "--report", "c.html"]);
+    assert!(shown.contains("verified, Linf 0.1") && shown.matches("80.0 %").count() >= 4, "{shown}");
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    let (markdown, family): (_, Value) = (read("c.md"), serde_json::from_str(&read("c.json")).unwrap());
+    let cells = |line: &str| line.matches('|').count();
+    let table: Vec<&str> = markdown.lines().filter(|line| line.starts_with('|')).collect();
+    assert!(table[0].contains("| verified, Linf 0.1 |") && table.iter().all(|line| cells(line) == cells(table[0])));
+    assert_eq!(family["members"][1]["threats"][0]["verified"]["hits"], 16);
+    assert!(read("c.html").contains("<small>verified 80.0 %</small>"));
+    assert!(!with(&[]).contains("verified"));
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use assay_attack::{Cancel, Norm};
+use assay_audit::Certifies;
 use assay_certify::{Certificate, Certifier, CertifierOptions, CertifyError, Job, Method, Neighbourhood, Progress};
 use assay_runtime::{EngineOptions, OnnxClassifier, OnnxRuntime, RunError};
 
@@ -140,6 +141,21 @@ impl Certifying {
             drop(ended);
             done
         })
+    }
+}
+
+impl Certifies for Certifying {
+    fn supports(&self, methods: &[Method]) -> Result<(), String> {
+        assay_certify::supported(self.hosted.onnx().model(), methods).map_err(|error| error.to_string())
+    }
+
+    fn certify(
+        &self,
+        job: &Job<'_>,
+        observer: &mut dyn FnMut(Progress),
+        cancel: &Cancel,
+    ) -> Result<Vec<Certificate>, CertifyError> {
+        self.work(job, None, observer, cancel)
     }
 }
 

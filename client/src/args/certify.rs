@@ -2,11 +2,27 @@
 
 use std::time::Duration;
 
+use assay_audit::Certification;
 use assay_certify::Method;
 use clap::Args as Group;
 
 use super::{Data, seconds};
 use crate::spec::ThreatArg;
+
+/// Certificates of an audit.
+#[derive(Debug, Group)]
+pub(crate) struct Certifying {
+    /// Certify samples too, against every threat in Linf, L2 or L1 with a finite radius, by these methods: ibp, crown-ibp, crown, alpha-crown
+    #[arg(long, value_name = "METHOD,...", value_delimiter = ',', num_args = 0..=1, require_equals = true, default_missing_value = "crown")]
+    pub(crate) certify: Vec<Method>,
+}
+
+impl Certifying {
+    /// What a plan says of it.
+    pub(crate) fn planned(&self) -> Option<Certification> {
+        (!self.certify.is_empty()).then(|| Certification { methods: self.certify.clone(), threats: None })
+    }
+}
 
 #[derive(Debug, Group)]
 pub(crate) struct Certify {

@@ -5,8 +5,9 @@ use std::{fs, path::PathBuf};
 use crate::harness::{MODEL, Running, attack_request, fp32, images, key, known, linf, violated};
 use assay_graph::{DataType, Dimension, Graph, Model, Node, Tensor, Value, ValueInfo};
 use assay_proto::v1::{
-    BoundMethod, Certificate, CertificateVerdict, CertifyProgress, CertifyRequest, CertifyResult, Norm, Threat,
-    certify_response::Event,
+    AuditRequest, BoundMethod, Certificate, CertificateVerdict, CertifyProgress, CertifyRequest, CertifyResult, Norm,
+    QuoteAuditRequest, SampleData, StartAuditRequest, Threat, UploadedData, WatchAuditRequest, certify_response::Event,
+    start_audit_request::What, watch_audit_response,
 };
 use assay_server::{Quota, Role};
 use tempfile::TempDir;
@@ -277,4 +278,71 @@ async fn certificates_count_for_the_quota_of_who_asks() {
     while events.message().await.unwrap().is_some() {}
     let used = "assay_quota_used_total{principal=\"ci\",quota=\"evaluations_per_day\"}";
     server.eventually("counted", |server| server.metric(used) == Some(4.0)).await;
+}
+
+/// An audit of the net on twenty samples, which are uploaded.
+async fn audit(server: &Running, gates: &str) -> AuditRequest {
+    let values: Vec<f32> = (0..20).map(|i| 0.025 + 0.05 * i as f32).collect();
+    let CertifyRequest { input, labels, .. } = request(&values);
+    let content = server.upload(&SampleData { input, labels }).await.unwrap();
+    let plan = format!(
+        "schema = 1\nmodels = [{{ name = \"twins\" }}]\ngates = [{gates}]\n\
+         [[evaluations]]\nnorm = \"Linf\"\neps = \"0.1\"\nattacks = [{{ name = \"fgsm\" }}]\n\
+         [certification]\nmethods = [\"ibp\", \"crown\"]\n"
+    );
+    let uploaded = Some(UploadedData { content, name: "ramp".to_owned(), ..UploadedData::default() });
+    AuditRequest { plan, uploaded, ..AuditRequest::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_certifies_beside_attacking() {
+    let (_root, models) = repository(&twins());
+    let server = Running::with(move |config| config.models = models).await;
+    let audit = audit(&server, "{ min_certified = 0.5 }").await;
+    let asked = QuoteAuditRequest { audit: Some(audit.clone()), ..QuoteAuditRequest::default() };
+    let quote = server.client().await.quote_audit(asked).await.unwrap().into_inner();
+    let told: Vec<_> = quote.stages.iter().map(|s| (s.stage.as_str(), s.certificates, s.seconds.is_some())).collect();
+    assert_eq!(told, [("clean", 0, true), ("fgsm Linf 0.1", 0, true), ("certify Linf 0.1", 40, false)]);
+    assert!(quote.seconds.is_none() && quote.untimed.contains("certificates"), "{quote:?}");
+
+    let mut client = server.client().await;
+    let start = StartAuditRequest { what: Some(What::Audit(audit)), ..StartAuditRequest::default() };
+    let job = client.start_audit(start).await.unwrap().into_inner().id;
+    let follow = WatchAuditRequest { job, ..WatchAuditRequest::default() };
+    let mut events = client.watch_audit(follow).await.unwrap().into_inner();
+    let mut stages = Vec::new();
+    let report = loop {
+        match events.message().await.unwrap().expect("no report").event {
+            Some(watch_audit_response::Event::Report(report)) => break report,
+            Some(watch_audit_response::Event::Progress(now)) => stages.push((now.stage, now.correct)),
+            _ => {}
+        }
+    };
+    assert!(stages.contains(&("certify Linf 0.1".to_owned(), 16)), "{stages:?}");
+    let report: serde_json::Value = serde_json::from_str(&report.json).unwrap();
+    assert_eq!(report["verdict"], "pass");
+    let threat = &report["models"][0]["threats"][0];
+    assert_eq!((&threat["robust"]["hits"], &threat["verified"]["vra"]["hits"]), (&16.into(), &16.into()));
+    let by = |i: usize| threat["verified"]["methods"][i]["samples"].as_array().unwrap().len();
+    assert_eq!((by(0), by(1), &threat["verified"]["unknown"]), (8, 8, &4.into()));
+    let series = "assay_certify_samples_total{rpc=\"Audit\",model=\"twins\",method=\"crown\",verdict=\"certified\"}";
+    assert_eq!(server.metric(series), Some(8.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_of_an_operator_without_bounds_is_refused_before_it_is_taken() {
+    let mut model = twins();
+    model.graph.nodes[2].operator = "Softplus".to_owned();
+    let (_root, models) = repository(&model);
+    let server = Running::with(move |config| config.models = models).await;
+    let audit = audit(&server, "").await;
+    let mut client = server.client().await;
+    let quote = QuoteAuditRequest { audit: Some(audit.clone()), ..QuoteAuditRequest::default() };
+    let start = StartAuditRequest { what: Some(What::Audit(audit)), ..StartAuditRequest::default() };
+    for status in [client.quote_audit(quote).await.unwrap_err(), client.start_audit(start).await.unwrap_err()] {
+        assert_eq!(status.code(), Code::Unimplemented, "{status}");
+        assert!(status.message().contains("\"the bent\" (Softplus)"), "{status}");
+    }
+    let jobs = client.list_audits(assay_proto::v1::ListAuditsRequest {}).await.unwrap().into_inner().jobs;
+    assert!(jobs.is_empty());
 }
