@@ -1,5 +1,7 @@
 //! The command line.
 
+mod certify;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use assay_audit::Shard;
 use assay_data::{Draw, Severity};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::certify::{Certify, Certifying};
 use crate::spec::{AttackArg, TargetArg, ThreatArg};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a gate of the audit failed, 2 usage error, 3 could not reach or evaluate, \
@@ -23,7 +26,7 @@ const JOBS: &str = "The audit as a job";
 /// Heading of the options that the model of another server asks for.
 const OIP: &str = "Options where a MODEL is oip://HOST:PORT/NAME (oips:// with TLS), on a server that speaks the Open Inference Protocol";
 
-/// Predict with, differentiate, attack and audit ONNX classifiers.
+/// Predict with, differentiate, attack, certify and audit ONNX classifiers.
 #[derive(Debug, Parser)]
 #[command(name = "assay", version, after_help = EXIT_CODES, max_term_width = 120)]
 pub(crate) struct Args {
@@ -95,6 +98,8 @@ pub(crate) enum Command {
     Attack(Box<Attack>),
     /// Attack models, and see whether what is found misleads other models too
     Transfer(Box<Transfer>),
+    /// Prove of samples that nothing within a radius changes the prediction
+    Certify(Certify),
     /// Measure accuracy where an adversary changes the weights, the inputs, or both
     Weights(Weights),
     /// Train or prune a model by a recipe, and put it into the repository or into a file
@@ -490,7 +495,7 @@ pub(crate) struct Audit {
     pub(crate) models: Vec<String>,
 
     /// What to measure, on what, and what must hold: a file, in the place of the options for all this. `assay plan init` writes one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["models", "data", "severity", "samples", "dataset", "threats", "transfer", "seed"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["models", "data", "severity", "samples", "dataset", "threats", "transfer", "certify", "seed"])]
     pub(crate) plan: Option<PathBuf>,
 
     #[command(flatten)]
@@ -520,6 +525,9 @@ pub(crate) struct Audit {
     #[arg(long)]
     pub(crate) transfer: bool,
 
+    #[command(flatten)]
+    pub(crate) certifying: Certifying,
+
     /// Seed of all randomness
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -539,6 +547,10 @@ pub(crate) struct Audit {
     /// Gate: every model's clean accuracy is at least this (0 to 1)
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) min_clean_accuracy: Option<f64>,
+
+    /// Gate: every model's verified accuracy under every threat that samples are certified against is at least this (0 to 1); with --certify
+    #[arg(long, value_name = "RATE", value_parser = rate, requires = "certify")]
+    pub(crate) min_certified: Option<f64>,
 
     /// Gate: the second model's robust accuracy is at most this much below that of the first, or of --baseline (0 to 1)
     #[arg(long, value_name = "RATE", value_parser = rate)]
@@ -625,6 +637,9 @@ pub(crate) struct Compare {
     /// Attack and parameters, each attacking what the ones before left; may be given several times
     #[arg(long = "attack", value_name = "NAME[:KEY=VALUE,...]", default_value = "pgd")]
     pub(crate) attacks: Vec<AttackArg>,
+
+    #[command(flatten)]
+    pub(crate) certifying: Certifying,
 
     /// Seed of all randomness
     #[arg(long, default_value_t = 0)]

@@ -1,4 +1,4 @@
-//! `assay`: predict with, differentiate, attack and audit ONNX classifiers, from a terminal or a CI job.
+//! `assay`: predict with, differentiate, attack, certify and audit ONNX classifiers, from a terminal or a CI job.
 //!
 //! Results go to standard output, progress and errors to standard error. The exit code is 0 when the command did what it
 //! was asked, 1 when a gate of an audit failed, 2 for a usage error (flags, files, names, parameters), 3 when the server
@@ -83,6 +83,7 @@ async fn dispatch(args: Args) -> Result<Verdict, ClientError> {
         Command::Gradient(command) => commands::gradient::run(&mut session, command).await,
         Command::Attack(command) => commands::attack::run(&mut session, command).await,
         Command::Transfer(command) => commands::transfer::run(&mut session, command).await,
+        Command::Certify(command) => commands::certify::run(&mut session, command).await,
         Command::Weights(command) => commands::weights::run(&mut session, command).await,
         Command::Audit(command) => commands::audit::run(&args, command).await,
         Command::Compare(command) => commands::audit::compare(&args, command).await,

@@ -232,6 +232,13 @@ pub const NOT_OFFERED: Reason = reason(
     "The Open Inference Protocol has this, and assay does not offer it.",
     "The message says what to do instead.",
 );
+/// An operator of the model has no bounds.
+pub const NO_BOUNDS: Reason = reason(
+    "NO_BOUNDS",
+    Code::Unimplemented,
+    "Certificates were asked of a model with an operator, or an attribute of one, that has no bounds by that method. Nothing is certified then, however small its share.",
+    "The message names node and operator; docs/certification.md lists what has bounds, and `ibp` has more than the others. Attacks work without bounds.",
+);
 /// A defect.
 pub const INTERNAL: Reason = reason(
     "INTERNAL",
@@ -241,7 +248,7 @@ pub const INTERNAL: Reason = reason(
 );
 
 /// All reasons, in the order in which a call meets them: who calls, what they ask for, what there is, how much of it, and how it ends.
-pub const ALL: [Reason; 27] = [
+pub const ALL: [Reason; 28] = [
     UNKNOWN_CALLER,
     CREDENTIALS_EXPIRED,
     ROLE_MISSING,
@@ -257,6 +264,7 @@ pub const ALL: [Reason; 27] = [
     MODEL_UNLOADED,
     MODEL_CLOSED,
     PRECONDITION_FAILED,
+    NO_BOUNDS,
     LIMIT_EXCEEDED,
     QUOTA_USED_UP,
     TOO_MANY_JOBS,

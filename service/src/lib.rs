@@ -8,6 +8,7 @@ mod answers;
 mod audit;
 mod auth;
 mod call;
+mod certifying;
 mod config;
 mod core;
 mod deadline;

@@ -10,10 +10,12 @@ use std::{
 };
 
 use assay_audit::job::State as AuditState;
+use assay_certify::{Certificate, Method, Verdict};
 use assay_graph::Loss;
 use assay_runtime::RunTimes;
 use metrics::{
-    Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder,
+    Counter, Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    with_local_recorder,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tonic::Code;
@@ -232,6 +234,34 @@ impl Metrics {
         });
     }
 
+    /// Samples were certified, or not.
+    pub(crate) fn certified(&self, rpc: &'static str, model: &str, certificates: &[Certificate]) {
+        self.record(|| {
+            for certificate in certificates {
+                for bounds in &certificate.bounds {
+                    let verdict = if bounds.certify() { "certified" } else { "unknown" };
+                    certify_samples(rpc, model, bounds.method.name(), verdict).increment(1);
+                }
+                match &certificate.verdict {
+                    Verdict::Misclassified => certify_samples(rpc, model, NO_METHOD, "misclassified").increment(1),
+                    Verdict::Failed(_) => certify_samples(rpc, model, NO_METHOD, "failed").increment(1),
+                    Verdict::Certified | Verdict::Unknown => {}
+                }
+            }
+        });
+    }
+
+    /// Samples were not certified in the time that there was.
+    pub(crate) fn not_certified_in_time(&self, rpc: &'static str, model: &str, samples: usize) {
+        self.record(|| certify_samples(rpc, model, NO_METHOD, "late").increment(samples as u64));
+    }
+
+    /// Samples were certified together, which took so long.
+    pub(crate) fn certifying_took(&self, rpc: &'static str, model: &str, time: Duration) {
+        let model = model.to_owned();
+        self.record(|| histogram!("assay_certify_duration_seconds", "rpc" => rpc, "model" => model).record(time));
+    }
+
     /// An audit reached its verdict.
     pub(crate) fn audited(&self, verdict: assay_audit::Verdict) {
         self.record(|| counter!("assay_audits_total", "verdict" => verdict.name()).increment(1));
@@ -391,10 +421,26 @@ fn register_model(name: &str) {
     for objective in objectives() {
         counter!("assay_gradient_samples_total", "model" => name.clone(), "objective" => objective).absolute(0);
     }
+    for rpc in ["Certify", "Audit"] {
+        let asked = Method::ALL.into_iter().flat_map(|method| ["certified", "unknown"].map(|how| (method.name(), how)));
+        let others = ["misclassified", "failed", "late"].map(|how| (NO_METHOD, how));
+        for (method, verdict) in asked.chain(others) {
+            certify_samples(rpc, &name, method, verdict).absolute(0);
+        }
+        let _ = histogram!("assay_certify_duration_seconds", "rpc" => rpc, "model" => name.clone());
+    }
     for rpc in ["Attack", "WeightSurface", "QuoteAudit", "Audit"] {
         counter!("assay_attack_queries_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
         counter!("assay_attack_gradients_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
     }
+}
+
+/// Label of samples that no method was asked about.
+const NO_METHOD: &str = "none";
+
+fn certify_samples(rpc: &'static str, model: &str, method: &'static str, verdict: &'static str) -> Counter {
+    let model = model.to_owned();
+    counter!("assay_certify_samples_total", "rpc" => rpc, "model" => model, "method" => method, "verdict" => verdict)
 }
 
 /// What `Gradient` can differentiate, by name.
@@ -439,6 +485,15 @@ fn describe() {
     describe_counter!(
         "assay_attack_gradients_total",
         "Samples that attacks and audits evaluated forward and backward, by what spent them and model."
+    );
+    describe_counter!(
+        "assay_certify_samples_total",
+        "Samples by what asked for certificates, model, method and what that method made of them; method none: misclassified, failed, or not finished in time (late)."
+    );
+    describe_histogram!(
+        "assay_certify_duration_seconds",
+        Unit::Seconds,
+        "Time that certifying a part of a batch took, by what asked and model."
     );
     describe_gauge!(
         "assay_audits",

@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     Predictions,
     /// Samples of `Gradient`.
     Gradients,
-    /// Samples that attacks, surfaces and audits evaluate.
+    /// Samples that attacks, surfaces, certificates and audits evaluate.
     Evaluations,
     /// Samples that are nearly what the caller sent before.
     NearDuplicates,

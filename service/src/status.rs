@@ -185,6 +185,9 @@ pub(crate) enum CallError {
         /// What to do.
         instead: &'static str,
     },
+    /// An operator of the model has no bounds.
+    #[error("{0}")]
+    NoBounds(String),
     /// A defect of the server or of ONNX Runtime.
     #[error("{0}")]
     Internal(String),
@@ -238,6 +241,7 @@ impl CallError {
             Self::Draining => &reason::SERVER_STOPPING,
             Self::Disabled { .. } => &reason::SWITCHED_OFF,
             Self::Unsupported { .. } => &reason::NOT_OFFERED,
+            Self::NoBounds(_) => &reason::NO_BOUNDS,
             Self::Internal(_) => &reason::INTERNAL,
         }
     }

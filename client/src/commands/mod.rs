@@ -6,6 +6,7 @@ mod attacked;
 pub(crate) mod attacks;
 pub(crate) mod audit;
 pub(crate) mod bench;
+pub(crate) mod certify;
 pub(crate) mod errors;
 pub(crate) mod gradient;
 pub(crate) mod harden;

@@ -44,6 +44,8 @@ pub enum FlagKind {
     UnstablePredictions,
     /// Samples had spent what they were allowed to.
     BudgetSpent,
+    /// A sample that is certified was broken. Raised by audits that certify.
+    CertificateViolated,
 }
 
 /// What is said of a kind of flag.
@@ -56,7 +58,7 @@ struct Text {
 
 impl FlagKind {
     /// All of them, in the order they are reported in.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::RandomizedOutput,
         Self::BatchDependentOutput,
         Self::Probabilities,
@@ -72,6 +74,7 @@ impl FlagKind {
         Self::SilentSuccess,
         Self::UnstablePredictions,
         Self::BudgetSpent,
+        Self::CertificateViolated,
     ];
 
     /// The name users see.
@@ -189,6 +192,12 @@ impl FlagKind {
                 cause: "Samples had spent their queries or gradients before the attack had ended.",
                 meaning: "They count as robust against this budget only.",
                 remedy: "Raise the budget, if the adversary has a larger one.",
+            },
+            Self::CertificateViolated => Text {
+                name: "certificate-violated",
+                cause: "An adversarial sample was found, and verified, within a radius in which nothing was proved to change the prediction.",
+                meaning: "One of the two is wrong, so that neither the certificates nor the attacks of this audit can be relied on: it fails.",
+                remedy: "Look whether the model is randomised, or mixes its samples (other flags say so); else it is a defect of assay: please report it with the model.",
             },
         }
     }

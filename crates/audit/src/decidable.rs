@@ -61,6 +61,7 @@ impl Plan {
         Some(match gate.condition {
             Condition::MinRobustAccuracy(least) => (Demand::AtLeast(least), models * threats),
             Condition::MinCleanAccuracy(least) => (Demand::AtLeast(least), models),
+            Condition::MinCertified(least) => (Demand::AtLeast(least), models * self.certified_under(gate).len()),
             Condition::MaxDrop(most) => (Demand::DropAtMost(most), threats),
             Condition::MaxCleanDrop(most) => (Demand::DropAtMost(most), 1),
             Condition::MaxCorruptionError(most) => {
@@ -113,7 +114,8 @@ mod tests {
         let plan = Plan::parse(&format!(
             "schema = 1\nmodels = [{{ name = \"a\" }}, {{ name = \"b\" }}]\ngates = [{gates}]\n\
              [[evaluations]]\nnorm = \"Linf\"\neps = \"0.1\"\nattacks = [{{ name = \"pgd\" }}]\n\
-             [[evaluations]]\nnorm = \"L2\"\neps = \"1\"\nattacks = [{{ name = \"corruption\" }}]"
+             [[evaluations]]\nnorm = \"L2\"\neps = \"1\"\nattacks = [{{ name = \"corruption\" }}]\n\
+             [certification]\nthreats = [\"L2 1\"]"
         ));
         plan.unwrap().undecidable(samples).into_iter().map(|u| format!("{}: {}", u.field, u.reason)).collect()
     }
@@ -139,6 +141,8 @@ mod tests {
             ("{ min_clean_accuracy = 0.9 }", 30, "cannot pass on 30 samples"),
             ("{ min_clean_accuracy = 1.0 }", 1_000_000, "cannot pass on any number of samples"),
             ("{ min_clean_accuracy = 0.0 }", 100, "cannot fail on any number of samples"),
+            // Two models under one threat: 0.5 to the power of n is at most 0.05 / 2 from 6 on.
+            ("{ min_certified = 0.5 }", 5, "gates[0].min_certified: cannot pass on 5 samples, whatever they show"),
             ("{ max_drop = 0.02 }", 100, "cannot pass on 100 samples"),
             // 0.98 to the power of n is 0.05 - 0.0001 at 148.4.
             ("{ max_clean_drop = 0.02 }", 100, "it takes at least 149,"),
@@ -148,6 +152,7 @@ mod tests {
             let found = undecidable(gate, samples);
             assert!(found.len() == 1 && found[0].contains(words), "{words} not in {found:?}");
         }
+        assert!(undecidable("{ min_certified = 0.5 }", 6).is_empty());
         assert!(undecidable("{ max_clean_drop = 0.02 }", 149).is_empty());
         assert!(undecidable("{ forbid_flags = [\"not-finite\"] }", 1).is_empty());
         assert!(undecidable("", 1).is_empty());

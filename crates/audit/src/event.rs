@@ -3,6 +3,7 @@
 use std::fmt;
 
 use assay_attack::{Cost, Distance, Eps, Flag, Norm};
+use assay_certify::Method;
 use assay_runtime::Gradients;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ pub enum Event {
     Clean(Clean),
     /// One attack of one evaluation ended for one model on a chunk of samples.
     Attacked(Attacked),
+    /// A chunk of samples was certified for one model against one threat.
+    Certified(Certified),
     /// Two models predicted a sample in turn, again and again.
     Timed(Latency),
     /// Last event: everything was measured.
@@ -282,6 +285,49 @@ pub struct Attacked {
     pub checks: Cost,
     /// Wall time.
     pub seconds: f64,
+}
+
+/// What certificates prove of a chunk of samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Certified {
+    /// The model.
+    pub model: ModelId,
+    /// The evaluation.
+    pub threat: ThreatId,
+    /// Which chunk of samples.
+    pub chunk: u32,
+    /// One for each sample that the model classifies correctly, in order.
+    pub proofs: Vec<SampleProof>,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// What is proved of one sample.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleProof {
+    /// Position of the sample in the data.
+    pub sample: u64,
+    /// What it is.
+    #[serde(flatten)]
+    pub proof: Proof,
+}
+
+/// What is proved of a sample that is classified correctly. Bounds are not kept: they may differ in their last digits from machine to machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "proof", rename_all = "kebab-case")]
+pub enum Proof {
+    /// Nothing within the threat changes its prediction.
+    Certified {
+        /// The cheapest method that, with those before it, says so.
+        by: Method,
+    },
+    /// The bounds are too loose.
+    Unknown,
+    /// It could not be bounded.
+    Failed {
+        /// Why.
+        error: String,
+    },
 }
 
 /// What an attack did to one sample.

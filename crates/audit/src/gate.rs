@@ -30,6 +30,8 @@ pub enum Condition {
     MinRobustAccuracy(f64),
     /// Every model's clean accuracy is at least this.
     MinCleanAccuracy(f64),
+    /// Every model's verified robust accuracy under every threat that samples are certified against is at least this.
+    MinCertified(f64),
     /// The second model's robust accuracy is at most this much below the first's under every threat.
     MaxDrop(f64),
     /// The second model's clean accuracy is at most this much below the first's.
@@ -45,9 +47,10 @@ pub enum Condition {
 }
 
 /// Keys of a gate in plan files.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "min_robust_accuracy",
     "min_clean_accuracy",
+    "min_certified",
     "max_drop",
     "max_clean_drop",
     "max_corruption_error",
@@ -63,6 +66,7 @@ impl Condition {
         match self {
             Self::MinRobustAccuracy(_) => "min_robust_accuracy",
             Self::MinCleanAccuracy(_) => "min_clean_accuracy",
+            Self::MinCertified(_) => "min_certified",
             Self::MaxDrop(_) => "max_drop",
             Self::MaxCleanDrop(_) => "max_clean_drop",
             Self::MaxCorruptionError(_) => "max_corruption_error",
@@ -77,6 +81,7 @@ impl Condition {
         match *self {
             Self::MinRobustAccuracy(value)
             | Self::MinCleanAccuracy(value)
+            | Self::MinCertified(value)
             | Self::MaxDrop(value)
             | Self::MaxCleanDrop(value)
             | Self::MaxCorruptionError(value)
@@ -91,10 +96,13 @@ impl Condition {
         matches!(self, Self::MaxDrop(_) | Self::MaxCleanDrop(_) | Self::MaxLatencyRatio(_))
     }
 
-    /// Whether it looks at what attacks did under each threat, so that it may be restricted to one.
+    /// Whether it looks at what attacks did or certificates prove under each threat, so that it may be restricted to one.
     #[must_use]
     pub fn has_threats(&self) -> bool {
-        matches!(self, Self::MinRobustAccuracy(_) | Self::MaxDrop(_) | Self::MaxCorruptionError(_))
+        matches!(
+            self,
+            Self::MinRobustAccuracy(_) | Self::MinCertified(_) | Self::MaxDrop(_) | Self::MaxCorruptionError(_)
+        )
     }
 }
 
@@ -139,6 +147,7 @@ impl JsonSchema for Gate {
             "properties": {
                 "min_robust_accuracy": proportion,
                 "min_clean_accuracy": proportion,
+                "min_certified": proportion,
                 "max_drop": proportion,
                 "max_clean_drop": proportion,
                 "max_corruption_error": proportion,
@@ -172,6 +181,7 @@ impl<'de> Visitor<'de> for Table {
                 }
                 "min_robust_accuracy" => Condition::MinRobustAccuracy(map.next_value()?),
                 "min_clean_accuracy" => Condition::MinCleanAccuracy(map.next_value()?),
+                "min_certified" => Condition::MinCertified(map.next_value()?),
                 "max_drop" => Condition::MaxDrop(map.next_value()?),
                 "max_clean_drop" => Condition::MaxCleanDrop(map.next_value()?),
                 "max_corruption_error" => Condition::MaxCorruptionError(map.next_value()?),
@@ -216,6 +226,7 @@ mod tests {
         for (json, condition) in [
             (r#"{"min_robust_accuracy":0.5}"#, Condition::MinRobustAccuracy(0.5)),
             (r#"{"min_clean_accuracy":0.5}"#, Condition::MinCleanAccuracy(0.5)),
+            (r#"{"min_certified":0.5}"#, Condition::MinCertified(0.5)),
             (r#"{"max_drop":0.25}"#, Condition::MaxDrop(0.25)),
             (r#"{"max_clean_drop":0.25}"#, Condition::MaxCleanDrop(0.25)),
             (r#"{"max_corruption_error":0.25}"#, Condition::MaxCorruptionError(0.25)),
@@ -231,7 +242,7 @@ mod tests {
             let restricted = Gate { threat: Some("Linf 8/255".into()), ..gate };
             assert_eq!(read(&serde_json::to_string(&restricted).unwrap()), Ok(restricted));
         }
-        assert_eq!(KEYS.len(), 8);
+        assert_eq!(KEYS.len(), 9);
     }
 
     #[test]

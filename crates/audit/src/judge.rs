@@ -163,12 +163,13 @@ pub(crate) fn judge(
     flags: &[Raised],
     rounds: &[[f64; 2]],
 ) -> Result<(Verdict, Vec<GateResult>), &'static str> {
+    let gates: Vec<Gate> = plan.gates.iter().cloned().chain(implied(plan)).collect();
     let claims = |gate| claims(gate, plan, models, comparison, rounds);
-    let claims: Vec<Vec<Claim>> = plan.gates.iter().map(claims).collect::<Option<_>>().ok_or(NOTHING)?;
+    let claims: Vec<Vec<Claim>> = gates.iter().map(claims).collect::<Option<_>>().ok_or(NOTHING)?;
     let all: Vec<&Claim> = claims.iter().flatten().collect();
     let mut decided = decided(&all).into_iter();
     let mut results = Vec::new();
-    for (gate, claims) in plan.gates.iter().zip(&claims) {
+    for (gate, claims) in gates.iter().zip(&claims) {
         let mut checks: Vec<Check> = claims
             .iter()
             .zip(&mut decided)
@@ -189,6 +190,14 @@ pub(crate) fn judge(
         results.push(GateResult { gate: gate.clone(), verdict: Verdict::of(checks.iter().map(|c| c.verdict)), checks });
     }
     Ok((Verdict::of(results.iter().map(|r| r.verdict)), results))
+}
+
+/// What every plan that certifies demands: an adversarial sample where there is none means that something here is wrong.
+fn implied(plan: &Plan) -> Option<Gate> {
+    let kind = FlagKind::CertificateViolated;
+    let is_there = |gate: &Gate| matches!(&gate.condition, Condition::ForbidFlags(kinds) if kinds.contains(&kind));
+    let missing = plan.certification.is_some() && !plan.gates.iter().any(is_there);
+    missing.then(|| Condition::ForbidFlags(vec![kind]).into())
 }
 
 const NOTHING: &str = "a gate has nothing to look at";
@@ -216,6 +225,10 @@ fn claims(
             let of = |m| -> Vec<Claim> { under(m, wanted).map(|t| robust(m, t, least)).collect() };
             Some(models.iter().flat_map(of).collect())
         }
+        &Condition::MinCertified(least) => {
+            let of = |m| -> Vec<Claim> { under(m, wanted).filter_map(|t| certified(m, t, least)).collect() };
+            Some(models.iter().flat_map(of).collect())
+        }
         &Condition::MaxCleanDrop(most) => Some(vec![drop(second?, None, &comparison?.clean, most)]),
         &Condition::MaxDrop(most) => {
             let (second, pairs) = (second?, &comparison?.threats);
@@ -240,6 +253,13 @@ fn under<'a>(
 /// Samples of which it is not known whether they are robust.
 fn unmeasured(model: &ModelResult, threat: &ThreatResult) -> u64 {
     model.errors + threat.errors + threat.unstable
+}
+
+/// `None` where samples are not certified against the threat.
+fn certified(model: &ModelResult, threat: &ThreatResult, least: f64) -> Option<Claim> {
+    let verified = threat.verified.as_ref()?;
+    let unmeasured = model.errors + verified.failures.len() as u64;
+    Some(rate(model, Some(threat.title.clone()), verified.vra, unmeasured, least))
 }
 
 fn rate(model: &ModelResult, threat: Option<String>, observed: Estimate, unmeasured: u64, least: f64) -> Claim {
@@ -434,6 +454,7 @@ attacks = [{ name = "corruption", parameters = { severity = 5 } }]
         let threat = |(title, robust): (&str, u64)| ThreatResult {
             title: title.into(),
             robust: rate(robust),
+            verified: None,
             stability: rate(robust),
             success: None,
             unstable,

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod baseline;
+mod certification;
 mod decidable;
 mod event;
 mod gate;
@@ -26,10 +27,12 @@ mod stats;
 mod tally;
 
 pub use baseline::{Accepted, Baseline, Marks, Right, Unlike};
+pub use certification::{Certification, Certifies};
 pub use decidable::Undecidable;
 pub use event::{
-    AttackFacts, Attacked, Circumstances, Clean, DataFacts, Environment, Event, Example, Fate, Found, GradientFacts,
-    Latency, ModelFacts, ModelId, Pictures, SampleResult, Setup, Started, ThreatFacts, ThreatId,
+    AttackFacts, Attacked, Certified, Circumstances, Clean, DataFacts, Environment, Event, Example, Fate, Found,
+    GradientFacts, Latency, ModelFacts, ModelId, Pictures, Proof, SampleProof, SampleResult, Setup, Started,
+    ThreatFacts, ThreatId,
 };
 pub use gate::{Condition, Gate};
 pub use judge::{Check, GateResult, Grounds, Observed, Verdict};
@@ -39,9 +42,10 @@ pub use plan::{AttackSpec, Evaluation, ModelRef, Order, PLAN_SCHEMA, Plan, PlanD
 pub use plan_file::{PLAN_TEMPLATE, PlanFileError, line_of};
 pub use quote::{Pace, Quote, StageQuote};
 pub use report::{
-    AttackResult, ClassResult, Comparison, Costs, Csv, Departure, FAMILY_SCHEMA, Family, Format, Github, Html, JobView,
-    Json, Junit, Markdown, Member, ModelResult, NoFamily, Raised, Render, Repeated, Report, Run, SCHEMA, Samples,
-    Sarif, Seen, ThreatResult, Timed, Transfer, Withstood, job_page, jobs_page, plan_schema, report_schema,
+    AttackResult, ByMethod, ClassResult, Comparison, Costs, Csv, Departure, FAMILY_SCHEMA, Failure, Family, Format,
+    Github, Html, JobView, Json, Junit, Markdown, Member, ModelResult, NoFamily, Raised, Render, Repeated, Report, Run,
+    SCHEMA, Samples, Sarif, Seen, ThreatResult, Timed, Transfer, Verified, Withstood, job_page, jobs_page, plan_schema,
+    report_schema,
 };
 pub use run::{Audit, AuditError, Observer, ObserverError, Progress, Subject, run};
 pub use schedule::{Shard, Step, Work};

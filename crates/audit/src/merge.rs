@@ -81,6 +81,7 @@ pub fn merge(records: &[Vec<Event>]) -> Result<Vec<Event>, MergeError> {
         Event::Started(_) => (0, 0, 0, 0),
         Event::Clean(clean) => (clean.model.0, 0, 0, clean.chunk),
         Event::Attacked(attacked) => (attacked.model.0, 1 + attacked.threat.0, attacked.attack, attacked.chunk),
+        Event::Certified(certified) => (certified.model.0, 1 + certified.threat.0, u32::MAX, certified.chunk),
         Event::Timed(timed) => (timed.model.0, u32::MAX, 0, timed.chunk),
         Event::Finished => (u32::MAX, 0, 0, 0),
     });

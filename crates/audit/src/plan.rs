@@ -20,6 +20,7 @@ use assay_data::Draw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::certification::Certification;
 use crate::gate::{Condition, Gate};
 use crate::report::schema;
 
@@ -39,6 +40,9 @@ pub struct Plan {
     pub data: Option<PlanData>,
     /// At least one.
     pub evaluations: Vec<Evaluation>,
+    /// Whether samples are certified too, and how; absent: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certification: Option<Certification>,
     /// Conditions on the outcome; none: the verdict is a pass.
     #[serde(default)]
     pub gates: Vec<Gate>,
@@ -214,6 +218,7 @@ impl Plan {
                 all.push(attacks);
             }
         }
+        self.certification.as_ref().map_or(Ok(()), |certification| certification.check(self))?;
         Ok(all)
     }
 
@@ -266,6 +271,11 @@ impl Plan {
         let attacks: Vec<usize> =
             self.evaluations.iter().flat_map(|e| e.titles().into_iter().map(|_| e.attacks.len())).collect();
         self.corruptions(gate).into_iter().filter_map(|i| attacks.get(i)).sum::<usize>() as u64
+    }
+
+    /// Titles of the threats under which a gate on certificates looks at them.
+    pub(crate) fn certified_under(&self, gate: &Gate) -> Vec<String> {
+        self.certified().into_iter().filter(|title| gate.threat.as_ref().is_none_or(|threat| threat == title)).collect()
     }
 
     /// What each stage of one model costs at most for one sample: threat, attack and evaluations.
@@ -324,7 +334,10 @@ impl Plan {
             if !condition.has_threats() {
                 return Err(wrong(
                     field,
-                    format!("is for gates on attacks; what {} looks at has no threat", condition.name()),
+                    format!(
+                        "is for gates on attacks and certificates; what {} looks at has no threat",
+                        condition.name()
+                    ),
                 ));
             }
             if self.threats().all(|title| title != *threat) {
@@ -334,6 +347,15 @@ impl Plan {
                     format!("no evaluation has the threat \"{threat}\"; there is {}", titles.join(", ")),
                 ));
             }
+        }
+        if matches!(condition, Condition::MinCertified(_)) && self.certified_under(gate).is_empty() {
+            let reason = match &self.certification {
+                None => "needs certificates, and the plan makes none; add [certification]",
+                Some(_) => {
+                    "needs certificates against its threat, and [certification] makes none; add it to its threats"
+                }
+            };
+            return Err(wrong(field, reason));
         }
         if matches!(condition, Condition::MaxCorruptionError(_)) && self.corruptions(gate).is_empty() {
             let reason = "needs an evaluation with nothing but the attack corruption, one or in the order separate, so that its own error is measured; add one";
@@ -435,7 +457,7 @@ mod radii {
     }
 }
 
-fn wrong(field: impl Into<String>, reason: impl Into<String>) -> PlanError {
+pub(crate) fn wrong(field: impl Into<String>, reason: impl Into<String>) -> PlanError {
     PlanError::Field { field: field.into(), reason: reason.into() }
 }
 
@@ -550,6 +572,7 @@ mod tests {
             (with("{ min_robust_accuracy = nan }"), "gates[0].min_robust_accuracy: is NaN; expected a proportion"),
             (with("{ max_latency_ratio = 0 }"), "gates[0].max_latency_ratio: is 0; expected how many times as long"),
             (with("{ max_latency_ratio = 1.2, threat = \"Linf 8/255\" }"), "gates[0].threat: is for gates on attacks"),
+            (with("{ min_certified = 0.1 }"), "gates[0].min_certified: needs certificates, and the plan makes none"),
             (with("{ min_clean_accuracy = 50 }"), "gates[0].min_clean_accuracy: is 50; expected a proportion"),
             (
                 with("{ min_robust_accuracy = 0.1, threat = \"L2 1\" }"),

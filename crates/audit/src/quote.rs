@@ -29,6 +29,8 @@ pub struct StageQuote {
     pub attack: Option<(String, &'static str)>,
     /// Evaluations of all samples together, those that look for flags apart.
     pub cost: Cost,
+    /// Certificates that are asked for at most: one by each method for each sample. How long they take is not known before.
+    pub certificates: u64,
 }
 
 /// How long a model takes for one sample, as one of a batch, in seconds.
@@ -52,15 +54,21 @@ impl Quote {
         let rounds = schedule::rounds(schedule::chunks(samples, chunk));
         let samples = own_samples(samples, chunk, shard);
         let attacks = plan.attacks()?;
+        let certified = plan.certified();
+        let methods = plan.certification.as_ref().map_or(0, |certification| certification.methods().len() as u64);
         let mut stages = Vec::new();
         for (model, _) in (0..).map(ModelId).zip(&plan.models) {
             let clean = Cost { queries: samples, gradients: 0 };
-            stages.push(StageQuote { model, stage: "clean".to_owned(), attack: None, cost: clean });
+            stages.push(StageQuote { model, stage: "clean".to_owned(), attack: None, cost: clean, certificates: 0 });
             for of in &attacks {
                 for (attack, stage) in of.attacks.iter().zip(facts(of).stages()) {
                     let name = attack.description().name;
                     let cost = times(attack.worst_case(), samples);
-                    stages.push(StageQuote { model, stage, attack: Some((of.title(), name)), cost });
+                    stages.push(StageQuote { model, stage, attack: Some((of.title(), name)), cost, certificates: 0 });
+                }
+                if certified.contains(&of.title()) {
+                    let (stage, certificates) = (facts(of).certifying(), samples.saturating_mul(methods));
+                    stages.push(StageQuote { model, stage, attack: None, cost: Cost::default(), certificates });
                 }
             }
         }
@@ -68,7 +76,13 @@ impl Quote {
             // Both models; the second stands for the two.
             let of_a_chunk = Cost { queries: 2 * (u64::from(rounds) + WARM_UP), gradients: 0 };
             let cost = times(of_a_chunk, schedule::chunks(samples, chunk).into());
-            stages.push(StageQuote { model: ModelId(second as u32), stage: "latency".to_owned(), attack: None, cost });
+            stages.push(StageQuote {
+                model: ModelId(second as u32),
+                stage: "latency".to_owned(),
+                attack: None,
+                cost,
+                certificates: 0,
+            });
         }
         Ok(Self { samples, chunk, stages })
     }
@@ -78,6 +92,12 @@ impl Quote {
     pub fn cost(&self) -> Cost {
         let sum = |of: fn(&Cost) -> u64| self.stages.iter().map(|stage| of(&stage.cost)).fold(0, u64::saturating_add);
         Cost { queries: sum(|cost| cost.queries), gradients: sum(|cost| cost.gradients) }
+    }
+
+    /// Certificates that are asked for at most.
+    #[must_use]
+    pub fn certificates(&self) -> u64 {
+        self.stages.iter().map(|stage| stage.certificates).fold(0, u64::saturating_add)
     }
 
     /// Whether a stage of this model needs its gradient.
@@ -150,6 +170,16 @@ mod tests {
         // 16 chunks of 13 rounds, and 3 before them, by two models.
         assert_eq!((last.model, last.stage.as_str(), last.cost.queries), (ModelId(1), "latency", 16 * 2 * (13 + 3)));
         assert_eq!(quote(Shard::new(3, 8)).stages.pop().unwrap().cost.queries, 2 * 2 * (13 + 3));
+    }
+
+    #[test]
+    fn certificates_are_a_stage_behind_the_attacks_of_their_threat() {
+        let plan = format!("{PLAN}[certification]\nmethods = [\"ibp\", \"crown\"]\nthreats = [\"Linf 0.1\"]");
+        let with = Quote::of(&Plan::parse(&plan).unwrap(), 100, 784, None).unwrap();
+        let names: Vec<&str> = with.stages.iter().take(5).map(|stage| stage.stage.as_str()).collect();
+        assert_eq!(names, ["clean", "fgsm Linf 0.1", "pgd Linf 0.1", "certify Linf 0.1", "square Linf 0.2"]);
+        assert_eq!((with.stages[3].certificates, with.certificates()), (200, 400));
+        assert_eq!(with.cost(), quote(100, None).cost());
     }
 
     #[test]

@@ -58,6 +58,11 @@ pub enum Work {
         /// Position of the attack within its evaluation.
         attack: u32,
     },
+    /// Those that are classified correctly are certified.
+    Certify {
+        /// The threat.
+        threat: ThreatId,
+    },
     /// One of them is predicted by two models in turn, which is timed.
     Latency,
 }
@@ -65,10 +70,21 @@ pub enum Work {
 impl Setup {
     /// The stages of one model, in order: an attack may depend on those before it, and on no other model.
     fn work(&self) -> Vec<Work> {
-        let attacks = (0..).map(ThreatId).zip(&self.threats).flat_map(|(threat, facts)| {
-            (0..).zip(&facts.attacks).map(move |(attack, _)| Work::Attack { threat, attack })
+        let threats = (0..).map(ThreatId).zip(&self.threats).flat_map(|(threat, facts)| {
+            let attacks = (0..).zip(&facts.attacks).map(move |(attack, _)| Work::Attack { threat, attack });
+            attacks.chain(self.certified_by(threat).map(|_| Work::Certify { threat }))
         });
-        std::iter::once(Work::Clean).chain(attacks).collect()
+        std::iter::once(Work::Clean).chain(threats).collect()
+    }
+
+    /// Number of a stage of a model, from 0.
+    pub(crate) fn place(&self, work: Work) -> usize {
+        self.work().iter().position(|stage| *stage == work).unwrap_or_default()
+    }
+
+    /// Stages of one model.
+    pub(crate) fn stages_of_one(&self) -> usize {
+        self.work().len()
     }
 
     /// Number of chunks of all samples.
@@ -241,6 +257,18 @@ mod tests {
         let parts = [steps(Shard::new(0, 3)), steps(Shard::new(1, 3)), steps(Shard::new(2, 3))];
         assert_eq!(all.iter().filter(|step| step.chunk % 3 == 1).copied().collect::<Vec<_>>(), parts[1]);
         assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), all.len());
+    }
+
+    #[test]
+    fn samples_are_certified_behind_the_attacks_of_their_threat() {
+        let mut setup = setup(10, None);
+        let attacks = setup.stages_of_one();
+        setup.plan.certification =
+            Some(crate::Certification { methods: vec![assay_certify::Method::Ibp], threats: None });
+        assert_eq!(setup.stages_of_one(), attacks + 1);
+        let stages: Vec<Work> = setup.steps().filter(|step| step.chunk == 0).map(|step| step.work).collect();
+        let certify = Work::Certify { threat: ThreatId(0) };
+        assert_eq!((stages[3], stages[7], setup.place(certify)), (certify, certify, 3));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::iter::Peekable;
 use assay_attack::{BLACK_BOX_SHARE, Cost, Distance, Flag, FlagKind, Norm};
 
 use crate::event::{
-    Attacked, Clean, Event, Example, Fate, Found, Latency, ModelId, SampleResult, Setup, Started, ThreatId,
+    Attacked, Certified, Clean, Event, Example, Fate, Found, Latency, ModelId, Proof, SampleResult, Setup, Started,
+    ThreatId,
 };
 use crate::plan::Order;
 use crate::schedule::{Step, Work};
@@ -59,6 +60,10 @@ pub(crate) struct OfThreat {
     pub(crate) results: Vec<Worst>,
     pub(crate) attacks: Vec<OfAttack>,
     pub(crate) examples: Vec<Example>,
+    /// One per sample; `None` where none was asked for: it is not classified correctly, or not yet its turn.
+    pub(crate) proofs: Vec<Option<Proof>>,
+    /// What they took.
+    pub(crate) proof_seconds: f64,
 }
 
 /// What became of a sample under a threat.
@@ -106,6 +111,8 @@ impl Tally {
             results: vec![held.clone(); labels.len()],
             attacks: vec![OfAttack::default(); attacks],
             examples: Vec::new(),
+            proofs: vec![None; labels.len()],
+            proof_seconds: 0.0,
         };
         let model = || OfModel {
             predictions: vec![None; labels.len()],
@@ -182,6 +189,15 @@ impl Tally {
         groups
     }
 
+    /// Positions of the samples of a chunk that a model classifies correctly: those that are certified. Rising.
+    pub(crate) fn correct(&self, step: Step) -> Vec<usize> {
+        let is_correct = |i: &usize| {
+            let prediction = self.prediction(step.model, *i);
+            prediction.is_some() && prediction.as_ref() == self.started.labels.get(*i)
+        };
+        self.started.setup.samples_of(step.chunk).filter(is_correct).collect()
+    }
+
     /// Class that a model predicts for a sample; `None` where it has none, or none yet.
     pub(crate) fn prediction(&self, model: ModelId, sample: usize) -> Option<u32> {
         self.models.get(model.0 as usize)?.predictions.get(sample).copied().flatten().flatten()
@@ -211,6 +227,7 @@ impl Tally {
             Event::Started(_) => return Err("the audit has started already"),
             Event::Clean(clean) => self.clean(clean)?,
             Event::Attacked(attacked) => self.attacked(attacked)?,
+            Event::Certified(certified) => self.certified(certified)?,
             Event::Timed(timed) => self.timed(timed)?,
             Event::Finished if self.steps.peek().is_some() => return Err("something was not measured"),
             Event::Finished => {
@@ -257,6 +274,24 @@ impl Tally {
         model.checks += event.cost;
         model.latency_seconds += event.seconds;
         self.rounds.extend(&event.rounds);
+        Ok(())
+    }
+
+    fn certified(&mut self, event: &Certified) -> Result<(), &'static str> {
+        let step = Step { model: event.model, work: Work::Certify { threat: event.threat }, chunk: event.chunk };
+        self.expect(step)?;
+        let correct = self.correct(step);
+        if !event.proofs.iter().map(|proof| proof.sample).eq(correct.iter().map(|&i| self.position(i))) {
+            return Err("the proofs are not one for each sample that is classified correctly, in order");
+        }
+        let model = self.models.get_mut(event.model.0 as usize).ok_or("there is no such model")?;
+        let threat = model.threats.get_mut(event.threat.0 as usize).ok_or("there is no such evaluation")?;
+        for (i, of) in correct.into_iter().zip(&event.proofs) {
+            if let Some(slot) = threat.proofs.get_mut(i) {
+                *slot = Some(of.proof.clone());
+            }
+        }
+        threat.proof_seconds += event.seconds;
         Ok(())
     }
 

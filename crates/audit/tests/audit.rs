@@ -107,6 +107,7 @@ fn subject<'a>(name: &str, classifier: &'a dyn Classifier) -> Subject<'a> {
         labels: Vec::new(),
         batch: NonZeroUsize::new(7).unwrap(),
         classifier,
+        certifier: None,
     }
 }
 

@@ -36,6 +36,7 @@ fn robust_and_pruned_models_are_measured_on_the_same_images() {
         labels: Vec::new(),
         batch: NonZeroUsize::new(64).unwrap(),
         classifier,
+        certifier: None,
     };
     let subjects: Vec<Subject<'_>> = MODELS.into_iter().zip(&models).map(|(n, m)| subject((n, m as _))).collect();
     let plan = Plan::parse(

@@ -74,6 +74,19 @@ impl Certificate {
         (0..classes).map(|j| self.bounds.iter().map(|b| b.margins[j]).fold(f32::NEG_INFINITY, f32::max)).collect()
     }
 
+    /// The first method that, with those before it, proves every margin; `None` where the sample is not certified.
+    #[must_use]
+    pub fn certified_by(&self) -> Option<Method> {
+        if self.verdict != Verdict::Certified {
+            return None;
+        }
+        let classes = self.bounds.first().map_or(0, |bounds| bounds.margins.len());
+        let proves = |upto: &usize| {
+            (0..classes).all(|j| self.bounds[..=*upto].iter().any(|bounds| bounds.margins[j] > bounds.slack))
+        };
+        (0..self.bounds.len()).find(proves).map(|at| self.bounds[at].method)
+    }
+
     /// Takes the bounds of another method into account.
     pub(crate) fn add(&mut self, bounds: Bounds) {
         if let Some(odd) = bounds.margins.iter().find(|margin| !margin.is_finite()) {
@@ -102,11 +115,12 @@ mod tests {
     fn a_margin_counts_that_exceeds_the_slack_of_its_method() {
         let mut certificate = Certificate::unknown();
         certificate.add(Bounds::new(Method::Ibp, vec![2e-4, -3.0], &[1.0, 1.0]));
-        assert_eq!(certificate.verdict, Verdict::Unknown);
+        assert_eq!((&certificate.verdict, certificate.certified_by()), (&Verdict::Unknown, None));
         certificate.add(Bounds::new(Method::Crown, vec![-1.0, 0.5], &[1.0, 1.0]));
         assert_eq!(certificate.verdict, Verdict::Unknown, "2e-4 is within the rounding of bounds as large as 3");
         certificate.add(Bounds::new(Method::CrownIbp, vec![0.1, -1.0], &[1.0, 1.0]));
         assert_eq!((certificate.verdict.clone(), certificate.best()), (Verdict::Certified, vec![0.1, 0.5]));
+        assert_eq!(certificate.certified_by(), Some(Method::CrownIbp));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod neighbourhood;
 mod sloped;
 mod smoothing;
 mod vnnlib;
+mod supported;
 
 pub use certificate::{Bounds, Certificate, Verdict};
 pub use certifier::{Certifier, CertifierOptions, Ends, Job, Progress, Until};
@@ -26,3 +27,4 @@ pub use method::Method;
 pub use neighbourhood::Neighbourhood;
 pub use smoothing::{Smoothed, SmoothedCertificate, SmoothedPrediction, Smoothing, average_radius, certified_accuracy};
 pub use vnnlib::{Answer, Case, Constraint, Counterexample, Deciding, InputBox, Property, VnnlibError};
+pub use supported::supported;

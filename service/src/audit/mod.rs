@@ -34,6 +34,7 @@ pub(crate) use work::rfc3339;
 
 use crate::{
     admission::Permit,
+    certifying::supported,
     config::{self, Config, ConfigError},
     core::Core,
     job::StopOnDrop,
@@ -110,6 +111,10 @@ impl Chosen {
         let plan = Plan { models: models.iter().map(of).collect(), ..asked.plan };
         // Two names may be one version.
         plan.check().map_err(|e| CallError::field("models", e.to_string()))?;
+        // Found out later, it would be after the attacks.
+        if let Some(certification) = &plan.certification {
+            hosted.iter().try_for_each(|hosted| supported(hosted, &certification.methods()))?;
+        }
         Ok(Self { asked: Asked { plan, models, ..asked }, first, hosted })
     }
 }
@@ -238,7 +243,12 @@ impl Audits {
         let quote = Quote::of(&asked.plan, samples, first.spec().features(), asked.shard)
             .map_err(|error| CallError::field("plan", error.to_string()))?;
         let cost = quote.cost();
-        Ok(cost.queries.saturating_add(cost.gradients))
+        let certificates = match quote.certificates() {
+            0 => 0,
+            // Each sample is predicted once more.
+            certificates => certificates.saturating_mul(2),
+        };
+        Ok(cost.queries.saturating_add(cost.gradients).saturating_add(certificates))
     }
 
     /// The job of this id, which goes on if it failed or was left off. Blocks.

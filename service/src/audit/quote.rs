@@ -63,6 +63,9 @@ impl Audits {
             quoted.untimed = format!("audit {job} measures this already");
             return Ok(quoted);
         }
+        if quoted.quote.certificates() > 0 {
+            quoted.untimed = "how long certificates take depends on the samples".to_owned();
+        }
         let _permit = match core.admission.job() {
             Ok(permit) => permit,
             Err(busy) => {

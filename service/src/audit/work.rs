@@ -15,7 +15,7 @@ use super::{
     data::Data,
     job::{Job, Told},
 };
-use crate::{core::Core, metered::Metered, repository::Hosted, rpc::bounds, status::CallError};
+use crate::{certifying::Certifying, core::Core, metered::Metered, repository::Hosted, rpc::bounds, status::CallError};
 
 /// RPC that the audits' share of the work is counted under.
 const RPC: &str = "Audit";
@@ -74,7 +74,10 @@ pub(super) fn carry_out(
             cancel: Cancel::default(),
         })
         .collect();
-    let subjects = metered.iter().map(|model| subject(core, model)).collect::<Result<Vec<_>, _>>()?;
+    let certifying: Vec<Certifying> =
+        models.iter().map(|hosted| Certifying::new(core, Arc::clone(hosted), RPC, job.meter())).collect();
+    let both = metered.iter().zip(&certifying);
+    let subjects = both.map(|(model, certifier)| subject(core, model, certifier)).collect::<Result<Vec<_>, _>>()?;
     let circumstances =
         Circumstances { date: rfc3339(record.started.unwrap_or(record.created)), ..core.circumstances() };
     let work = job::Work { job: record, subjects: &subjects, data: &data, circumstances: &circumstances };
@@ -97,7 +100,7 @@ fn same_versions(core: &Core, record: &Record) -> Result<(), Ended> {
     )))
 }
 
-fn subject<'a>(core: &Core, model: &'a Metered) -> Result<Subject<'a>, CallError> {
+fn subject<'a>(core: &Core, model: &'a Metered, certifier: &'a Certifying) -> Result<Subject<'a>, CallError> {
     let hosted: &Hosted = &model.hosted;
     Ok(Subject {
         name: hosted.name.clone(),
@@ -108,5 +111,6 @@ fn subject<'a>(core: &Core, model: &'a Metered) -> Result<Subject<'a>, CallError
         labels: hosted.manifest.labels.clone(),
         batch: core.job_batch(),
         classifier: model,
+        certifier: Some(certifier),
     })
 }

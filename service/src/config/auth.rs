@@ -71,15 +71,16 @@ pub struct Quota {
     /// Samples of `Gradient` in a minute, 1 to 2^53. Default unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradients_per_minute: Option<u64>,
-    /// Samples that `Attack`, `WeightSurface` and audits evaluate in a day, forward or with a gradient, 1 to 2^53. A call or an audit needs as many as it
-    /// may take at most, which is what its quote says; those that it did not take come back when it ends. Default unset.
+    /// Samples that `Attack`, `WeightSurface` and audits evaluate in a day, forward or with a gradient, 1 to 2^53. Certificates count one for each sample and
+    /// one for each method that it is asked about. A call or an audit needs as many as it may take at most, which is what its quote says; those that it did
+    /// not take come back when it ends. Default unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluations_per_day: Option<u64>,
     /// Samples of `Predict` in a minute that are nearly what the caller sent before, 1 to 2^53; needs `near_duplicates.window`. Whoever sends more attacks
     /// the model from outside, or asks about the frames of a film. Default unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub near_duplicates_per_minute: Option<u64>,
-    /// Calls of `Attack` and `WeightSurface`, audits and jobs of `Harden` that wait or run at once, 1 to 65536. Default unset.
+    /// Calls of `Attack`, `Certify` and `WeightSurface`, audits and jobs of `Harden` that wait or run at once, 1 to 65536. Default unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<u64>,
 }
@@ -123,7 +124,7 @@ pub enum Role {
     Predict,
     /// `Gradient`: white-box access to the models.
     Gradient,
-    /// `Attack` and `WeightSurface`.
+    /// `Attack`, `Certify` and `WeightSurface`.
     Attack,
     /// `Audit`.
     Audit,

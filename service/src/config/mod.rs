@@ -160,7 +160,7 @@ pub struct NearDuplicates {
 pub struct Limits {
     /// Bytes of one gRPC message, in and out, 1024 to 2147483647. Default 67108864 (64 MiB).
     pub max_message_bytes: usize,
-    /// Samples of one Predict or Attack, 1 to 1048576. Default 1024.
+    /// Samples of one Predict, Attack or Certify, 1 to 1048576. Default 1024.
     pub max_batch: usize,
     /// Samples of one Gradient, 1 to 1048576; fewer where the answer would not fit `max_message_bytes`. Default 256.
     pub max_gradient_batch: usize,

@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use assay_graph::Inspection;
@@ -15,7 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::Manifest;
-use crate::statistics::Statistics;
+use crate::{certifying::Certifiers, statistics::Statistics};
 
 /// A model version that is loaded.
 #[derive(Debug)]
@@ -29,7 +32,9 @@ pub(crate) struct Hosted {
     /// What it was asked for, and how long that took.
     pub(crate) statistics: Arc<Statistics>,
     file: PathBuf,
-    classifier: OnnxClassifier,
+    classifier: Arc<OnnxClassifier>,
+    certifiers: Certifiers,
+    closed: AtomicBool,
     fingerprint: [u8; 32],
 }
 
@@ -61,7 +66,9 @@ impl Hosted {
             manifest,
             statistics,
             file: file.to_owned(),
-            classifier,
+            classifier: Arc::new(classifier),
+            certifiers: Certifiers::default(),
+            closed: AtomicBool::new(false),
             fingerprint,
         })
     }
@@ -75,6 +82,7 @@ impl Hosted {
 
     /// Refuses what waits for it and what comes. Runs that have begun end normally.
     pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         self.classifier.unload();
     }
 
@@ -83,9 +91,24 @@ impl Hosted {
         self.fingerprint
     }
 
+    /// Whether it refuses what comes.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// Its file.
     pub(crate) fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// The model itself, for graphs that are derived from it.
+    pub(crate) fn onnx(&self) -> &Arc<OnnxClassifier> {
+        &self.classifier
+    }
+
+    /// What it keeps for who certifies its samples.
+    pub(crate) fn certifiers(&self) -> &Certifiers {
+        &self.certifiers
     }
 
     /// The model with its weights as arguments.

@@ -2,6 +2,7 @@
 
 mod attack;
 mod audit;
+mod certify;
 mod gradient;
 mod harden;
 mod inference;
@@ -37,6 +38,7 @@ impl Handlers {
 #[tonic::async_trait]
 impl Assay for Handlers {
     type AttackStream = Events<v1::AttackResponse>;
+    type CertifyStream = Events<v1::CertifyResponse>;
     type HardenStream = Events<v1::HardenResponse>;
     type WatchAuditStream = Events<v1::WatchAuditResponse>;
     type WeightSurfaceStream = Events<v1::WeightSurfaceResponse>;
@@ -51,6 +53,10 @@ impl Assay for Handlers {
 
     async fn attack(&self, request: Request<v1::AttackRequest>) -> Result<Response<Self::AttackStream>, Status> {
         Ok(Response::new(attack::attack(&self.core, &request)?))
+    }
+
+    async fn certify(&self, request: Request<v1::CertifyRequest>) -> Result<Response<Self::CertifyStream>, Status> {
+        Ok(Response::new(certify::certify(&self.core, &request)?))
     }
 
     async fn weight_surface(

@@ -155,16 +155,18 @@ impl Allowance {
 /// The budget in `field`; 0 stands for no limit.
 pub(super) fn allowance(field: &str, budget: Option<&v1::Budget>) -> Result<Allowance, CallError> {
     let Some(budget) = budget else { return Ok(Allowance::default()) };
-    if !(0.0..=LONGEST).contains(&budget.seconds) {
-        let text = format!("expected a number from 0 to {LONGEST}, got {}; 0 is no limit", budget.seconds);
-        return Err(CallError::field(format!("{field}.seconds"), text));
-    }
+    let time = seconds(&format!("{field}.seconds"), budget.seconds)?;
     let limit = |most: u64| (most > 0).then_some(most);
-    Ok(Allowance {
-        queries: limit(budget.queries),
-        gradients: limit(budget.gradients),
-        time: (budget.seconds > 0.0).then(|| Duration::from_secs_f64(budget.seconds)),
-    })
+    Ok(Allowance { queries: limit(budget.queries), gradients: limit(budget.gradients), time })
+}
+
+/// The limit of time in `field`; 0 stands for none.
+pub(super) fn seconds(field: &str, seconds: f64) -> Result<Option<Duration>, CallError> {
+    if !(0.0..=LONGEST).contains(&seconds) {
+        let text = format!("expected a number from 0 to {LONGEST}, got {seconds}; 0 is no limit");
+        return Err(CallError::field(field, text));
+    }
+    Ok((seconds > 0.0).then(|| Duration::from_secs_f64(seconds)))
 }
 
 /// The attack in `field`.

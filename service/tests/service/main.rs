@@ -12,6 +12,7 @@ mod auth;
 mod batching;
 mod cache;
 mod catalogue;
+mod certify;
 mod compression;
 mod deadline;
 mod disconnect;

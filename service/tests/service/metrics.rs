@@ -13,7 +13,7 @@ async fn every_model_and_code_is_there_at_zero_from_the_start() {
     let server = Running::start().await;
     for model in ["fashion-dense", "fashion-filter-pruned", MODEL, crate::harness::PRUNED, "_unknown"] {
         for code in ["OK", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"] {
-            for rpc in ["Predict", "Gradient", "Attack", "QuoteAudit", "StartAudit", "GetModel"] {
+            for rpc in ["Predict", "Gradient", "Attack", "Certify", "QuoteAudit", "StartAudit", "GetModel"] {
                 let series = format!("assay_requests_total{{rpc=\"{rpc}\",model=\"{model}\",code=\"{code}\"}}");
                 assert_eq!(server.metric(&series), Some(0.0), "{series}");
             }
@@ -24,6 +24,9 @@ async fn every_model_and_code_is_there_at_zero_from_the_start() {
         "assay_gradient_samples_total{model=\"fashion-robust\",objective=\"cotangent\"}",
         "assay_attack_gradients_total{rpc=\"Attack\",model=\"fashion-robust\"}",
         "assay_attack_queries_total{rpc=\"Audit\",model=\"fashion-robust\"}",
+        "assay_certify_samples_total{rpc=\"Certify\",model=\"fashion-robust\",method=\"alpha-crown\",verdict=\"certified\"}",
+        "assay_certify_samples_total{rpc=\"Audit\",model=\"fashion-robust\",method=\"none\",verdict=\"failed\"}",
+        "assay_certify_duration_seconds_count{rpc=\"Certify\",model=\"fashion-robust\"}",
         "nv_inference_request_success{model=\"fashion-robust\",version=\"1\"}",
         "nv_inference_request_failure{model=\"fashion-robust\",version=\"1\",reason=\"REJECTED\"}",
         "nv_inference_count{model=\"fashion-robust\",version=\"1\"}",

@@ -140,6 +140,7 @@ fn plan(command: &Compare, model: &ModelRef) -> Result<Plan, ClientError> {
         models: vec![model.clone()],
         data: None,
         evaluations: command.threats.iter().map(evaluation).collect(),
+        certification: command.certifying.planned(),
         gates: Vec::new(),
         transfer: false,
         seed: command.seed,
@@ -203,7 +204,10 @@ fn gate(family: &Family, most: f64, output: Output) -> Result<Verdict, ClientErr
 
 fn show(family: &Family) -> Result<(), ClientError> {
     let mut heads = vec!["model".to_owned(), "kind".to_owned(), "clean".to_owned()];
-    heads.extend(family.threats.iter().map(|threat| format!("robust, {threat}")));
+    for (i, threat) in family.threats.iter().enumerate() {
+        heads.push(format!("robust, {threat}"));
+        heads.extend(family.certifies(i).then(|| format!("verified, {threat}")));
+    }
     heads.extend(["WRA", "NRR", "multiplications", "bytes", "latency"].map(str::to_owned));
     let mut rows = table(&heads.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
     let first = family.members.first().map(|first| first.costs).unwrap_or_default();
@@ -216,10 +220,12 @@ fn show(family: &Family) -> Result<(), ClientError> {
         let Member { costs, clean, clean_difference, threats, .. } = member;
         let mut row = vec![family.title(member), member.kind.clone()];
         row.push(percent(clean.rate()) + &beside(clean_difference));
-        row.extend(threats.iter().map(|threat| {
+        for (i, threat) in threats.iter().enumerate() {
             let front = if threat.on_front { " *" } else { "" };
-            format!("{}{front}{}", percent(threat.robust.rate()), beside(&threat.difference))
-        }));
+            row.push(format!("{}{front}{}", percent(threat.robust.rate()), beside(&threat.difference)));
+            let verified = || threat.verified.map(|verified| percent(verified.rate())).unwrap_or_default();
+            row.extend(family.certifies(i).then(verified));
+        }
         let each = |of: fn(&assay_audit::Withstood) -> f64| -> String {
             threats.iter().map(|threat| percent(of(threat))).collect::<Vec<_>>().join("\n")
         };

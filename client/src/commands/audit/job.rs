@@ -253,7 +253,7 @@ impl Shown {
         if told_again {
             self.stage = None;
         }
-        let message = format!("{}/{} correct{}", p.correct, p.samples, self.rate(p, now));
+        let message = format!("{}/{} {}{}", p.correct, p.samples, counted(p), self.rate(p, now));
         self.progress.update(&stage, p.steps_done, p.steps_total, &message);
         let share = p.steps_done as f64 / p.steps_total.max(1) as f64;
         self.progress.left_in_all(self.in_all.as_mut().and_then(|left| left.at(p.stage_number, share, now)));
@@ -271,6 +271,11 @@ impl Shown {
         }
         format!(", {} steps/s", HumanCount((steps as f64 / seconds) as u64))
     }
+}
+
+/// What the samples are that a stage counts.
+pub(in crate::commands::audit) fn counted(p: &AuditProgress) -> &'static str {
+    if p.stage.starts_with("certify ") { "certified" } else { "correct" }
 }
 
 /// Says how to come back to a job, as soon as there is one.

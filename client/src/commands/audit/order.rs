@@ -228,6 +228,7 @@ fn written(command: &Audit) -> Result<Written, ClientError> {
         models: command.models.iter().map(model).collect(),
         data: Some(data),
         evaluations: command.threats.iter().map(evaluation).collect(),
+        certification: command.certifying.planned(),
         gates: gates(command)?,
         transfer: command.transfer,
         seed: command.seed,
@@ -294,6 +295,7 @@ fn gates(command: &Audit) -> Result<Vec<Gate>, ClientError> {
     let conditions = [
         command.min_clean_accuracy.map(Condition::MinCleanAccuracy),
         command.min_robust_accuracy.map(Condition::MinRobustAccuracy),
+        command.min_certified.map(Condition::MinCertified),
         command.max_drop.map(Condition::MaxDrop),
         command.max_clean_drop.map(Condition::MaxCleanDrop),
         command.max_corruption_error.map(Condition::MaxCorruptionError),

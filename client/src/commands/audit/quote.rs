@@ -37,8 +37,12 @@ pub(super) fn show(quote: &AuditQuote, output: Output) -> Result<(), ClientError
     for stage in &quote.stages {
         let Cost { queries, gradients } = stage.worst_case.unwrap_or_default();
         let time = stage.seconds.map_or_else(|| "unknown".to_owned(), about);
+        let certifies = match stage.certificates {
+            0 => stage.stage.clone(),
+            certificates => format!("{} ({} certificates)", stage.stage, HumanCount(certificates)),
+        };
         let (queries, gradients) = (HumanCount(queries).to_string(), HumanCount(gradients).to_string());
-        rows.add_row([&title(stage.model.as_ref()), &stage.stage, &queries, &gradients, &time]);
+        rows.add_row([&title(stage.model.as_ref()), &certifies, &queries, &gradients, &time]);
     }
     print(&rows)?;
     for pace in &quote.models {
@@ -80,7 +84,7 @@ fn as_json(quote: &AuditQuote) -> Value {
         let Cost { queries, gradients } = cost(stage.worst_case);
         json!({
             "model": title(stage.model.as_ref()), "stage": stage.stage, "threat": stage.threat, "attack": stage.attack,
-            "queries": queries, "gradients": gradients, "seconds": stage.seconds
+            "queries": queries, "gradients": gradients, "certificates": stage.certificates, "seconds": stage.seconds
         })
     };
     let pace = |pace: &ModelPace| {

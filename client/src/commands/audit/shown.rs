@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use assay_audit::{Estimate, Event, Format, Json, Paired, Render, Report, Transfer, to_lines};
+use assay_audit::{Estimate, Event, Format, Json, ModelResult, Paired, Render, Report, Transfer, to_lines};
 use assay_proto::v1::{AuditReport, ReportFormat};
 
 use crate::args::Output;
@@ -107,6 +107,12 @@ fn show(report: &Report, files: &[PathBuf]) -> Result<(), ClientError> {
         row.extend(report.models.iter().filter_map(|m| m.threats.get(i)).map(|t| cell(&t.robust)));
         row.extend(report.comparison.iter().filter_map(|c| c.threats.get(i)).map(difference));
         rows.add_row(row);
+        let verified = |model: &ModelResult| model.threats.get(i)?.verified.as_ref().map(|verified| verified.vra);
+        if report.models.iter().any(|model| verified(model).is_some()) {
+            let mut row = vec![format!("verified, {}", threat.title)];
+            row.extend(report.models.iter().filter_map(verified).map(|vra| cell(&vra)));
+            rows.add_row(row);
+        }
         if report.setup.plan.transfer {
             let mut row = vec!["and what was found\non the other model".to_owned()];
             row.extend(report.models.iter().filter_map(|m| m.threats.get(i)).map(|t| transferred(t.transfer.as_ref())));
@@ -115,6 +121,14 @@ fn show(report: &Report, files: &[PathBuf]) -> Result<(), ClientError> {
     }
     print(&rows)?;
 
+    for model in &report.models {
+        for threat in &model.threats {
+            let Some(verified) = &threat.verified else { continue };
+            let hint = verified.hint().map(|hint| format!(". {hint}")).unwrap_or_default();
+            let (bounds, rest) = (verified.bounds(), verified.rest());
+            print(&format!("certified: {}, {}: by {bounds}; {rest}{hint}", model.title, threat.title))?;
+        }
+    }
     for raised in &report.flags {
         let seen: Vec<_> = raised.stages.iter().map(ToString::to_string).collect();
         let (model, name) = (report.model_title(raised.model), raised.kind.name());

@@ -80,6 +80,7 @@ impl Report {
 pub(super) fn gravity(kind: FlagKind) -> Gravity {
     match kind {
         FlagKind::BatchDependentOutput | FlagKind::TooFewClasses => Gravity::Note,
+        FlagKind::CertificateViolated => Gravity::Error,
         _ => Gravity::Warning,
     }
 }

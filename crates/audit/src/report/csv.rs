@@ -11,7 +11,7 @@ use super::{Render, Report};
 /// Names that a spreadsheet would take for a formula begin with an apostrophe.
 pub struct Csv;
 
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 19] = [
     "model",
     "threat",
     "position",
@@ -29,6 +29,8 @@ const COLUMNS: [&str; 17] = [
     "l2",
     "l1",
     "l0",
+    "certificate",
+    "certified_by",
 ];
 
 impl Render for Csv {
@@ -65,6 +67,8 @@ fn table(report: &Report) -> Result<Vec<u8>, csv::Error> {
             length(|d| d.l2.to_string()),
             length(|d| d.l1.to_string()),
             length(|d| d.l0.to_string()),
+            row.certificate.map_or("", |certificate| certificate.name()).to_owned(),
+            row.certificate.and_then(|certificate| certificate.by()).map(|by| by.to_string()).unwrap_or_default(),
         ])?;
     }
     table.into_inner().map_err(|error| error.into_error().into())

@@ -3,11 +3,11 @@
 use assay_attack::{BLACK_BOX_SHARE, Cost, FlagKind};
 
 use super::{
-    AttackResult, ClassResult, Comparison, ModelResult, Raised, Report, Run, SCHEMA, Samples, Seen, ThreatResult,
-    Timed, Transfer,
+    AttackResult, ByMethod, ClassResult, Comparison, Failure, ModelResult, Raised, Report, Run, SCHEMA, Samples, Seen,
+    ThreatResult, Timed, Transfer, Verified,
 };
 use crate::baseline::{Marks, Right, survived};
-use crate::event::{Event, Fate, ModelId, SampleResult, Setup, ThreatFacts};
+use crate::event::{Event, Fate, ModelId, Proof, SampleResult, Setup, ThreatFacts, ThreatId};
 use crate::judge::judge;
 use crate::plan::Order;
 use crate::stats::{Estimate, Paired};
@@ -116,10 +116,42 @@ impl Measured<'_> {
             classes: (0..self.setup().data.classes).filter_map(|class| self.class(model, class)).collect(),
             threats: facts
                 .enumerate()
-                .map(|(t, (facts, threat))| self.threat(model, facts, threat, self.transfer(index, t)))
+                .map(|(t, (facts, threat))| self.threat(model, facts, threat, self.shown(index, t)))
                 .collect::<Option<_>>()?,
             cost: model.cost,
             predictions: self.members.iter().map(|&i| prediction(model, i)).collect(),
+        })
+    }
+
+    /// What else was seen of a model under a threat, beside what its own attacks did.
+    fn shown(&self, model: usize, threat: usize) -> Beside {
+        Beside { shown: self.transfer(model, threat), verified: self.verified(model, threat) }
+    }
+
+    /// What certificates prove of a model under a threat; `None` where none are made.
+    fn verified(&self, model: usize, threat: usize) -> Option<Verified> {
+        let methods = self.setup().certified_by(ThreatId(u32::try_from(threat).ok()?))?;
+        let of = self.tally.models.get(model)?.threats.get(threat)?;
+        let proofs = || self.members.iter().filter_map(|&i| Some((i, of.proofs.get(i)?.as_ref()?)));
+        let by = |method| {
+            let own = proofs().filter(|(_, proof)| matches!(proof, Proof::Certified { by } if *by == method));
+            ByMethod { method, samples: own.map(|(i, _)| self.tally.position(i)).collect() }
+        };
+        let methods: Vec<ByMethod> = methods.into_iter().map(by).collect();
+        let failed = proofs().filter_map(|(i, proof)| match proof {
+            Proof::Failed { error } => Some(Failure { sample: self.tally.position(i), error: error.clone() }),
+            Proof::Certified { .. } | Proof::Unknown => None,
+        });
+        let misled = self.transfer(model, threat).map(|shown| shown.misled).unwrap_or_default();
+        let broken = |i: usize| fate(of, i) == Some(Fate::Changed) || misled.contains(&i);
+        let violated = proofs().filter(|(i, proof)| matches!(proof, Proof::Certified { .. }) && broken(*i));
+        let certified = methods.iter().map(|of| of.samples.len() as u64).sum();
+        Some(Verified {
+            vra: Estimate::new(certified, self.members.len() as u64)?,
+            unknown: proofs().filter(|(_, proof)| **proof == Proof::Unknown).count() as u64,
+            failures: failed.collect(),
+            violated: violated.map(|(i, _)| self.tally.position(i)).collect(),
+            methods,
         })
     }
 
@@ -137,13 +169,7 @@ impl Measured<'_> {
         Some(Shown { from: title(self.setup(), other), shown, misled })
     }
 
-    fn threat(
-        &self,
-        model: &OfModel,
-        facts: &ThreatFacts,
-        threat: &OfThreat,
-        shown: Option<Shown>,
-    ) -> Option<ThreatResult> {
+    fn threat(&self, model: &OfModel, facts: &ThreatFacts, threat: &OfThreat, beside: Beside) -> Option<ThreatResult> {
         let all = self.members.len() as u64;
         let correct = self.count(|i| self.is_correct(model, i));
         let correct_and = |wanted| self.count(|i| self.is_correct(model, i) && fate(threat, i) == Some(wanted));
@@ -165,12 +191,13 @@ impl Measured<'_> {
         Some(ThreatResult {
             title: facts.title(),
             robust: Estimate::new(correct_and(Fate::Held), all)?,
+            verified: beside.verified,
             stability: Estimate::new(self.count(|i| fate(threat, i) == Some(Fate::Held)), all)?,
             success: Estimate::new(correct_and(Fate::Changed), correct),
             unstable: correct_and(Fate::Unstable),
             errors: correct_and(Fate::Error),
             attacks,
-            transfer: match shown {
+            transfer: match beside.shown {
                 Some(shown) => Some(Transfer {
                     misled: Estimate::new(shown.misled.len() as u64, shown.shown),
                     robust: Estimate::new(correct_and(Fate::Held) - self.overlooked(model, threat, &shown), all)?,
@@ -242,6 +269,12 @@ impl Measured<'_> {
                         raise(FlagKind::TransferStronger, detail, Seen { stage, samples, of });
                     }
                 }
+                let verified = self.verified(index, t).filter(|verified| !verified.violated.is_empty());
+                if let Some(Verified { vra, violated, .. }) = verified {
+                    let detail = "samples are certified, and were broken";
+                    let seen = Seen { stage: facts.certifying(), samples: violated.len() as u64, of: vra.hits() };
+                    raise(FlagKind::CertificateViolated, detail, seen);
+                }
                 for (stage, attack) in facts.stages().into_iter().zip(&threat.attacks) {
                     for flag in attack.raised() {
                         let seen = Seen { stage: stage.clone(), samples: flag.samples, of: attack.samples };
@@ -261,9 +294,12 @@ impl Measured<'_> {
             checks += model.checks;
             let attacks: f64 = model.threats.iter().flat_map(|t| &t.attacks).map(|attack| attack.seconds).sum();
             stages.push(Timed { model: id, stage: "clean".to_owned(), seconds: model.seconds - attacks });
-            for (facts, threat) in self.setup().threats.iter().zip(&model.threats) {
+            for (t, (facts, threat)) in (0..).map(ThreatId).zip(self.setup().threats.iter().zip(&model.threats)) {
                 for (stage, attack) in facts.stages().into_iter().zip(&threat.attacks) {
                     stages.push(Timed { model: id, stage, seconds: attack.seconds });
+                }
+                if self.setup().certified_by(t).is_some() {
+                    stages.push(Timed { model: id, stage: facts.certifying(), seconds: threat.proof_seconds });
                 }
             }
         }
@@ -277,6 +313,12 @@ impl Measured<'_> {
             stages,
         }
     }
+}
+
+/// What was seen of a model under a threat beside what its own attacks did.
+struct Beside {
+    shown: Option<Shown>,
+    verified: Option<Verified>,
 }
 
 /// What was found on one model, shown to another.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::text::{Tone, outcome, tone};
-use super::{AttackResult, ModelResult, Render, Report, ThreatResult};
+use super::{AttackResult, ModelResult, Render, Report, ThreatResult, Verified};
 use crate::event::{ModelId, ThreatFacts};
 use crate::judge::GateResult;
 
@@ -52,10 +52,18 @@ fn under(report: &Report, id: ModelId, model: &ModelResult, threat: &ThreatResul
         }
         suite.add_test_case(case);
     }
-    let (robust, stability) = (&threat.robust, &threat.stability);
+    let verified = threat.verified.as_ref().map(|verified| {
+        let mut case = certified(model, verified);
+        if let Some(time) = time(report, id, &facts.certifying()) {
+            case.set_time(time);
+        }
+        suite.add_test_case(case);
+        format!("; verified accuracy {}", verified.vra)
+    });
+    let (robust, stability, verified) = (&threat.robust, &threat.stability, verified.unwrap_or_default());
     let (unstable, errors) = (threat.unstable, threat.errors);
     suite.set_system_out(format!(
-        "robust accuracy {robust}; stability {stability}; {unstable} unstable, {errors} errors"
+        "robust accuracy {robust}{verified}; stability {stability}; {unstable} unstable, {errors} errors"
     ));
     suite
 }
@@ -98,6 +106,14 @@ fn attacked(model: &ModelResult, attack: &AttackResult, name: &str) -> TestCase 
     let broken = attack.success.as_ref().map_or_else(|| "none left".to_owned(), ToString::to_string);
     case.set_classname(model.title.as_str());
     case.set_system_out(format!("broken {broken}; robust {}", attack.robust));
+    case
+}
+
+/// It always passes: that no certificate is violated is a gate.
+fn certified(model: &ModelResult, verified: &Verified) -> TestCase {
+    let mut case = TestCase::new("certificates", TestCaseStatus::success());
+    case.set_classname(model.title.as_str());
+    case.set_system_out(format!("certified {}; by {}; {}", verified.vra, verified.bounds(), verified.rest()));
     case
 }
 

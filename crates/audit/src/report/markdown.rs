@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::text::{Attack, Count, Fraction, Interval, Percent, SHOWN, Spent, Time, outcome};
+use super::text::{Attack, Count, Fraction, Interval, PROVED, Percent, SHOWN, Spent, Time, outcome};
 use super::{Render, Report, Transfer};
 use crate::stats::{Estimate, Paired};
 
@@ -59,10 +59,30 @@ fn accuracy(report: &Report, out: &mut dyn Write) -> fmt::Result {
         row(&model.title, "clean accuracy", &model.clean)?;
         for threat in &model.threats {
             row(&model.title, &format!("robust accuracy, {}", threat.title), &threat.robust)?;
+            if let Some(verified) = &threat.verified {
+                row(&model.title, &format!("verified accuracy, {}", threat.title), &verified.vra)?;
+            }
             row(&model.title, &format!("stability, {}", threat.title), &threat.stability)?;
         }
     }
-    writeln!(out)
+    writeln!(out)?;
+    certificates(report, out)
+}
+
+/// How the verified accuracies are to be read, and what to do where they are none.
+fn certificates(report: &Report, out: &mut dyn Write) -> fmt::Result {
+    if report.setup.plan.certification.is_none() {
+        return Ok(());
+    }
+    writeln!(out, "{PROVED}\n")?;
+    for model in &report.models {
+        for threat in &model.threats {
+            if let Some(hint) = threat.verified.as_ref().and_then(|verified| verified.hint()) {
+                writeln!(out, "- {}, {}: {hint}\n", escaped(&model.title), escaped(&threat.title))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn comparison(report: &Report, out: &mut dyn Write) -> fmt::Result {
@@ -117,6 +137,11 @@ fn attacks(report: &Report, out: &mut dyn Write) -> fmt::Result {
                 let misled = misled.as_ref().map_or_else(|| "none found".to_owned(), |e| e.to_string());
                 let [model, title, from] = [&model.title, &threat.title, from].map(|text| escaped(text));
                 writeln!(out, "| {model} | {title} | what was found on {from} | {misled} | {robust} | |")?;
+            }
+            if let Some(verified) = &threat.verified {
+                let [model, title] = [&model.title, &threat.title].map(|text| escaped(text));
+                let (bounds, rest, vra) = (verified.bounds(), verified.rest(), &verified.vra);
+                writeln!(out, "| {model} | {title} | certificates: {bounds} | {rest} | {vra} | |")?;
             }
             if threat.errors + threat.unstable > 0 {
                 let [model, title] = [&model.title, &threat.title].map(|text| escaped(text));

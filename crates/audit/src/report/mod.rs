@@ -26,6 +26,7 @@ mod text;
 use std::fmt;
 
 use assay_attack::{Cost, FlagKind};
+use assay_certify::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +57,7 @@ pub struct Report {
     pub schema: String,
     /// Outcome of the gates.
     pub verdict: Verdict,
-    /// One per gate of the plan, in order.
+    /// One per gate of the plan, in order; where it certifies, and no gate of its own says so, one more that no certificate may be violated.
     pub gates: Vec<GateResult>,
     /// One per model, in the plan's order.
     pub models: Vec<ModelResult>,
@@ -176,6 +177,9 @@ pub struct ThreatResult {
     pub title: String,
     /// Samples correct without attack and under every attack, of all: the worst case over the attacks.
     pub robust: Estimate,
+    /// What certificates prove; absent where the plan certifies nothing under this threat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
     /// Samples whose prediction, right or wrong, no attack changed, of all.
     pub stability: Estimate,
     /// Correct samples that an attack broke, of those correct without attack; nothing if none was.
@@ -191,6 +195,42 @@ pub struct ThreatResult {
     pub transfer: Option<Transfer>,
     /// The samples, right or wrong, whose prediction did not hold, and why. Every other one held.
     pub outcomes: Vec<SampleResult>,
+}
+
+/// What certificates prove of a model under a threat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Verified {
+    /// Samples correct without attack and certified, of all: the verified robust accuracy (VRA), which is a lower bound of the truth as that under attacks
+    /// ([`ThreatResult::robust`], ERA) is an upper one.
+    pub vra: Estimate,
+    /// The methods that were asked, from the cheapest on, each about what those before it did not certify.
+    pub methods: Vec<ByMethod>,
+    /// Correct samples that the bounds are too loose for. That says nothing against the model.
+    pub unknown: u64,
+    /// Correct samples that could not be bounded.
+    pub failures: Vec<Failure>,
+    /// Positions of samples that are certified and were broken. There are none, unless certificates or attacks are wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violated: Vec<u64>,
+}
+
+/// What a method certifies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ByMethod {
+    /// The method.
+    #[schemars(schema_with = "schema::method")]
+    pub method: Method,
+    /// Positions of the samples that it certifies, and none before it does.
+    pub samples: Vec<u64>,
+}
+
+/// A sample that could not be bounded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// Position of the sample in the data.
+    pub sample: u64,
+    /// Why.
+    pub error: String,
 }
 
 /// What adversarial samples that were found on one model did to another.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::rows::{Certificate, certificates};
 use super::{ModelResult, Report, ThreatResult};
 use crate::event::{Fate, SampleResult};
 
@@ -34,7 +35,7 @@ pub struct Departure {
 }
 
 impl Report {
-    /// Compares this report with a later one on some of its samples: files, predictions, and what each sample became under each threat. Distances are not
+    /// Compares this report with a later one on some of its samples: files, predictions, and what each sample became under each threat, certificates too. Distances are not
     /// compared: they may differ in their last digits between versions of ONNX Runtime.
     pub fn repeated(&self, again: &Self) -> Repeated {
         let rows: HashMap<u64, usize> = self.samples.positions.iter().copied().zip(0..).collect();
@@ -56,6 +57,14 @@ impl Report {
                 for &(position, ..) in &shared {
                     let [reported, found] =
                         [&listed_then, &listed_now].map(|listed| became(listed.get(&position).copied()));
+                    repeated.compare(then, Some(threat_then), Some(position), reported, found);
+                }
+                let (Some(verified_then), Some(verified_now)) = (&threat_then.verified, &threat_now.verified) else {
+                    continue;
+                };
+                let [proved_then, proved_now] = [verified_then, verified_now].map(certificates);
+                for &(position, ..) in &shared {
+                    let [reported, found] = [&proved_then, &proved_now].map(|proved| proved_of(proved.get(&position)));
                     repeated.compare(then, Some(threat_then), Some(position), reported, found);
                 }
             }
@@ -83,6 +92,14 @@ impl Repeated {
 
 fn listed(threat: &ThreatResult) -> HashMap<u64, &SampleResult> {
     threat.outcomes.iter().map(|outcome| (outcome.sample, outcome)).collect()
+}
+
+fn proved_of(certificate: Option<&Certificate>) -> String {
+    match certificate {
+        Some(Certificate::Certified(by)) => format!("certified by {by}"),
+        Some(Certificate::Failed) => "could not be bounded".to_owned(),
+        Some(Certificate::Unknown) | None => "not certified".to_owned(),
+    }
 }
 
 fn predicted(model: &ModelResult, row: usize) -> String {

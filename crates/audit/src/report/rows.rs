@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::Report;
+use assay_certify::Method;
+
+use super::{Report, Verified};
 use crate::event::{Fate, Found, ModelId, SampleResult, ThreatId};
 
 /// What became of one sample, under one threat, for one model.
@@ -19,6 +21,32 @@ pub(super) struct Row<'a> {
     pub(super) fate: Fate,
     /// What changed the prediction.
     pub(super) found: Option<&'a Found>,
+    /// What certificates say of it; `None` where none was asked for.
+    pub(super) certificate: Option<Certificate>,
+}
+
+/// What certificates say of a sample that is classified correctly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Certificate {
+    Certified(Method),
+    Unknown,
+    Failed,
+}
+
+impl Certificate {
+    /// For machines.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Certified(_) => "certified",
+            Self::Unknown => "unknown",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The method that certifies it.
+    pub(super) fn by(self) -> Option<Method> {
+        if let Self::Certified(by) = self { Some(by) } else { None }
+    }
 }
 
 impl Row<'_> {
@@ -62,6 +90,7 @@ impl Report {
         let Some(of) = self.models.get(model) else { return Vec::new() };
         let Some(under) = of.threats.get(threat) else { return Vec::new() };
         let outcomes: HashMap<u64, &SampleResult> = under.outcomes.iter().map(|o| (o.sample, o)).collect();
+        let proofs = under.verified.as_ref().map(certificates);
         let samples = self.samples.positions.iter().zip(&self.samples.labels).zip(&of.predictions);
         samples
             .map(|((&position, &label), &prediction)| {
@@ -75,10 +104,23 @@ impl Report {
                     prediction,
                     fate: outcome.map_or(held, |outcome| outcome.fate),
                     found: outcome.and_then(|outcome| outcome.found.as_ref()),
+                    certificate: proofs
+                        .as_ref()
+                        .filter(|_| prediction == Some(label))
+                        .map(|proofs| proofs.get(&position).copied().unwrap_or(Certificate::Unknown)),
                 }
             })
             .collect()
     }
+}
+
+/// Of each sample that is certified or failed, which of the two.
+pub(super) fn certificates(verified: &Verified) -> HashMap<u64, Certificate> {
+    let certified = verified
+        .methods
+        .iter()
+        .flat_map(|of| of.samples.iter().map(move |sample| (*sample, Certificate::Certified(of.method))));
+    certified.chain(verified.failures.iter().map(|failure| (failure.sample, Certificate::Failed))).collect()
 }
 
 #[cfg(test)]

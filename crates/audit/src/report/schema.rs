@@ -1,6 +1,7 @@
 //! The JSON Schema of the report.
 
 use assay_attack::{FlagKind, Norm};
+use assay_certify::Method;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
@@ -53,6 +54,14 @@ pub(crate) fn norm(_: &mut SchemaGenerator) -> Schema {
 
 pub(crate) fn flag_kind(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": FlagKind::ALL.map(FlagKind::name) })
+}
+
+pub(crate) fn method(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": Method::ALL.map(Method::name) })
+}
+
+pub(crate) fn methods(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": { "enum": Method::ALL.map(Method::name) }, "minItems": 1 })
 }
 
 pub(crate) fn draw(_: &mut SchemaGenerator) -> Schema {

@@ -4,8 +4,9 @@
 use std::fmt;
 
 use assay_attack::Cost;
+use assay_certify::Method;
 
-use super::{Report, Seen};
+use super::{ByMethod, Report, Seen, Verified};
 use crate::event::{AttackFacts, ModelId, ThreatFacts, ThreatId};
 use crate::gate::{Condition, Gate};
 use crate::judge::{Check, Grounds, Observed, Verdict};
@@ -171,6 +172,11 @@ impl ThreatFacts {
         self.attack_titles().into_iter().map(|attack| format!("{attack} {}", self.title())).collect()
     }
 
+    /// What is done to a model after its attacks, where samples are certified: `certify Linf 0.1`.
+    pub(crate) fn certifying(&self) -> String {
+        format!("certify {}", self.title())
+    }
+
     /// Its attacks by name; several of one name with the parameters in which they differ.
     pub(super) fn attack_titles(&self) -> Vec<String> {
         let title = |attack: &AttackFacts| {
@@ -184,11 +190,41 @@ impl ThreatFacts {
     }
 }
 
+impl Verified {
+    /// The bounds behind it, and what each proves: `ibp 3, crown 40`.
+    #[must_use]
+    pub fn bounds(&self) -> String {
+        let each = |of: &ByMethod| format!("{} {}", of.method, Count(of.samples.len() as u64));
+        self.methods.iter().map(each).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What is not certified, and why: `12 bounds too loose, 0 failed`.
+    #[must_use]
+    pub fn rest(&self) -> String {
+        format!("{} bounds too loose, {} failed", Count(self.unknown), Count(self.failures.len() as u64))
+    }
+
+    /// Says that there is a tighter bound, where those that were asked prove nothing.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self.methods.last()?.method {
+            _ if self.vra.hits() > 0 => None,
+            Method::Ibp => Some(
+                "Intervals prove next to nothing of a model that was not trained for them: crown gives tighter bounds.",
+            ),
+            Method::CrownIbp => Some("Nothing is proved: crown gives tighter bounds on most models."),
+            Method::Crown => Some("Nothing is proved: alpha-crown gives tighter bounds."),
+            Method::AlphaCrown => None,
+        }
+    }
+}
+
 /// What a gate demands.
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.condition {
             Condition::MinRobustAccuracy(least) => write!(f, "robust accuracy of at least {}", Percent(*least))?,
+            Condition::MinCertified(least) => write!(f, "verified accuracy of at least {}", Percent(*least))?,
             Condition::MinCleanAccuracy(least) => write!(f, "clean accuracy of at least {}", Percent(*least))?,
             Condition::MaxDrop(most) => {
                 write!(f, "robust accuracy at most {} points below the baseline", Points(*most))?;
@@ -344,6 +380,9 @@ pub(super) fn tone(verdict: Verdict) -> Tone {
 
 /// How lines about what was found on another model are to be read.
 pub(super) const SHOWN: &str = "What was found on the other model is shown to this one where it is right without attack; the robust accuracy is that under all of it.";
+
+/// How lines about certificates are to be read.
+pub(super) const PROVED: &str = "Verified: correct, and proved that nothing within the threat changes the prediction, in binary32 with an allowance for rounding. The truth lies between the verified accuracy and the robust one.";
 
 /// A verdict as the end of a sentence: `passed`, `failed`, `inconclusive` or `unreliable`.
 pub(super) fn outcome(verdict: Verdict) -> &'static str {

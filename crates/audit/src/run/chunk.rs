@@ -3,12 +3,16 @@
 use std::time::Instant;
 
 use assay_attack::{Budget, Cancel, Cost, Goal, Job, Outcome, SampleId, SampleOutcome, Threat};
+use assay_certify::{Certificate, CertifyError, Neighbourhood, Until};
 use assay_data::laid_out;
-use assay_runtime::Class;
+use assay_runtime::{Class, RunError};
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis, CowArray};
 
 use super::{Audit, AuditError, Subject};
-use crate::event::{Attacked, Clean, Event, Example, Fate, Found, Latency, Pictures, SampleResult, ThreatId};
+use crate::event::{
+    Attacked, Certified, Clean, Event, Example, Fate, Found, Latency, Pictures, Proof, SampleProof, SampleResult,
+    ThreatId,
+};
 use crate::plan::Attacks;
 use crate::schedule::{Step, Work};
 use crate::tally::Tally;
@@ -43,6 +47,11 @@ pub(super) fn measure(
             let first = audit.subjects.first().ok_or_else(missing)?;
             chunk.timed(first, cancel).map(Event::Timed)
         }
+        Work::Certify { threat } => {
+            let plan = attacks.get(threat.0 as usize).ok_or_else(missing)?;
+            let spec = Threat { norm: plan.norm, eps: plan.eps.clone(), bounds: subject.bounds };
+            chunk.certified(threat, &spec, report, cancel).map(Event::Certified)
+        }
         Work::Attack { threat, attack } => {
             let plan = attacks.get(threat.0 as usize).ok_or_else(missing)?;
             let stage = Stage {
@@ -72,6 +81,24 @@ fn classes(
         classes.extend(logits.rows().into_iter().map(|row| assay_attack::predicted(&row).map(|class| class.0)));
     }
     Ok(classes)
+}
+
+/// Nobody certifies samples of a model.
+pub(super) fn nobody(subject: &Subject<'_>) -> AuditError {
+    let reason = "nothing here certifies its samples".to_owned();
+    AuditError::NoBounds { model: subject.name.clone(), reason }
+}
+
+/// What a certificate says of a sample that was classified correctly before.
+fn proof(found: &Certificate) -> Proof {
+    match (&found.verdict, found.certified_by()) {
+        (assay_certify::Verdict::Certified, Some(by)) => Proof::Certified { by },
+        (assay_certify::Verdict::Failed(error), _) => Proof::Failed { error: error.clone() },
+        (assay_certify::Verdict::Misclassified, _) => {
+            Proof::Failed { error: "the prediction was another one when it was to be certified".to_owned() }
+        }
+        (assay_certify::Verdict::Certified | assay_certify::Verdict::Unknown, _) => Proof::Unknown,
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -123,6 +150,45 @@ impl Chunk<'_> {
         let rounds: Vec<_> = (0..self.tally.setup().rounds()).map(|_| timed()).collect::<Result<_, _>>()?;
         let cost = Cost { queries: 2 * (rounds.len() as u64 + WARM_UP), gradients: 0 };
         Ok(Latency { model, chunk, rounds, cost, seconds: start.elapsed().as_secs_f64() })
+    }
+
+    /// Certifies the samples that the model classifies correctly, whatever attacks did to them.
+    fn certified(
+        &self,
+        threat: ThreatId,
+        spec: &Threat,
+        report: &mut dyn FnMut(Inside),
+        cancel: &Cancel,
+    ) -> Result<Certified, AuditError> {
+        let start = Instant::now();
+        let Step { model, chunk, .. } = self.step;
+        let who = self.tally.correct(self.step);
+        let missing = || AuditError::Inconsistent(self.tally.inconsistent("it is about what is not in the plan"));
+        let methods = self.tally.setup().certified_by(threat).ok_or_else(missing)?;
+        let mut proofs = Vec::with_capacity(who.len());
+        if !who.is_empty() {
+            let certifier = self.subject.certifier.ok_or_else(|| nobody(self.subject))?;
+            let labels: Vec<Class> = who.iter().filter_map(|&i| self.tally.prediction(model, i)).map(Class).collect();
+            let images = self.samples(&who);
+            let job = assay_certify::Job {
+                images: images.view(),
+                labels: &labels,
+                neighbourhood: Neighbourhood::Threat(spec),
+                methods: &methods,
+                until: Until::Certified,
+            };
+            let mut inside = |now: assay_certify::Progress| report(Inside { steps: now.done as u64, lost: 0 });
+            let found = certifier.certify(&job, &mut inside, cancel).map_err(|error| match error {
+                CertifyError::Run(RunError::Cancelled) => AuditError::Stopped,
+                source => AuditError::Certify { model: self.subject.name.clone(), source },
+            })?;
+            let proof = |(i, found): (&usize, &Certificate)| SampleProof {
+                sample: self.tally.position(*i),
+                proof: proof(found),
+            };
+            proofs.extend(who.iter().zip(&found).map(proof));
+        }
+        Ok(Certified { model, threat, chunk, proofs, seconds: start.elapsed().as_secs_f64() })
     }
 
     /// Attacks what the attacks before it left, and shows some of the correct samples that it broke.

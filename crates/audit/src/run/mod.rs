@@ -7,10 +7,12 @@ use std::error::Error;
 use std::num::NonZeroUsize;
 
 use assay_attack::{Attack, AttackError, Bounds, Cancel};
+use assay_certify::CertifyError;
 use assay_data::{DataError, Dataset};
 use assay_runtime::{Classifier, Gradients, RunError};
 
 use crate::baseline::{Baseline, Unlike};
+use crate::certification::Certifies;
 use crate::event::{
     AttackFacts, Circumstances, DataFacts, Environment, Event, ModelFacts, Setup, Started, ThreatFacts,
 };
@@ -39,6 +41,8 @@ pub struct Subject<'a> {
     pub batch: NonZeroUsize,
     /// The model itself.
     pub classifier: &'a dyn Classifier,
+    /// Who certifies its samples; not needed where the plan certifies none.
+    pub certifier: Option<&'a dyn Certifies>,
 }
 
 /// A plan with what it is carried out on and with.
@@ -175,6 +179,22 @@ pub enum AuditError {
         /// The operator and node that stand in the way.
         reason: String,
     },
+    /// The plan certifies, and the model has no bounds by a method of it.
+    #[error("model \"{model}\" has no bounds, which [certification] needs: {reason}")]
+    NoBounds {
+        /// Name of the model.
+        model: String,
+        /// The operator and node that stand in the way.
+        reason: String,
+    },
+    /// Samples could not be certified.
+    #[error("model \"{model}\": {source}")]
+    Certify {
+        /// Name of the model.
+        model: String,
+        /// Reason.
+        source: CertifyError,
+    },
     /// The model could not be evaluated.
     #[error("model \"{model}\": {source}")]
     Model {
@@ -223,6 +243,11 @@ fn fit(audit: &Audit<'_>, attacks: &[Attacks]) -> Result<(), AuditError> {
         comparable(first, second)?;
     }
     for subject in subjects {
+        if let Some(certification) = &plan.certification {
+            let certifier = subject.certifier.ok_or_else(|| chunk::nobody(subject))?;
+            let no_bounds = |reason| AuditError::NoBounds { model: subject.name.clone(), reason };
+            certifier.supports(&certification.methods()).map_err(no_bounds)?;
+        }
         let fail = |reason: String| Err(AuditError::Subject { model: subject.name.clone(), reason });
         let spec = subject.classifier.spec();
         if !data.fits(&spec.sample_shape) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Fate, ModelId};
+use crate::event::{Fate, ModelId, Proof};
 use crate::plan::{Attacks, Order};
 use crate::schedule::{Step, Work};
 use crate::tally::{OfModel, Tally};
@@ -12,7 +12,7 @@ use crate::tally::{OfModel, Tally};
 pub struct Progress {
     /// Model under test.
     pub model: ModelId,
-    /// What is being done: `clean`, or an attack under a threat such as `pgd Linf 0.1`.
+    /// What is being done: `clean`, an attack under a threat such as `pgd Linf 0.1`, or certificates, as `certify Linf 0.1`.
     pub stage: String,
     /// Number of the stage, from 1.
     pub stage_number: u32,
@@ -20,12 +20,20 @@ pub struct Progress {
     pub stages: u32,
     /// Samples that are measured.
     pub samples: u64,
-    /// Those still correct so far in this stage.
+    /// Those still correct so far in this stage; where it makes certificates, those that are certified.
     pub correct: u64,
     /// Work of this stage done, in sample-steps.
     pub steps_done: u64,
     /// The most there can be.
     pub steps_total: u64,
+}
+
+impl Progress {
+    /// What the samples are that it counts: `correct`, or `certified` where it makes certificates.
+    #[must_use]
+    pub fn counted(&self) -> &'static str {
+        if self.stage.starts_with("certify ") { "certified" } else { "correct" }
+    }
 }
 
 /// How far an audit is before or after a step.
@@ -35,11 +43,10 @@ pub(super) fn at(tally: &Tally, attacks: &[Attacks], step: Step, ended: bool) ->
     let ahead = || own().filter(|&chunk| if ended { chunk > step.chunk } else { chunk >= step.chunk });
     let members = || own().flat_map(|chunk| setup.samples_of(chunk));
     let samples = members().count() as u64;
-    let per_model = 1 + setup.threats.iter().map(|threat| threat.attacks.len() as u64).sum::<u64>();
     let mut progress = Progress {
         model: step.model,
         stage: "clean".to_owned(),
-        stage_number: (u64::from(step.model.0) * per_model) as u32 + 1,
+        stage_number: 1 + (step.model.0 as usize * setup.stages_of_one() + setup.place(step.work)) as u32,
         stages: setup.stages(),
         samples,
         correct: 0,
@@ -61,6 +68,16 @@ pub(super) fn at(tally: &Tally, attacks: &[Attacks], step: Step, ended: bool) ->
             progress.steps_total = chunks(own().count());
             progress.steps_done = progress.steps_total - chunks(ahead().count());
         }
+        Work::Certify { threat } => {
+            let Some(facts) = setup.threats.get(threat.0 as usize) else { return progress };
+            progress.stage = facts.certifying();
+            let proofs = model.threats.get(threat.0 as usize).map(|of| of.proofs.as_slice()).unwrap_or_default();
+            let certified = |proof: &&Option<Proof>| matches!(proof, Some(Proof::Certified { .. }));
+            progress.correct = proofs.iter().filter(certified).count() as u64;
+            let correct_of = |chunk: u32| tally.correct(Step { chunk, ..step }).len() as u64;
+            progress.steps_total = own().map(correct_of).sum();
+            progress.steps_done = progress.steps_total - ahead().map(correct_of).sum::<u64>();
+        }
         Work::Attack { threat, attack } => {
             let (Some(of), Some(plan)) = (model.threats.get(threat.0 as usize), attacks.get(threat.0 as usize)) else {
                 return progress;
@@ -69,10 +86,8 @@ pub(super) fn at(tally: &Tally, attacks: &[Attacks], step: Step, ended: bool) ->
             else {
                 return progress;
             };
-            let before: usize = attacks.iter().take(threat.0 as usize).map(|of| of.attacks.len()).sum();
             let stages = setup.threats.get(threat.0 as usize).map(|facts| facts.stages()).unwrap_or_default();
             progress.stage = stages.into_iter().nth(attack as usize).unwrap_or_default();
-            progress.stage_number += 1 + before as u32 + attack;
             let held = |i: &usize| of.results.get(*i).is_some_and(|result| result.fate == Fate::Held);
             progress.correct = match plan.order {
                 Order::Sequence => members().filter(|i| correct(i) && held(i)).count() as u64,

@@ -2,11 +2,12 @@
 
 use std::num::NonZeroUsize;
 
-use assay_attack::{Bounds, Cancel};
+use assay_attack::{Bounds, Cancel, Norm};
 use assay_audit::job::{
     Asked, AuditStore, DataRef, Input, JobError, ModelDigest, Moment, Record, Watcher, Work, carry_out,
 };
-use assay_audit::{Circumstances, Environment, Json, Plan, Render, Report, Subject};
+use assay_audit::{Certifies, Circumstances, Environment, Json, Plan, Render, Report, Subject};
+use assay_certify::{Certificate, CertifyError, Method, Neighbourhood, Verdict};
 use assay_data::{Dataset, Parts};
 use assay_graph::Loss;
 use assay_runtime::{Class, Classifier, ClassifierSpec, Evaluated, Gradients, RunError};
@@ -58,6 +59,40 @@ impl Classifier for Mean {
     }
 }
 
+/// Its margins are known: by `crown` exactly, by `ibp` as if the threat were three times as large.
+impl Certifies for Mean {
+    fn supports(&self, _: &[Method]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn certify(
+        &self,
+        job: &assay_certify::Job<'_>,
+        observer: &mut dyn FnMut(assay_certify::Progress),
+        _: &Cancel,
+    ) -> Result<Vec<Certificate>, CertifyError> {
+        let Neighbourhood::Threat(threat) = job.neighbourhood else { panic!("a box") };
+        let reach = if threat.norm == Norm::L2 { threat.eps.up() / 2.0 } else { threat.eps.up() };
+        let margin = |i: usize, times: f64| {
+            let mean = f64::from(job.images.row(i).sum() / 4.0);
+            (2.0 * ((mean - 0.5).abs() - times * reach)) as f32
+        };
+        let certificate = |i: usize| {
+            let by = |&method: &Method| assay_certify::Bounds {
+                method,
+                margins: vec![margin(i, if method == Method::Ibp { 3.0 } else { 1.0 })],
+                slack: 1e-4,
+            };
+            let bounds: Vec<_> = job.methods.iter().map(by).collect();
+            let proved = bounds.iter().any(assay_certify::Bounds::certify);
+            Certificate { verdict: if proved { Verdict::Certified } else { Verdict::Unknown }, bounds }
+        };
+        let of = job.labels.len();
+        observer(assay_certify::Progress { done: of, of, certified: 0 });
+        Ok((0..of).map(certificate).collect())
+    }
+}
+
 /// Twelve samples, some of them within reach of the other class.
 pub(crate) fn data(shift: f32) -> Dataset {
     let value = |i: usize| 0.05 + 0.08 * i as f32 + shift;
@@ -73,13 +108,14 @@ pub(crate) fn data(shift: f32) -> Dataset {
     .unwrap()
 }
 
-/// What a job is asked to do: two models, two threats, three attacks.
+/// What a job is asked to do: two models, two threats, three attacks, and certificates against one of the threats.
 pub(crate) fn asked(key: Option<&str>) -> Asked {
     let plan = Plan::parse(
         "schema = 1\nseed = 7\nmodels = [{ name = \"one\", version = \"1\" }, { name = \"two\", version = \"1\" }]\n\
          gates = [{ min_robust_accuracy = 0.5 }]\n\
          [[evaluations]]\nnorm = \"Linf\"\neps = \"0.1\"\nattacks = [{ name = \"fgsm\" }, { name = \"pgd\", parameters = { steps = 2 } }]\n\
-         [[evaluations]]\nnorm = \"L2\"\neps = \"0.1\"\nattacks = [{ name = \"fgsm\" }]",
+         [[evaluations]]\nnorm = \"L2\"\neps = \"0.1\"\nattacks = [{ name = \"fgsm\" }]\n\
+         [certification]\nmethods = [\"ibp\", \"crown\"]\nthreats = [\"Linf 0.1\"]",
     )
     .unwrap();
     let model = |name: &str| ModelDigest { name: name.into(), version: "1".into(), digest: format!("{name:0>64}") };
@@ -95,6 +131,20 @@ pub(crate) fn asked(key: Option<&str>) -> Asked {
     }
 }
 
+fn subject<'a>(model: &'a Mean, name: &str) -> Subject<'a> {
+    Subject {
+        name: name.into(),
+        version: "1".into(),
+        kind: String::new(),
+        parameters: 5,
+        bounds: Bounds::new(0.0, 1.0).unwrap(),
+        labels: Vec::new(),
+        batch: NonZeroUsize::new(5).unwrap(),
+        classifier: model,
+        certifier: Some(model),
+    }
+}
+
 /// Carries a job out on these models and data.
 pub(crate) fn carried(
     store: &dyn AuditStore,
@@ -104,18 +154,8 @@ pub(crate) fn carried(
     watcher: &mut dyn Watcher,
 ) -> Result<Report, JobError> {
     let models = digests.map(|digest| Mean::new(&format!("{digest:0>64}")));
-    let subject = |(model, name): (_, &str)| Subject {
-        name: name.into(),
-        version: "1".into(),
-        kind: String::new(),
-        parameters: 5,
-        bounds: Bounds::new(0.0, 1.0).unwrap(),
-        labels: Vec::new(),
-        batch: NonZeroUsize::new(5).unwrap(),
-        classifier: model,
-    };
     let subjects: Vec<Subject<'_>> =
-        models.iter().map(|model| model as &dyn Classifier).zip(["one", "two"]).map(subject).collect();
+        models.iter().zip(["one", "two"]).map(|(model, name)| subject(model, name)).collect();
     let circumstances = Circumstances::default();
     carry_out(
         &Work { job, subjects: &subjects, data, circumstances: &circumstances },

@@ -32,10 +32,10 @@ fn the_end_of_each_stage_is_stored_with_its_event() {
     assert_eq!(told.stored, (0..=events).collect::<Vec<_>>());
     let stored = store.progress(job.id, 0).unwrap();
     let last = |stage| stored.iter().rfind(|(_, progress)| progress.stage_number == stage).unwrap();
-    let stages: Vec<_> = (1..=8).map(|stage| last(stage).1.clone()).collect();
-    assert!(stages.iter().all(|progress| progress.stages == 8 && progress.steps_done == progress.steps_total));
+    let stages: Vec<_> = (1..=10).map(|stage| last(stage).1.clone()).collect();
+    assert!(stages.iter().all(|progress| progress.stages == 10 && progress.steps_done == progress.steps_total));
     let hits = report.models.iter().map(|model| model.clean.hits());
-    assert_eq!([stages[0].correct, stages[4].correct].to_vec(), hits.collect::<Vec<_>>());
+    assert_eq!([stages[0].correct, stages[5].correct].to_vec(), hits.collect::<Vec<_>>());
     let from = last(5).0;
     let later = store.progress(job.id, from).unwrap();
     assert_eq!(later, stored.iter().filter(|(seq, _)| *seq >= from).cloned().collect::<Vec<_>>());

@@ -61,6 +61,11 @@ fn wire_stage(quoted: &Quoted, stage: &StageQuote) -> v1::StageQuote {
         threat,
         attack: attack.to_owned(),
         worst_case: Some(stage.cost.into()),
-        seconds: quoted.paces.get(model).and_then(|pace: &Pace| pace.seconds(stage.cost)),
+        seconds: quoted
+            .paces
+            .get(model)
+            .filter(|_| stage.certificates == 0)
+            .and_then(|pace: &Pace| pace.seconds(stage.cost)),
+        certificates: stage.certificates,
     }
 }

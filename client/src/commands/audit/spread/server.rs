@@ -9,7 +9,7 @@ use assay_proto::v1::{
 
 use crate::args::{Args, Output};
 use crate::commands::Session;
-use crate::commands::audit::job::{self, Followed, Patience};
+use crate::commands::audit::job::{self, Followed, Patience, counted};
 use crate::commands::audit::order::Order;
 use crate::commands::audit::ordered;
 use crate::connection::Connection;
@@ -128,7 +128,7 @@ pub(super) async fn measured(
     let mut advance = |p: &AuditProgress, _| {
         let (stages, before) = (u64::from(p.stages.max(1)), u64::from(p.stage_number.saturating_sub(1)));
         let part = PARTS.saturating_mul(p.steps_done) / p.steps_total.max(1);
-        let message = format!("{} {}: {}/{} correct", p.model, p.stage, p.correct, p.samples);
+        let message = format!("{} {}: {}/{} {}", p.model, p.stage, p.correct, p.samples, counted(p));
         progress.update(&title, before * PARTS + part.min(PARTS), stages * PARTS, &message);
     };
     let mut patience = Patience::new(reconnect);

@@ -18,11 +18,17 @@ fn write(family: &Family, out: &mut String) -> fmt::Result {
     writeln!(out, "# Variants of {}\n", escaped(&parent))?;
     writeln!(out, "On the same {} samples of {}.\n", Count(family.samples), escaped(&family.data))?;
     write!(out, "| model | kind | clean |")?;
-    for threat in &family.threats {
+    let mut rules = String::new();
+    for (i, threat) in family.threats.iter().enumerate() {
         write!(out, " robust, {0} | WRA, {0} | NRR, {0} |", escaped(threat))?;
+        rules.push_str("--:|--:|--:|");
+        if family.certifies(i) {
+            write!(out, " verified, {} |", escaped(threat))?;
+            rules.push_str("--:|");
+        }
     }
     writeln!(out, " multiplications | parameters | bytes | latency | of the first's | flags |")?;
-    writeln!(out, "|---|---|--:|{}--:|--:|--:|--:|--:|---|", "--:|--:|--:|".repeat(family.threats.len()))?;
+    writeln!(out, "|---|---|--:|{rules}--:|--:|--:|--:|--:|---|")?;
     for member in &family.members {
         row(family, member, out)?;
     }
@@ -39,11 +45,15 @@ fn row(family: &Family, member: &Member, out: &mut String) -> fmt::Result {
     };
     let (title, kind) = (escaped(&family.title(member)), escaped(&member.kind));
     write!(out, "| {title} | {kind} | {}{} |", Percent(member.clean.rate()), reading(&member.clean_difference))?;
-    for threat in &member.threats {
+    for (i, threat) in member.threats.iter().enumerate() {
         let robust = Percent(threat.robust.rate()).to_string();
         let robust = if threat.on_front { format!("**{robust}**") } else { robust };
         let difference = reading(&threat.difference);
         write!(out, " {robust}{difference} | {} | {} |", Percent(threat.wra), Percent(threat.nrr))?;
+        if family.certifies(i) {
+            let verified = threat.verified.map(|verified| Percent(verified.rate()).to_string());
+            write!(out, " {} |", verified.unwrap_or_default())?;
+        }
     }
     let costs = &member.costs;
     writeln!(

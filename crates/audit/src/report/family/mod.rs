@@ -73,6 +73,9 @@ pub struct Withstood {
     pub robust: Estimate,
     /// The same beside the first member; `None` of that one itself.
     pub difference: Option<Paired>,
+    /// Samples correct without attack and certified; `None` where its audit certifies nothing under this threat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Estimate>,
     /// Weighted robust accuracy with equal weights: the mean of clean and robust accuracy.
     pub wra: f64,
     /// The harmonic mean of clean and robust accuracy; 0 where both are.
@@ -138,6 +141,13 @@ impl Family {
         if same > 1 { format!("{}@{}", member.name, member.version) } else { member.name.clone() }
     }
 
+    /// Whether samples of a member are certified under a threat.
+    #[must_use]
+    pub fn certifies(&self, threat: usize) -> bool {
+        let verified = |member: &Member| member.threats.get(threat).and_then(|withstood| withstood.verified);
+        self.members.iter().any(|member| verified(member).is_some())
+    }
+
     /// What a gate on the latency of the variants makes of each: it is at most `most` times that of the first member.
     #[must_use]
     pub fn latency_verdicts(&self, most: f64) -> Vec<(&Member, Verdict)> {
@@ -192,6 +202,7 @@ fn withstood(report: &Report, model: &ModelResult, at: usize, threat: &ThreatRes
     Withstood {
         robust: threat.robust,
         difference: report.comparison.as_ref().and_then(|comparison| comparison.threats.get(at)).copied(),
+        verified: threat.verified.as_ref().map(|verified| verified.vra),
         wra: f64::midpoint(clean, robust),
         nrr: if clean + robust > 0.0 { 2.0 * clean * robust / (clean + robust) } else { 0.0 },
         on_front: false,

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::markup::{Cell, Text, class, end, end_table, section, table};
-use crate::report::text::{Count, Tone, outcome, tone};
+use crate::report::text::{Count, PROVED, Tone, outcome, tone};
 use crate::report::{ModelResult, Report};
 use crate::stats::{Estimate, Paired};
 
@@ -11,7 +11,9 @@ const ABOUT: &str = "Whiskers and ranges are exact 95 % confidence intervals (Cl
                      the threat. Stable: prediction, right or wrong, unchanged by every attack.";
 
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> fmt::Result {
-    section(out, "accuracy", "Accuracy", ABOUT)?;
+    let certifies = report.setup.plan.certification.is_some();
+    let about = if certifies { format!("{ABOUT} {PROVED}") } else { ABOUT.to_owned() };
+    section(out, "accuracy", "Accuracy", &about)?;
     let mut headings = vec!["Measure".to_owned()];
     headings.extend(report.models.iter().map(|model| Text(&model.title).to_string()));
     let from = report.setup.baseline.as_ref().map(|accepted| format!(" from {}", Text(&accepted.title())));
@@ -26,11 +28,28 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> fmt::Result {
         let paired = comparison.and_then(|c| c.threats.get(i));
         let robust = |model: &ModelResult| model.threats.get(i).map(|threat| threat.robust);
         measure(report, out, "robust", &format!("Robust accuracy, {title}"), robust, paired)?;
+        let verified = |model: &ModelResult| model.threats.get(i)?.verified.as_ref().map(|verified| verified.vra);
+        if report.models.iter().any(|model| verified(model).is_some()) {
+            measure(report, out, "robust", &format!("Verified accuracy, {title}"), verified, None)?;
+        }
         let stable = |model: &ModelResult| model.threats.get(i).map(|threat| threat.stability);
         measure(report, out, "stable", &format!("Stability, {title}"), stable, None)?;
     }
     end_table(out)?;
+    hints(report, out)?;
     end(out)
+}
+
+/// What to do where nothing is certified.
+fn hints(report: &Report, out: &mut dyn Write) -> fmt::Result {
+    for model in &report.models {
+        for threat in &model.threats {
+            if let Some(hint) = threat.verified.as_ref().and_then(|verified| verified.hint()) {
+                writeln!(out, "<p>{}, {}: {hint}</p>", Text(&model.title), Text(&threat.title))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn measure(

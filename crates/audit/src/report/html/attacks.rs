@@ -48,6 +48,13 @@ fn rows(model: &ModelResult, threat: &ThreatResult, facts: &ThreatFacts, out: &m
             "<tr><th scope=\"row\">{title}</th><td>{under}</td><td>what was found on {from}</td><td></td><td>{misled}</td><td>{robust}</td><td></td></tr>"
         )?;
     }
+    if let Some(verified) = &threat.verified {
+        let (bounds, rest, vra) = (verified.bounds(), verified.rest(), stacked(&verified.vra));
+        writeln!(
+            out,
+            "<tr><th scope=\"row\">{title}</th><td>{under}</td><td>certificates: {bounds}</td><td></td><td>{rest}</td><td>{vra}</td><td></td></tr>"
+        )?;
+    }
     if threat.errors + threat.unstable > 0 {
         let (errors, unstable) = (Count(threat.errors), Count(threat.unstable));
         writeln!(

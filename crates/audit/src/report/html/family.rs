@@ -61,7 +61,8 @@ fn row(family: &Family, number: usize, member: &Member, out: &mut String) -> fmt
     for threat in &member.threats {
         let (cell, beside) = (Cell(&threat.robust), difference(threat.difference.as_ref()));
         let (wra, nrr) = (Percent(threat.wra), Percent(threat.nrr));
-        write!(out, "<td>{cell}{beside}<small>WRA {wra}, NRR {nrr}</small></td>")?;
+        let verified = threat.verified.map(|verified| format!("<small>verified {}</small>", Percent(verified.rate())));
+        write!(out, "<td>{cell}{beside}{}<small>WRA {wra}, NRR {nrr}</small></td>", verified.unwrap_or_default())?;
     }
     let first = family.members.first().map(|first| first.costs).unwrap_or_default();
     let share =

@@ -130,11 +130,12 @@ impl JobView {
         let model = self.record.asked.models.get(model.0 as usize).map_or("", |model| &model.name);
         let label = format!("stage {stage_number} of {stages}: {model} {stage}");
         format!(
-            "<progress max=\"{}\" value=\"{steps_done}\" aria-label=\"{1}\"></progress><small>{1}</small><small>{2} of {3} samples correct</small>",
+            "<progress max=\"{}\" value=\"{steps_done}\" aria-label=\"{1}\"></progress><small>{1}</small><small>{2} of {3} samples {4}</small>",
             steps_total.max(&1),
             Text(&label),
             Count(*correct),
-            Count(*samples)
+            Count(*samples),
+            progress.counted()
         )
     }
 }
