@@ -17,8 +17,8 @@ mod method;
 mod neighbourhood;
 mod sloped;
 mod smoothing;
-mod vnnlib;
 mod supported;
+mod vnnlib;
 
 pub use certificate::{Bounds, Certificate, Verdict};
 pub use certifier::{Certifier, CertifierOptions, Ends, Job, Progress, Until};
@@ -26,5 +26,5 @@ pub use error::CertifyError;
 pub use method::Method;
 pub use neighbourhood::Neighbourhood;
 pub use smoothing::{Smoothed, SmoothedCertificate, SmoothedPrediction, Smoothing, average_radius, certified_accuracy};
-pub use vnnlib::{Answer, Case, Constraint, Counterexample, Deciding, InputBox, Property, VnnlibError};
 pub use supported::supported;
+pub use vnnlib::{Answer, Case, Constraint, Counterexample, Deciding, InputBox, Property, VnnlibError};
