@@ -11,7 +11,15 @@ use tempfile::TempDir;
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder for files"));
 
 /// Names by which files are told apart, and those of files that stand beside them.
-const NAMES: [&str; 7] = ["t10k-images-idx3-ubyte", "t10k-images-idx3-ubyte.gz", "test_batch.bin", "a.npz", "a.npy", "a.parquet", "image.png"];
+const NAMES: [&str; 7] = [
+    "t10k-images-idx3-ubyte",
+    "t10k-images-idx3-ubyte.gz",
+    "test_batch.bin",
+    "a.npz",
+    "a.npy",
+    "a.parquet",
+    "image.png",
+];
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&which, content)) = bytes.split_first() else { return };
