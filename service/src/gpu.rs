@@ -21,7 +21,7 @@ impl Gpu {
     pub(crate) fn of(provider: Provider, metrics: &Metrics) -> Option<Self> {
         let Provider::Cuda { device } = provider else { return None };
         let opened = || -> Result<Self, NvmlError> {
-            let (library, device) = (Nvml::init()?, u32::try_from(device).unwrap_or(u32::MAX));
+            let library = Nvml::init()?;
             let uuid = library.device_by_index(device)?.uuid()?;
             Ok(Self { library, device, uuid })
         };

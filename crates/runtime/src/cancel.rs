@@ -13,8 +13,11 @@ struct Switch {
     cancelled: AtomicBool,
     parent: Option<Cancel>,
     /// What is told when it is thrown, by a number.
-    told: Mutex<Vec<(u64, Box<dyn Fn() + Send>)>>,
+    told: Mutex<Vec<Listener>>,
 }
+
+/// Its number, and how it is told.
+type Listener = (u64, Box<dyn Fn() + Send>);
 
 impl Cancel {
     /// A switch for a part of the work: it is cancelled with this one, and can be by itself.
@@ -52,7 +55,7 @@ impl Cancel {
         std::iter::successors(Some(self), |switch| switch.0.parent.as_ref())
     }
 
-    fn told(&self) -> MutexGuard<'_, Vec<(u64, Box<dyn Fn() + Send>)>> {
+    fn told(&self) -> MutexGuard<'_, Vec<Listener>> {
         self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

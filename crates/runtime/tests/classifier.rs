@@ -497,8 +497,8 @@ fn a_run_that_nobody_waits_for_ends_between_two_operators() {
     derivative(&Cancel::default()).unwrap();
     let with_gradient = began.elapsed();
     let forward = |cancel: &Cancel| model.logits_until(&x.view(), cancel).map(drop);
-    let works: [(&(dyn Fn(&Cancel) -> Result<(), RunError> + Sync), Duration); 2] =
-        [(&forward, usual), (&derivative, with_gradient)];
+    type Work<'a> = &'a (dyn Fn(&Cancel) -> Result<(), RunError> + Sync);
+    let works: [(Work<'_>, Duration); 2] = [(&forward, usual), (&derivative, with_gradient)];
     for (work, usual) in works {
         let cancel = Cancel::default();
         let began = Instant::now();

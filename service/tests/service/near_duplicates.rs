@@ -21,7 +21,7 @@ fn variant(image: &[f32], seed: usize) -> Vec<f32> {
     let value = |(i, &value): (usize, &f32)| {
         let (r, c) = (i / 28, i % 28);
         let square = (row..row + 5).contains(&r) && (column..column + 5).contains(&c);
-        let up = (c % 2 == 0) != (square && seed % 2 == 0) || (square && seed % 3 == 0);
+        let up = c.is_multiple_of(2) != (square && seed.is_multiple_of(2)) || (square && seed.is_multiple_of(3));
         (value + if up { 8.0 / 255.0 } else { -8.0 / 255.0 }).clamp(0.0, 1.0)
     };
     image.iter().enumerate().map(value).collect()
