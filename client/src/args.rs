@@ -630,6 +630,10 @@ pub(crate) struct Compare {
     #[command(flatten)]
     pub(crate) data: Data,
 
+    /// Data set registered on the server, by name, instead of --data
+    #[arg(long, value_name = "NAME", conflicts_with = "data")]
+    pub(crate) dataset: Option<String>,
+
     /// What the adversary may do: NORM:EPS; may be given several times
     #[arg(long = "threat", value_name = "NORM:EPS", required = true)]
     pub(crate) threats: Vec<ThreatArg>,

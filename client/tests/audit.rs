@@ -246,3 +246,41 @@ fn flags_that_make_no_sense_together_are_refused() {
         assert!(error.contains(says), "{arguments:?}: {error}");
     }
 }
+
+#[test]
+fn variants_are_compared_on_data_of_the_server() {
+    let folder = server::folder(&[("dense/1", "fashion-dense"), ("pruned/1", "fashion-filter-pruned")]);
+    let data = repository().join("deploy/data/fashion-mnist").display().to_string();
+    let server = Server::start(folder.path(), "models", &[&format!("datasets.fashion={data}")]);
+    let compare = |samples: &[&str]| {
+        let how = ["compare", "dense", "pruned", "--samples", "20", "--threat", "Linf:0.1", "--attack", "fgsm"];
+        let output = assay(folder.path(), &["--server", &server.address], &how).args(samples).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let measured = |samples: &[&str]| {
+        let (code, told, said) = compare(samples);
+        assert_eq!(code, Some(0), "{said}");
+        let family: Value = serde_json::from_str(&told).unwrap();
+        let members = family["members"].as_array().unwrap().clone();
+        assert!(members.iter().all(|member| member["costs"]["milliseconds"].as_f64().unwrap() > 0.0), "{family}");
+        members.iter().map(|member| (member["clean"].clone(), member["threats"].clone())).collect::<Vec<_>>()
+    };
+    let theirs = measured(&["--dataset", "fashion"]);
+    assert_eq!(theirs.len(), 2);
+    // Latency decides who is on the front, and is another each time.
+    let robust = |all: &[(Value, Value)]| -> Vec<[Value; 3]> {
+        all.iter()
+            .map(|(clean, threats)| [clean, &threats[0]["robust"], &threats[0]["difference"]].map(Clone::clone))
+            .collect()
+    };
+    assert_eq!(robust(&theirs), robust(&measured(&["--data", &data])));
+    for (samples, says) in [
+        (&["--dataset", "fashoin"][..], "fashion"),
+        (&[], "--dataset NAME"),
+        (&["--dataset", "fashion", "--data", &data], "cannot be used with"),
+    ] {
+        let (code, _, said) = compare(samples);
+        assert!(code == Some(2) && said.contains(says), "{code:?}: {said}");
+    }
+    assert_eq!(server.stop(), Some(0));
+}

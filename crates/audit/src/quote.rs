@@ -45,7 +45,8 @@ pub struct Pace {
 impl Quote {
     /// Counts what `plan` costs on so many samples, of `features` elements each.
     ///
-    /// In a sequence each attack sees what those before it left, and a sample that is broken costs no further evaluations; at most, nothing is broken.
+    /// In a sequence each attack sees what those before it left, and a sample that is broken costs no further evaluations; at most, nothing is broken before its
+    /// last evaluation. What is found then is shown to the other model, where the plan says so.
     ///
     /// # Errors
     /// As [`Plan::check`].
@@ -54,6 +55,7 @@ impl Quote {
         let rounds = schedule::rounds(schedule::chunks(samples, chunk));
         let samples = own_samples(samples, chunk, shard);
         let attacks = plan.attacks()?;
+        let shown = Cost { queries: plan.transfer.into(), gradients: 0 };
         let certified = plan.certified();
         let methods = plan.certification.as_ref().map_or(0, |certification| certification.methods().len() as u64);
         let mut stages = Vec::new();
@@ -63,7 +65,9 @@ impl Quote {
             for of in &attacks {
                 for (attack, stage) in of.attacks.iter().zip(facts(of).stages()) {
                     let name = attack.description().name;
-                    let cost = times(attack.worst_case(), samples);
+                    let mut each = attack.worst_case();
+                    each += shown;
+                    let cost = times(each, samples);
                     stages.push(StageQuote { model, stage, attack: Some((of.title(), name)), cost, certificates: 0 });
                 }
                 if certified.contains(&of.title()) {
@@ -160,6 +164,14 @@ mod tests {
         let total = |of: fn(&Cost) -> u64| expected.iter().map(|(_, _, cost)| of(cost)).sum::<u64>();
         assert_eq!(quote.cost(), cost(total(|cost| cost.queries), total(|cost| cost.gradients)));
         assert!(quote.differentiates(ModelId(1)) && !quote.differentiates(ModelId(2)));
+    }
+
+    #[test]
+    fn what_is_shown_to_the_other_model_is_counted() {
+        let with = Quote::of(&Plan::parse(&format!("transfer = true\n{PLAN}")).unwrap(), 100, 784, None).unwrap();
+        let [with, without] = [with, quote(100, None)].map(|quote| quote.cost());
+        // Three attacks on each of two models.
+        assert_eq!((with.queries, with.gradients), (without.queries + 6 * 100, without.gradients));
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use assay_audit::{
-    ALPHA, Baseline, Costs, Evaluation, Family, Member, ModelRef, Order as PlanOrder, PLAN_SCHEMA, Plan, Report, median,
+    ALPHA, Baseline, Costs, Evaluation, Family, Member, ModelRef, Order as PlanOrder, PLAN_SCHEMA, Plan, PlanData,
+    Report, median,
 };
-use assay_data::{DataSource, Dataset};
-use assay_proto::v1::{self, GetModelRequest, PredictRequest};
+use assay_data::{DataSource, Dataset, Draw};
+use assay_proto::v1::{self, DataType, GetModelRequest, InputSpec, PredictRequest, Tensor};
 
 use super::{measured, open};
 use crate::args::{Args, Compare, Output};
@@ -26,14 +27,9 @@ type Format = fn(&Family) -> String;
 
 pub(crate) async fn run(args: &Args, command: &Compare) -> Result<Verdict, ClientError> {
     let targets = command.reports.iter().map(target).collect::<Result<Vec<_>, _>>()?;
-    let path = command.data.data.as_ref().ok_or_else(|| {
-        ClientError::Usage("--data PATH is required: models are compared on samples with their labels".to_owned())
-    })?;
-    let wrong = |error: assay_data::DataError| ClientError::Usage(error.to_string());
-    let limit = command.data.samples.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-    let data = Dataset::open(&DataSource::new(path).with_severity(command.data.severity), limit).map_err(wrong)?;
+    let data = data(command)?;
     let (connection, mut session) = open(args, None).await?;
-    let compared = compared(&mut session, args, command, &data).await;
+    let compared = compared(&mut session, args, command, data.as_ref()).await;
     drop(session);
     connection.close().await;
     let family = compared?;
@@ -62,12 +58,27 @@ fn target(file: &PathBuf) -> Result<(&PathBuf, Format), ClientError> {
     Ok((file, format))
 }
 
+/// The samples with their labels; `None`: the server has them.
+fn data(command: &Compare) -> Result<Option<Dataset>, ClientError> {
+    let Some(path) = &command.data.data else {
+        return match command.dataset {
+            Some(_) => Ok(None),
+            None => Err(ClientError::Usage(
+                "models are compared on samples with their labels: --data PATH, or --dataset NAME on the server".into(),
+            )),
+        };
+    };
+    let limit = command.data.samples.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let source = DataSource::new(path).with_severity(command.data.severity);
+    Dataset::open(&source, limit).map(Some).map_err(|error| ClientError::Usage(error.to_string()))
+}
+
 /// Audits the parent, then each variant beside its report, and times them.
 async fn compared(
     session: &mut Session,
     args: &Args,
     command: &Compare,
-    data: &Dataset,
+    data: Option<&Dataset>,
 ) -> Result<Family, ClientError> {
     let parent = known(session, &spec::model(&command.parent)).await?;
     let named: Vec<v1::ModelRef> = match command.variants.as_slice() {
@@ -84,18 +95,18 @@ async fn compared(
     for name in &named {
         models.push(known(session, name).await?);
     }
-    let sample =
-        Samples::from(data.subset(&[assay_attack::SampleId(0)]).map_err(|e| ClientError::Usage(e.to_string()))?);
+    let first = data.map(|data| data.subset(&[assay_attack::SampleId(0)])).transpose();
+    let sample = first.map_err(|error| ClientError::Usage(error.to_string()))?.map(Samples::from);
     let mut members: Vec<(Report, Costs)> = Vec::new();
     let mut baseline: Option<Baseline> = None;
     for (model, costs) in &models {
-        let report = measured(session, args, &plan(command, model)?, data.clone(), baseline.as_ref()).await?;
+        let report = measured(session, args, &plan(command, model)?, data.cloned(), baseline.as_ref()).await?;
         if baseline.is_none() {
             let of = Baseline::of(&report, &model.name);
             baseline = Some(of.map_err(|error| ClientError::Protocol(error.to_string()))?);
         }
         let level = ALPHA / (models.len() - 1).max(1) as f64;
-        let rounds = interruptible(timed(session, &models[0].0, model, &sample)).await?;
+        let rounds = interruptible(timed(session, &models[0].0, model, sample.as_ref())).await?;
         let costs = with_latency(*costs, &rounds, level, members.first().map(|(_, parent)| parent))?;
         members.push((report, costs));
     }
@@ -138,7 +149,12 @@ fn plan(command: &Compare, model: &ModelRef) -> Result<Plan, ClientError> {
     let plan = Plan {
         schema: PLAN_SCHEMA,
         models: vec![model.clone()],
-        data: None,
+        data: command.dataset.clone().map(|name| PlanData {
+            dataset: Some(name),
+            path: None,
+            samples: command.data.samples,
+            draw: Draw::First,
+        }),
         evaluations: command.threats.iter().map(evaluation).collect(),
         certification: command.certifying.planned(),
         gates: Vec::new(),
@@ -154,15 +170,19 @@ async fn timed(
     session: &mut Session,
     parent: &ModelRef,
     model: &ModelRef,
-    sample: &Samples,
+    sample: Option<&Samples>,
 ) -> Result<Vec<[f64; 2]>, ClientError> {
     let mut requests = Vec::new();
     for model in [parent, model] {
         let named = v1::ModelRef { model: model.name.clone(), version: model.version.clone() };
         let (_, input) = session.model(&named).await?;
-        let mut sample = sample.clone();
-        sample.fit(&model.name, &input)?;
-        let input = Some(sample.tensor(0..1, &input));
+        let input = Some(match sample.cloned() {
+            Some(mut sample) => {
+                sample.fit(&model.name, &input)?;
+                sample.tensor(0..1, &input)
+            }
+            None => grey(&input),
+        });
         requests.push(PredictRequest { model: named.model, version: named.version, input, top_k: 1 });
     }
     let mut rounds: Vec<[f64; 2]> = Vec::new();
@@ -184,6 +204,15 @@ async fn timed(
         }
     }
     Ok(rounds)
+}
+
+/// One sample for a model, where only the server has real ones: how long it takes does not depend on what is in it.
+fn grey(input: &InputSpec) -> Tensor {
+    let shape = std::iter::once(1).chain(input.shape.iter().copied()).collect();
+    let features = input.shape.iter().fold(1, |product: u64, &size| product.saturating_mul(size));
+    let value = (input.low + 0.5 * (input.high - input.low)).to_le_bytes();
+    let data = value.repeat(usize::try_from(features).unwrap_or(usize::MAX)).into();
+    Tensor { shape, datatype: DataType::Fp32.into(), data }
 }
 
 /// Decides the gate on latency of every variant: a failure before what is open.

@@ -139,12 +139,12 @@ async fn ordered(session: &mut Session, mut order: Order) -> Result<AuditJob, Cl
     job::start(session, job::What::Order(Box::new(order))).await
 }
 
-/// The report of an audit of these samples, which is followed to its end.
+/// The report of an audit of these samples, or of those that the plan names, which is followed to its end.
 async fn measured(
     session: &mut Session,
     args: &Args,
     plan: &Plan,
-    data: Dataset,
+    data: Option<Dataset>,
     baseline: Option<&Baseline>,
 ) -> Result<Report, ClientError> {
     let started = interruptible(async {

@@ -116,21 +116,25 @@ pub(super) async fn read(session: &mut Session, command: &Audit) -> Result<Order
     Ok(Order { audit, key: command.key.clone().unwrap_or_default(), models: plan.models, count, samples })
 }
 
-/// An audit of these samples, compared with a baseline if there is one.
+/// An audit of these samples, or of those that the plan names, compared with a baseline if there is one.
 pub(super) async fn of(
     session: &mut Session,
     plan: &Plan,
-    data: Dataset,
+    data: Option<Dataset>,
     baseline: Option<&Baseline>,
 ) -> Result<Order, ClientError> {
     let model = plan.models.first().ok_or_else(|| ClientError::Usage("the plan names no model".to_owned()))?;
-    let Handed { uploaded, bytes, count } = handed(session, model, data).await?;
+    let handed = match data {
+        Some(data) => Some(handed(session, model, data).await?),
+        None => None,
+    };
+    let count = handed.as_ref().map(|handed| handed.count);
+    let (uploaded, samples) = handed.map(|handed| (handed.uploaded, handed.bytes)).unzip();
     let text = toml::to_string(plan).map_err(|error| ClientError::Usage(format!("the plan: {error}")))?;
     let baseline = baseline.map(serde_json::to_string).transpose();
     let baseline = baseline.map_err(|error| ClientError::Usage(format!("the baseline: {error}")))?.unwrap_or_default();
-    let audit = AuditRequest { plan: text, uploaded: Some(uploaded), baseline, ..AuditRequest::default() };
-    let (models, count) = (plan.models.clone(), Some(count));
-    Ok(Order { audit, key: String::new(), models, count, samples: Some(bytes) })
+    let audit = AuditRequest { plan: text, uploaded, baseline, ..AuditRequest::default() };
+    Ok(Order { audit, key: String::new(), models: plan.models.clone(), count, samples })
 }
 
 /// What the accepted report says of the plan's model, as the server reads it; empty where there is no such report. Says here already where a gate has nothing

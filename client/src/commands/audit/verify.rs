@@ -25,7 +25,7 @@ pub(crate) async fn run(args: &Args, command: &VerifyReport) -> Result<Verdict, 
         ..told.setup.plan.clone()
     };
     let (connection, mut session) = open(args, None).await?;
-    let again = measured(&mut session, args, &plan, data, None).await;
+    let again = measured(&mut session, args, &plan, Some(data), None).await;
     drop(session);
     connection.close().await;
     shown(&told, &told.repeated(&again?), args.output)
