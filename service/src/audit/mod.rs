@@ -446,7 +446,7 @@ pub(crate) async fn serve(core: Arc<Core>) {
                 audits.queued.notified().await;
                 continue;
             }
-            let permit = core.admission.job_when_free().await;
+            let permit = core.admission.audit().await;
             let claiming = Arc::clone(&core);
             let claimed = tokio::task::spawn_blocking(move || claiming.audits.next(&claiming.metrics)).await;
             if let Ok(Some((job, cancel))) = claimed {

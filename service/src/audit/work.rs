@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use assay_attack::Cancel;
 use assay_audit::{
-    AuditError, Circumstances, Environment, Report, Subject,
-    job::{self, JobError, ModelDigest, Moment, Record},
+    AuditError, Circumstances, Environment, Progress, Report, Subject,
+    job::{self, JobError, ModelDigest, Moment, Record, Watcher},
 };
 
 use assay_runtime::{OPTIMIZATION, return_free_memory};
@@ -15,7 +15,15 @@ use super::{
     data::Data,
     job::{Job, Told},
 };
-use crate::{certifying::Certifying, core::Core, metered::Metered, repository::Hosted, rpc::bounds, status::CallError};
+use crate::{
+    admission::{Admission, Rank},
+    certifying::Certifying,
+    core::Core,
+    metered::Metered,
+    repository::Hosted,
+    rpc::bounds,
+    status::CallError,
+};
 
 /// RPC that the audits' share of the work is counted under.
 const RPC: &str = "Audit";
@@ -80,11 +88,30 @@ pub(super) fn carry_out(
     let subjects = both.map(|(model, certifier)| subject(core, model, certifier)).collect::<Result<Vec<_>, _>>()?;
     let circumstances =
         Circumstances { date: rfc3339(record.started.unwrap_or(record.created)), ..core.circumstances() };
+    let mut told = GivesWay { told: Told(job), admission: &core.admission, cancel };
     let work = job::Work { job: record, subjects: &subjects, data: &data, circumstances: &circumstances };
-    job::carry_out(&work, audits.store(), &mut Told(job), cancel).map_err(|error| match error {
+    job::carry_out(&work, audits.store(), &mut told, cancel).map_err(|error| match error {
         JobError::Audit(AuditError::Stopped) => Ended::Stopped,
         other => Ended::Failed(other.to_string()),
     })
+}
+
+/// Audits give way to what somebody waits for, between two of their evaluations.
+struct GivesWay<'a> {
+    told: Told<'a>,
+    admission: &'a Admission,
+    cancel: &'a Cancel,
+}
+
+impl Watcher for GivesWay<'_> {
+    fn stored(&mut self, events: u64) {
+        self.told.stored(events);
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        self.told.progress(progress);
+        self.admission.give_way(Rank::Audit, self.cancel);
+    }
 }
 
 /// Two versions of the programs may give two numbers, and a report has those of one.

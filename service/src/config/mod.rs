@@ -229,7 +229,8 @@ pub struct Concurrency {
     pub predictions: usize,
     /// Gradient requests, 1 to 512: each holds a thread while it runs. Default 16.
     pub gradients: usize,
-    /// Attack requests and audits together, 1 to 4096: their own permits, so that they cannot starve Predict. Audits beyond them wait. Default 4.
+    /// Attack requests and audits together, 1 to 4096: their own permits, so that they cannot starve Predict. Audits beyond them wait, and leave one place to
+    /// attacks where there are two. Default 4.
     pub jobs: usize,
 }
 

@@ -10,7 +10,7 @@ use assay_runtime::{ClassifierOptions, EngineOptions, LAST, behind};
 
 use super::{Hardens, job::Job, store::Made};
 use crate::{
-    admission::Admission,
+    admission::{Admission, Rank},
     core::{Core, at_least_one},
     repository::{Hosted, Input, Manifest},
 };
@@ -100,9 +100,9 @@ struct GiveWay<'a> {
 
 impl Gate for GiveWay<'_> {
     fn pass(&self, cancel: &Cancel) {
-        if !self.admission.is_idle() {
+        if !self.admission.is_clear(Rank::Training) {
             self.job.change(|status| status.waiting = true);
-            self.admission.give_way(cancel);
+            self.admission.give_way(Rank::Training, cancel);
             self.job.change(|status| status.waiting = false);
         }
     }
