@@ -31,27 +31,30 @@ pub(crate) struct Guard {
     /// As the file has them.
     read: Mutex<Auth>,
     metrics: Option<Metrics>,
+    /// Whether near duplicates are counted.
+    watches: bool,
 }
 
 impl Guard {
-    /// Lets in who is known by the configuration and by its file; everybody where it has neither. Blocks.
+    /// Lets in who is known by the configuration and by its file; everybody where it has neither. `watches` is whether near duplicates are counted. Blocks.
     ///
     /// # Errors
     /// The file cannot be used.
-    pub(crate) fn new(auth: &Auth, metrics: Metrics) -> Result<Self, AuthFileError> {
-        let read = auth.with_file()?;
+    pub(crate) fn new(auth: &Auth, watches: bool, metrics: Metrics) -> Result<Self, AuthFileError> {
+        let read = auth.with_file(watches)?;
         read.quotas.keys().for_each(|name| metrics.register_quota(name));
         Ok(Self {
             metrics: Some(metrics),
             auth: (!auth.is_open()).then(|| auth.clone()),
             principals: RwLock::new(Arc::new(Principals::new(&read))),
             read: Mutex::new(read),
+            watches,
         })
     }
 
     /// Lets everybody in.
     pub(crate) fn open() -> Self {
-        Self { auth: None, principals: RwLock::default(), read: Mutex::default(), metrics: None }
+        Self { auth: None, watches: false, principals: RwLock::default(), read: Mutex::default(), metrics: None }
     }
 
     /// Who calls, by the metadata of the call, and where it carries no key by the certificate of its connection; `None` where nobody is asked.
@@ -85,7 +88,7 @@ impl Watched for Guard {
 
     fn reload(&self, _now: SystemTime) -> Result<bool, String> {
         let Some(auth) = &self.auth else { return Ok(false) };
-        let new = auth.with_file().map_err(|e| e.to_string())?;
+        let new = auth.with_file(self.watches).map_err(|e| e.to_string())?;
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if *read == new {
             return Ok(false);
@@ -166,7 +169,7 @@ mod tests {
     const KEY: &str = "a-key-that-only-tests-have";
 
     fn new(auth: &Auth) -> Guard {
-        Guard::new(auth, Metrics::new().unwrap()).unwrap()
+        Guard::new(auth, false, Metrics::new().unwrap()).unwrap()
     }
 
     fn guard(keys: &[(&str, &str, Role)]) -> Guard {

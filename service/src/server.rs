@@ -57,7 +57,7 @@ impl Server {
         let (admin, admin_address) = listen(config.admin.listen, "admin.listen").await?;
         let addresses = Addresses { grpc: grpc_address, admin: admin_address };
         let core = Core::open_in_background(config).await?;
-        let guard = Arc::new(Guard::new(&core.config.auth, core.metrics.clone())?);
+        let guard = Arc::new(Guard::new(&core.config.auth, core.near_duplicates.is_some(), core.metrics.clone())?);
         let tls = core.config.grpc.tls.as_ref();
         let tls = tls.map(|files| Tls::open(files, core.metrics.clone(), SystemTime::now())).transpose()?.map(Arc::new);
         tracing::info!(grpc = %addresses.grpc, admin = %addresses.admin, tls = tls.is_some(), "listening");

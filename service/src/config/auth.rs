@@ -183,11 +183,12 @@ impl Auth {
         self.keys.is_empty() && self.certificates.is_empty() && self.file.is_none()
     }
 
-    /// With what [`Auth::file`] holds now, if there is one. Blocks.
+    /// With what [`Auth::file`] holds now, if there is one. `watches` is whether near duplicates are counted (`near_duplicates.window`), which quotas of them
+    /// need. Blocks.
     ///
     /// # Errors
     /// The file cannot be read, or something in it is wrong.
-    pub(crate) fn with_file(&self) -> Result<Self, AuthFileError> {
+    pub(crate) fn with_file(&self, watches: bool) -> Result<Self, AuthFileError> {
         let Some(path) = &self.file else { return Ok(self.clone()) };
         let wrong = |problem: String| AuthFileError { path: path.clone(), problem };
         let text = fs::read_to_string(path).map_err(|e| wrong(format!("cannot be read ({e})")))?;
@@ -200,6 +201,12 @@ impl Auth {
         let own = Self { keys, certificates, quotas, file: None };
         if let Some(problem) = own.problem() {
             return Err(stated(problem));
+        }
+        let unwatched = |(_, quota): &(&String, &Quota)| quota.near_duplicates_per_minute.is_some() && !watches;
+        if let Some((name, _)) = own.quotas.iter().find(unwatched) {
+            return Err(wrong(format!(
+                "`quotas.{name}.near_duplicates_per_minute` is there; expected near_duplicates.window to be set in the configuration, or nobody counts them"
+            )));
         }
         let mut all = self.clone();
         all.keys.extend(own.keys);
@@ -438,7 +445,7 @@ mod tests {
         fs::write(file.path(), text).unwrap();
         let auth = Auth { file: Some(file.path().to_owned()), ..auth.clone() };
         let shown = file.path().display().to_string();
-        auth.with_file().map_err(|e| e.to_string().replace(&shown, "FILE"))
+        auth.with_file(false).map_err(|e| e.to_string().replace(&shown, "FILE"))
     }
 
     #[test]
@@ -468,11 +475,12 @@ mod tests {
             (&format!("{entry}not_after = \"tomorrow\"\n"), "a time in UTC such as"),
             (&entry, "with those of the configuration, `auth.keys[1].sha256` is the same as auth.keys[0].sha256"),
             ("[quotas.b]\njob = 1\n", "unknown field `job`"),
+            ("[quotas.b]\nnear_duplicates_per_minute = 9\n", "expected near_duplicates.window to be set"),
         ] {
             let message = with_file(&auth, text).unwrap_err();
             assert!(message.contains(says), "{message}");
         }
-        let missing = Auth { file: Some("no/such/file".into()), ..Auth::default() }.with_file().unwrap_err();
+        let missing = Auth { file: Some("no/such/file".into()), ..Auth::default() }.with_file(false).unwrap_err();
         assert!(missing.to_string().starts_with("auth.file no/such/file: cannot be read"), "{missing}");
     }
 }
