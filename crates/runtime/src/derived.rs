@@ -91,6 +91,12 @@ impl Cache {
         derived
     }
 
+    /// Has the sessions of `derived` opened anew when they are asked for again: a run that failed may have left one in a state that no other run should meet.
+    pub(crate) fn forget(&self, derived: &Arc<Derived>) {
+        let is_it = |made: &Made| made.as_ref().is_ok_and(|made| Arc::ptr_eq(made, derived));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, made| !is_it(made));
+    }
+
     /// Closes all sessions.
     pub(crate) fn close(&self) {
         for derived in self.0.lock().unwrap_or_else(PoisonError::into_inner).values().flatten() {

@@ -285,7 +285,12 @@ impl OnnxClassifier {
             chunk.extend(derived.inputs(objective, range));
         }
         self.fill(&mut chunks, derived.most);
-        let mut parts = batch::run(&derived.engine, chunks, cancel)?;
+        let mut parts = batch::run(&derived.engine, chunks, cancel).inspect_err(|error| {
+            if let RunError::Runtime(_) = error {
+                tracing::warn!(%error, samples = n, "a run failed: the sessions of the gradient are opened anew");
+                self.derived.forget(&derived);
+            }
+        })?;
         let loss = match &derived.loss {
             Some(name) => head(batch::rows(&mut parts, name, &sizes, 1)?, n).into_iter().collect(),
             None => Vec::new(),
@@ -532,4 +537,49 @@ const FEWEST_ROWS: usize = 4;
 /// The first `n` rows: without those that filled a run up.
 fn head(rows: Array2<f32>, n: usize) -> Array2<f32> {
     if rows.nrows() == n { rows } else { rows.slice_move(s![..n, ..]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_graph::{DataType, Dimension, Graph, Model, Node, Tensor, ValueInfo};
+    use ndarray::array;
+
+    use super::*;
+    use crate::Library;
+
+    /// `x + t[x]`, which is nowhere beyond the four rows of `t`.
+    fn table() -> Model {
+        let node = |operator: &str, inputs: &[&str], output: &str| {
+            Node::new(operator, inputs.iter().map(|&name| Some(name.into())).collect(), vec![Some(output.into())])
+        };
+        let mut whole = node("Cast", &["x"], "i");
+        whole.attributes.insert("to".into(), 7_i64.into());
+        let mut graph = Graph::default();
+        graph.name = "table".into();
+        graph.nodes.extend([whole, node("Gather", &["t", "i"], "y"), node("Add", &["x", "y"], "z")]);
+        let value = |name: &str| {
+            ValueInfo::new(name, DataType::Float, vec![Dimension::Symbol("n".into()), Dimension::Known(2)])
+        };
+        graph.inputs.push(value("x"));
+        graph.outputs.push(value("z"));
+        graph.initializers.insert("t".into(), Tensor::floats(&[4], &[0.0, 1.0, 2.0, 3.0]));
+        Model::new(17, graph)
+    }
+
+    #[test]
+    fn sessions_of_a_gradient_that_failed_are_not_used_again() {
+        let Ok(runtime) = OnnxRuntime::load(&Library::default()).inspect_err(|e| println!("skipped: {e}")) else {
+            return;
+        };
+        let model = OnnxClassifier::from_bytes(&runtime, &table().to_bytes(), &ClassifierOptions::default()).unwrap();
+        let of = Of::Loss(Loss::CrossEntropy);
+        let gradient = |x: Array2<f32>| model.gradient(x.view(), Loss::CrossEntropy, &[Class(0)], None);
+        let expected = gradient(array![[1.0, 2.0]]).unwrap();
+        let used = model.derived(of, 1).unwrap();
+        assert_eq!(gradient(array![[1.0, 2.0]]).unwrap().logits, expected.logits);
+        assert!(Arc::ptr_eq(&used, &model.derived(of, 1).unwrap()));
+        assert!(matches!(gradient(array![[1.0, 9.0]]), Err(RunError::Runtime(_))));
+        assert!(!Arc::ptr_eq(&used, &model.derived(of, 1).unwrap()));
+        assert_eq!(gradient(array![[1.0, 2.0]]).unwrap().gradient, expected.gradient);
+    }
 }
