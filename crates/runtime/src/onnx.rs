@@ -540,6 +540,7 @@ fn head(rows: Array2<f32>, n: usize) -> Array2<f32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 mod tests {
     use assay_graph::{DataType, Dimension, Graph, Model, Node, Tensor, ValueInfo};
     use ndarray::array;
