@@ -46,9 +46,9 @@ test-cuda: ## Run the tests that need an NVIDIA GPU, with CUDA 13 and cuDNN 9 on
 	@$(MAKE) --no-print-directory setup GPU=1
 	ASSAY_CUDA=1 $(CARGO) test --locked -p assay-runtime -p assay-attack --test cuda -- --include-ignored --test-threads 1
 
-test-peers: setup build $(TARGET)/peers/.ready ## Compare with PyTorch and other Python programs (PEERS=all: with every model of the zoo)
+test-peers: setup build $(TARGET)/peers/.ready $(TARGET)/serving-peers/.ready ## Compare with PyTorch and other Python programs (PEERS=all: with every model of the zoo)
 	$(TARGET)/peers/bin/python client/tests/peers/grpc_client.py --bin $(TARGET)/release
-	$(TARGET)/peers/bin/python client/tests/peers/inference_client.py --bin $(TARGET)/release
+	$(TARGET)/serving-peers/bin/python client/tests/peers/inference_client.py --bin $(TARGET)/release
 	$(TARGET)/peers/bin/python client/tests/peers/attack_tools.py --bin $(TARGET)/release
 	$(CARGO) build --release --locked -p assay-benches --bin step --bin attacker --bin learner
 	$(TARGET)/peers/bin/python client/tests/peers/steps.py --bin $(TARGET)/release
@@ -133,6 +133,7 @@ bench-forms: setup ## Compare the forms that a derivative can take, and the opti
 	$(CARGO) build --release --locked -p assay-benches --bin forms
 	$(abspath $(TARGET))/release/forms $(ARGS)
 
+# What speaks the Open Inference Protocol cannot live with torchattacks: they want different versions of the same packages.
 $(TARGET)/serving-peers/.ready: benches/peers/serving-requirements.txt
 	$(PYTHON) -m venv $(TARGET)/serving-peers
 	$(TARGET)/serving-peers/bin/pip install --quiet --disable-pip-version-check -r $<
