@@ -97,7 +97,7 @@ bench-training: setup $(TARGET)/peers/.bench-ready ## Compare steps of training 
 	$(CARGO) build --release --locked -p assay-benches --bin learner --bin contender
 	$(TARGET)/peers/bin/python benches/peers/training.py --learner $(abspath $(TARGET))/release/learner --contender $(abspath $(TARGET))/release/contender --folder $(abspath $(TARGET))/training $(ARGS)
 
-FUZZED ?= onnx tensors plan recipe data
+FUZZED ?= onnx tensors plan recipe data property
 FUZZ_SECONDS ?= 600
 
 # cargo-fuzz wants the nightly toolchain for its sanitizer; RUSTC_BOOTSTRAP lets the stable one do it. What was found stays in fuzz/corpus.

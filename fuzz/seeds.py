@@ -107,10 +107,21 @@ def tensors():
         put("tensors", f"raw-{kind}", bytes([kind, 4, 0]) + struct.pack("<4d", 0.5, 1.0, -2.0, 3.0))
 
 
+PROPERTY = """; two inputs, two outputs
+(declare-const X_0 Real)
+(declare-const X_1 Real)
+(declare-const Y_0 Real)
+(declare-const Y_1 Real)
+(assert (<= X_0 1))(assert (>= X_0 -1))(assert (>= 2.5e-1 X_1))(assert (<= 0 X_1))
+(assert (or (and (<= X_0 0) (>= Y_0 Y_1)) (and (<= Y_1 -0.5) (<= (+ Y_0 (* 2 Y_1)) (- 4 1)))))
+"""
+
+
 def texts():
     for recipe in DEPLOY.glob("recipes/*.toml"):
         put("recipe", recipe.stem, recipe.read_bytes())
     put("plan", "ci", (DEPLOY / "ci" / "audit.toml").read_bytes())
+    put("property", "cases", PROPERTY.encode())
 
 
 models()

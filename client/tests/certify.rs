@@ -234,3 +234,50 @@ fn a_comparison_has_a_column_of_verified_accuracies_where_they_were_measured() {
     assert!(read("c.html").contains("<small>verified 80.0 %</small>"));
     assert!(!with(&[]).contains("verified"));
 }
+
+/// That class 0 is not preferred where all four values are in an interval.
+fn property(low: f64, high: f64) -> String {
+    let inputs = (0..4).map(|i| format!("(declare-const X_{i} Real)\n(assert (>= X_{i} {low}))\n(assert (<= X_{i} {high}))\n"));
+    let outputs = "(declare-const Y_0 Real)\n(declare-const Y_1 Real)\n(assert (>= Y_0 Y_1))\n";
+    inputs.collect::<String>() + outputs
+}
+
+#[test]
+fn a_property_is_answered_as_the_competitions_want_it() {
+    let folder = folder();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("holds.vnnlib", &property(0.51, 1.0));
+    write("violated.vnnlib", &property(0.4, 0.6));
+    write("wrong.vnnlib", &property(0.4, 0.6).replace("X_3 0.6", "X_4 0.6"));
+    write("other.vnnlib", "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (<= X_0 1))(assert (>= X_0 0))");
+    let with = |file: &'static str| [&EMBED[..], &["certify", "twins", "--vnnlib", file]].concat();
+    assert_eq!(ends(folder.path(), 0, &with("holds.vnnlib")), "unsat\n");
+
+    let found = ends(folder.path(), 1, &with("violated.vnnlib"));
+    let numbers: Vec<f64> = found
+        .lines()
+        .skip(1)
+        .map(|line| line.trim_matches(['(', ')']).split_once(' ').unwrap().1.parse().unwrap())
+        .collect();
+    let [inputs @ .., first, second] = numbers.as_slice() else { panic!("{found}") };
+    assert!(found.starts_with("sat\n((X_0 ") && found.ends_with("))\n") && inputs.len() == 4, "{found}");
+    assert!(inputs.iter().all(|x| (0.4..=0.6).contains(x)) && first >= second, "{found}");
+    let mean = inputs.iter().sum::<f64>() / 4.0;
+    assert!((second - (mean - 0.5)).abs() < 1e-5, "{found}");
+
+    let late = [&with("violated.vnnlib")[..], &["--max-seconds", "0.000000001"]].concat();
+    let late = ends(folder.path(), 4, &late);
+    assert!(late.is_empty(), "{late}");
+    for (file, says) in [
+        ("wrong.vnnlib", "property: line 12: X_4 is not declared"),
+        ("other.vnnlib", "the property is about 1 inputs and 1 outputs"),
+        ("none.vnnlib", "none.vnnlib: "),
+    ] {
+        let message = ends(folder.path(), 2, &with(file));
+        assert!(message.contains(says), "expected {says:?} in {message}");
+    }
+    let both = [&with("holds.vnnlib")[..], &["--threat", "Linf:0.1"]].concat();
+    assert!(ends(folder.path(), 2, &both).contains("cannot be used with"));
+    let smooth = [&EMBED[..], &["certify", "smooth", "--vnnlib", "holds.vnnlib"]].concat();
+    assert!(ends(folder.path(), 3, &smooth).contains("\"the bent\" (Softplus)"));
+}

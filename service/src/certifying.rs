@@ -4,6 +4,7 @@
 //! norm, so that what it keeps is bounded; it goes with the version.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -13,10 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use assay_attack::{Cancel, Norm};
+use assay_attack::{Attack, Cancel, Cost, Norm};
 use assay_audit::Certifies;
-use assay_certify::{Certificate, Certifier, CertifierOptions, CertifyError, Job, Method, Neighbourhood, Progress};
-use assay_runtime::{EngineOptions, OnnxClassifier, OnnxRuntime, RunError};
+use assay_certify::{
+    Answer, Certificate, Certifier, CertifierOptions, CertifyError, Deciding, Job, Method, Neighbourhood, Progress,
+    Property,
+};
+use assay_runtime::{EngineOptions, OnnxRuntime, RunError};
 
 use crate::{
     core::{Core, at_least_one},
@@ -65,6 +69,17 @@ pub(crate) fn evaluations(samples: usize, methods: &[Method]) -> u64 {
     (samples as u64).saturating_mul(1 + methods.len() as u64)
 }
 
+/// Evaluations that answering a property counts for: all attacks on an input of each box, and every bound of each case. It is a number that can be told before.
+pub(crate) fn decisions(property: &Property) -> u64 {
+    let worst = |attack: &Box<dyn Attack>| {
+        let Cost { queries, gradients } = attack.worst_case();
+        queries.saturating_add(gradients)
+    };
+    let each = Deciding::default().attacks.iter().map(worst).fold(0, u64::saturating_add);
+    let boxes: HashSet<_> = property.cases.iter().map(|case| Arc::as_ptr(&case.region)).collect();
+    each.saturating_mul(boxes.len() as u64).saturating_add(evaluations(property.cases.len(), &Method::ALL))
+}
+
 impl Certifying {
     /// `hosted`, with sessions like its own.
     pub(crate) fn new(core: &Core, hosted: Arc<Hosted>, rpc: &'static str, spent: Arc<AtomicU64>) -> Self {
@@ -96,31 +111,64 @@ impl Certifying {
             Neighbourhood::Threat(threat) => threat.norm,
             Neighbourhood::Boxes { .. } => Norm::Linf,
         };
-        let certified = self.watched(until, cancel, |cancel| {
-            let classifier: &Arc<OnnxClassifier> = self.hosted.onnx();
-            let mut certifier = match self.hosted.certifiers().take(norm) {
-                Some(certifier) => certifier,
-                None => Certifier::new(&self.runtime, Arc::clone(classifier), &self.options)?,
-            };
-            let certified = certifier.certify(job, observer, cancel);
-            self.hosted.certifiers().put(norm, certifier);
-            certified
-        });
-        let certified = match certified {
-            Err(CertifyError::Run(RunError::Cancelled)) if self.hosted.is_closed() => {
-                return Err(RunError::Unloaded.into());
-            }
-            other => other?,
-        };
+        let certified = self
+            .watched(until, cancel, |cancel| self.with(norm, |certifier| certifier.certify(job, observer, cancel)))?;
         self.spent.fetch_add(evaluations(certified.len(), job.methods), Ordering::Relaxed);
         self.metrics.certified(self.rpc, &self.hosted.name, &certified);
         self.metrics.certifying_took(self.rpc, &self.hosted.name, started.elapsed());
         Ok(certified)
     }
 
+    /// Answers a property within `time`. Blocks.
+    ///
+    /// # Errors
+    /// As [`Certifier::decide`].
+    pub(crate) fn decide(
+        &self,
+        property: &Property,
+        time: Duration,
+        seed: u64,
+        cancel: &Cancel,
+    ) -> Result<Answer, CertifyError> {
+        let started = Instant::now();
+        // A time that no clock can tell is none.
+        let deadline = started.checked_add(time);
+        let deciding = Deciding { deadline, seed, ..Deciding::default() };
+        let decided = self.watched(deadline, cancel, |cancel| {
+            self.with(Norm::Linf, |certifier| certifier.decide(property, &deciding, cancel))
+        });
+        self.spent.fetch_add(decisions(property), Ordering::Relaxed);
+        self.metrics.certifying_took(self.rpc, &self.hosted.name, started.elapsed());
+        match decided {
+            // In the middle of a run, too.
+            Err(CertifyError::Run(RunError::Cancelled)) if !cancel.is_cancelled() => {
+                Ok(Answer::Unknown("the time was over".to_owned()))
+            }
+            decided => decided,
+        }
+    }
+
     /// Samples that were not finished in time.
     pub(crate) fn left(&self, samples: usize) {
         self.metrics.not_certified_in_time(self.rpc, &self.hosted.name, samples);
+    }
+
+    /// Does `work` with the version's certifier for `norm`, or with a new one that it keeps then.
+    fn with<T>(
+        &self,
+        norm: Norm,
+        work: impl FnOnce(&mut Certifier) -> Result<T, CertifyError>,
+    ) -> Result<T, CertifyError> {
+        let mut certifier = match self.hosted.certifiers().take(norm) {
+            Some(certifier) => certifier,
+            None => Certifier::new(&self.runtime, Arc::clone(self.hosted.onnx()), &self.options)?,
+        };
+        let done = work(&mut certifier);
+        self.hosted.certifiers().put(norm, certifier);
+        match done {
+            Err(CertifyError::Run(RunError::Cancelled)) if self.hosted.is_closed() => Err(RunError::Unloaded.into()),
+            done => done,
+        }
     }
 
     /// Does `work` with a switch that is thrown with `cancel`, when it is `until`, and when the model was taken out of service.

@@ -29,11 +29,12 @@ static OTHER: Rpc = Rpc { name: UNKNOWN, needs: Needs::Role(Role::Admin), about_
 /// The table: services by name, and their RPCs. Only these go through the call layer.
 static SERVICES: [(&str, &[Rpc]); 2] = [("assay.v1.Assay", &ASSAY), ("inference.GRPCInferenceService", &INFERENCE)];
 
-static ASSAY: [Rpc; 20] = [
+static ASSAY: [Rpc; 21] = [
     about_model("Predict", Needs::Role(Role::Predict)),
     about_model("Gradient", Needs::Role(Role::Gradient)),
     about_model("Attack", Needs::Role(Role::Attack)),
     about_model("Certify", Needs::Role(Role::Attack)),
+    about_model("VerifyProperty", Needs::Role(Role::Attack)),
     about_model("WeightSurface", Needs::Role(Role::Attack)),
     about_model("QuoteAudit", Needs::Role(Role::Audit)),
     about_model("StartAudit", Needs::Role(Role::Audit)),

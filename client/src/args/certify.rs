@@ -1,5 +1,6 @@
 //! What is said of certificates on the command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use assay_audit::Certification;
@@ -33,8 +34,13 @@ pub(crate) struct Certify {
     pub(crate) data: Data,
 
     /// What must not change a prediction: NORM:EPS in Linf, L2 or L1, for example Linf:2/255
-    #[arg(long, value_name = "NORM:EPS")]
-    pub(crate) threat: ThreatArg,
+    #[arg(long, value_name = "NORM:EPS", required_unless_present = "vnnlib")]
+    pub(crate) threat: Option<ThreatArg>,
+
+    /// Look for an input that violates the property in this file, in the format of the verification competitions, and for a proof that there is none, in the
+    /// place of certifying samples: prints unsat, sat with the input, or unknown (exit codes 0, 1 and 4)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["threat", "data", "methods", "all"])]
+    pub(crate) vnnlib: Option<PathBuf>,
 
     /// Methods, asked from the cheapest on until one certifies a sample: ibp, crown-ibp, crown, alpha-crown (docs/certification.md)
     #[arg(long = "method", value_name = "METHOD,...", value_delimiter = ',', default_value = "crown")]
@@ -44,7 +50,11 @@ pub(crate) struct Certify {
     #[arg(long)]
     pub(crate) all: bool,
 
-    /// Stop after so many seconds; samples that were not finished are unknown
+    /// Stop after so many seconds; samples that were not finished are unknown [default with --vnnlib: 60]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) max_seconds: Option<Duration>,
+
+    /// Seed of what looks for a violation
+    #[arg(long, requires = "vnnlib", default_value_t = 0)]
+    pub(crate) seed: u64,
 }

@@ -9,6 +9,7 @@ mod inference;
 mod list;
 mod model;
 mod predict;
+mod property;
 mod request;
 mod weights;
 
@@ -57,6 +58,13 @@ impl Assay for Handlers {
 
     async fn certify(&self, request: Request<v1::CertifyRequest>) -> Result<Response<Self::CertifyStream>, Status> {
         Ok(Response::new(certify::certify(&self.core, &request)?))
+    }
+
+    async fn verify_property(
+        &self,
+        request: Request<v1::VerifyPropertyRequest>,
+    ) -> Result<Response<v1::VerifyPropertyResponse>, Status> {
+        Ok(Response::new(property::verify(&self.core, &request).await?))
     }
 
     async fn weight_surface(

@@ -25,11 +25,12 @@ use May::{All, Has, Known};
 
 const ASSAY: &str = "assay.v1.Assay";
 const OIP: &str = "inference.GRPCInferenceService";
-const RPCS: [(&str, &str, May); 40] = [
+const RPCS: [(&str, &str, May); 41] = [
     (ASSAY, "Predict", Has(Role::Predict)),
     (ASSAY, "Gradient", Has(Role::Gradient)),
     (ASSAY, "Attack", Has(Role::Attack)),
     (ASSAY, "Certify", Has(Role::Attack)),
+    (ASSAY, "VerifyProperty", Has(Role::Attack)),
     (ASSAY, "WeightSurface", Has(Role::Attack)),
     (ASSAY, "QuoteAudit", Has(Role::Audit)),
     (ASSAY, "StartAudit", Has(Role::Audit)),

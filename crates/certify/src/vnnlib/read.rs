@@ -9,8 +9,8 @@ use super::property::{Case, Constraint, InputBox, Property};
 
 /// What a file may ask for, so that a small one cannot fill the memory: cases, constraints of all of them together, and numbers of all boxes.
 const MOST_CASES: usize = 100_000;
-const MOST_CONSTRAINTS: usize = 10_000_000;
-const MOST_NUMBERS: usize = 1 << 28;
+const MOST_CONSTRAINTS: usize = 2_000_000;
+const MOST_NUMBERS: usize = 1 << 26;
 
 /// `linear <= 0`, of inputs only or of outputs only.
 #[derive(Clone, Debug)]
@@ -202,11 +202,6 @@ impl Atom {
 
 /// All ways in which one of each holds.
 fn product(all: Vec<Conjunction>, with: &[Conjunction], line: usize) -> Result<Vec<Conjunction>, VnnlibError> {
-    if let [one] = with {
-        let mut all = all;
-        all.iter_mut().for_each(|case| case.extend(one.iter().cloned()));
-        return Ok(all);
-    }
     if all.len().saturating_mul(with.len()) > MOST_CASES {
         return Err(VnnlibError::at(line, format!("more than {MOST_CASES} cases")));
     }
@@ -214,6 +209,11 @@ fn product(all: Vec<Conjunction>, with: &[Conjunction], line: usize) -> Result<V
     let size = atoms(&all).saturating_mul(with.len()).saturating_add(atoms(with).saturating_mul(all.len()));
     if size > MOST_CONSTRAINTS {
         return Err(VnnlibError::at(line, format!("more than {MOST_CONSTRAINTS} inequalities in all cases together")));
+    }
+    if let [one] = with {
+        let mut all = all;
+        all.iter_mut().for_each(|case| case.extend(one.iter().cloned()));
+        return Ok(all);
     }
     Ok(all.iter().flat_map(|a| with.iter().map(move |b| [a.as_slice(), b].concat())).collect())
 }
@@ -370,6 +370,10 @@ mod tests {
         let two = "(assert (or (<= Y_0 1) (<= Y_0 2)))";
         let error = parse(&format!("{BOX}{}", two.repeat(40))).unwrap_err();
         assert!(error.contains("more than 100000 cases"), "{error}");
+        // Each case would hold all that is joined to them.
+        let (cases, more) = ("(<= Y_0 1)".repeat(10_000), "(<= Y_1 2)".repeat(1000));
+        let error = parse(&format!("{BOX}(assert (and (or {cases}) {more}))")).unwrap_err();
+        assert!(error.contains("more than 2000000 inequalities"), "{error}");
         let nested = format!("(assert {}(<= Y_0 1){})", "(and ".repeat(70), ")".repeat(70));
         assert!(parse(&nested).unwrap_err().contains("64 brackets"));
     }

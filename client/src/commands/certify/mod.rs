@@ -1,4 +1,6 @@
-//! `assay certify`.
+//! `assay certify`: certificates of samples, and properties (`property`).
+
+mod property;
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -15,9 +17,18 @@ use crate::error::ClientError;
 use crate::output::{Verdict, print, print_json, rate, table};
 use crate::progress::Progress;
 use crate::samples::Samples;
-use crate::spec;
+use crate::spec::{self, ThreatArg};
 
 pub(crate) async fn run(session: &mut Session, command: &Certify) -> Result<Verdict, ClientError> {
+    match (&command.threat, &command.vnnlib) {
+        (_, Some(file)) => property::run(session, command, file).await,
+        (Some(threat), None) => certify(session, command, threat).await,
+        (None, None) => Err(ClientError::Usage("give --threat NORM:EPS, or --vnnlib FILE".to_owned())),
+    }
+}
+
+/// Certifies samples.
+async fn certify(session: &mut Session, command: &Certify, threat: &ThreatArg) -> Result<Verdict, ClientError> {
     let mut samples = Samples::labelled(&command.data)?;
     let (info, input) = session.model(&spec::model(&command.model)).await?;
     samples.fit_labelled(&info.name, &input, info.classes as usize)?;
@@ -33,7 +44,7 @@ pub(crate) async fn run(session: &mut Session, command: &Certify) -> Result<Verd
             version: info.version.clone(),
             input: Some(samples.tensor(range.clone(), &input)),
             labels: samples.labels[range.clone()].to_vec(),
-            threat: Some(command.threat.message()),
+            threat: Some(threat.message()),
             methods: command.methods.iter().map(|method| wire(*method).into()).collect(),
             all_methods: command.all,
             max_seconds: command.max_seconds.map_or(0.0, left),
@@ -45,9 +56,9 @@ pub(crate) async fn run(session: &mut Session, command: &Certify) -> Result<Verd
     }
     progress.finish();
     match session.output {
-        Output::Json => print_json(&found.as_json(&info.name, &info.version, &samples.name, command))?,
+        Output::Json => print_json(&found.as_json(&info.name, &info.version, &samples.name, command.all, threat))?,
         Output::Human => {
-            found.print(command)?;
+            found.print(command.all, threat)?;
             samples.say_where_from(&command.data)?;
         }
     }
@@ -144,10 +155,10 @@ impl Found {
         self.methods.iter().map(row).collect()
     }
 
-    fn print(&self, command: &Certify) -> Result<(), ClientError> {
+    fn print(&self, all: bool, threat: &ThreatArg) -> Result<(), ClientError> {
         let of = self.certificates.len() as u64;
         let mut rows = table(&["method", "certified by it", "by it or one before", "95 % CI"], &[1, 2]);
-        for ByMethod { method, own, together } in self.by_method(command.all) {
+        for ByMethod { method, own, together } in self.by_method(all) {
             let (so_far, interval) = match &together {
                 Some(so_far) => (rate(so_far.hits(), so_far.of()), interval(so_far)),
                 None => (rate(0, 0), String::new()),
@@ -160,8 +171,7 @@ impl Found {
                 .map(|verdict| self.verdicts(verdict));
         let late = self.late();
         print(&format!(
-            "{of} samples under {}: {misclassified} misclassified, {} that the bounds are too loose for, {failed} failed, {late} not finished",
-            command.threat,
+            "{of} samples under {threat}: {misclassified} misclassified, {} that the bounds are too loose for, {failed} failed, {late} not finished",
             unknown - late
         ))?;
         if let Some(reason) = self.certificates.iter().find(|found| found.verdict() == CertificateVerdict::Failed) {
@@ -192,8 +202,8 @@ impl Found {
         Some(format!("nothing is certified, which says nothing against the model: {wanted}"))
     }
 
-    fn as_json(&self, model: &str, version: &str, data: &str, command: &Certify) -> Value {
-        let by_method = self.by_method(command.all).into_iter().map(|ByMethod { method, own, together }| {
+    fn as_json(&self, model: &str, version: &str, data: &str, all: bool, threat: &ThreatArg) -> Value {
+        let by_method = self.by_method(all).into_iter().map(|ByMethod { method, own, together }| {
             let together = together.map(|t| json!({ "certified": t.hits(), "low": t.low(), "high": t.high() }));
             json!({ "method": method.name(), "certified": own, "together": together })
         });
@@ -216,7 +226,7 @@ impl Found {
             "model": model,
             "version": version,
             "data": data,
-            "threat": command.threat.to_string(),
+            "threat": threat.to_string(),
             "methods": self.methods.iter().map(|method| method.name()).collect::<Vec<_>>(),
             "samples": self.certificates.len(),
             "certified": self.certified(),
