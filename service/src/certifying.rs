@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use assay_attack::{Attack, Cancel, Cost, Norm};
+use assay_attack::{Cancel, Cost, Norm};
 use assay_audit::Certifies;
 use assay_certify::{
     Answer, Certificate, Certifier, CertifierOptions, CertifyError, Deciding, Job, Method, Neighbourhood, Progress,
@@ -71,11 +71,8 @@ pub(crate) fn evaluations(samples: usize, methods: &[Method]) -> u64 {
 
 /// Evaluations that answering a property counts for: all attacks on an input of each box, and every bound of each case. It is a number that can be told before.
 pub(crate) fn decisions(property: &Property) -> u64 {
-    let worst = |attack: &Box<dyn Attack>| {
-        let Cost { queries, gradients } = attack.worst_case();
-        queries.saturating_add(gradients)
-    };
-    let each = Deciding::default().attacks.iter().map(worst).fold(0, u64::saturating_add);
+    let costs = Deciding::default().attacks.into_iter().map(|attack| attack.worst_case());
+    let each = costs.map(|Cost { queries, gradients }| queries.saturating_add(gradients)).fold(0, u64::saturating_add);
     let boxes: HashSet<_> = property.cases.iter().map(|case| Arc::as_ptr(&case.region)).collect();
     each.saturating_mul(boxes.len() as u64).saturating_add(evaluations(property.cases.len(), &Method::ALL))
 }
