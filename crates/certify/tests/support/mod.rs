@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stdout, clippy::panic)]
 
 pub(crate) mod compared;
+pub(crate) mod nets;
 
 use assay_certify::{Certificate, Certifier, CertifierOptions, CertifyError, Job, Method};
 use assay_graph::{Canonical, Model};
