@@ -285,12 +285,7 @@ impl OnnxClassifier {
             chunk.extend(derived.inputs(objective, range));
         }
         self.fill(&mut chunks, derived.most);
-        let mut parts = batch::run(&derived.engine, chunks, cancel).inspect_err(|error| {
-            if let RunError::Runtime(_) = error {
-                tracing::warn!(%error, samples = n, "a run failed: the sessions of the gradient are opened anew");
-                self.derived.forget(&derived);
-            }
-        })?;
+        let mut parts = self.ran(&derived, chunks, cancel)?;
         let loss = match &derived.loss {
             Some(name) => head(batch::rows(&mut parts, name, &sizes, 1)?, n).into_iter().collect(),
             None => Vec::new(),
@@ -299,6 +294,16 @@ impl OnnxClassifier {
             logits: head(batch::rows(&mut parts, &derived.logits, &sizes, classes)?, n),
             loss,
             gradient: head(batch::rows(&mut parts, &derived.gradient, &sizes, features)?, n),
+        })
+    }
+
+    /// What runs of a gradient's sessions give. Those of which one failed are opened anew for who comes next.
+    fn ran(&self, derived: &Arc<Derived>, chunks: Vec<Tensors>, cancel: &Cancel) -> Result<Vec<Tensors>, RunError> {
+        batch::run(&derived.engine, chunks, cancel).inspect_err(|error| {
+            if let RunError::Runtime(_) = error {
+                tracing::warn!(%error, "a run failed: the sessions of the gradient are opened anew");
+                self.derived.forget(derived);
+            }
         })
     }
 
@@ -548,22 +553,18 @@ mod tests {
     use super::*;
     use crate::Library;
 
-    /// `x + t[x]`, which is nowhere beyond the four rows of `t`.
-    fn table() -> Model {
-        let node = |operator: &str, inputs: &[&str], output: &str| {
-            Node::new(operator, inputs.iter().map(|&name| Some(name.into())).collect(), vec![Some(output.into())])
-        };
-        let mut whole = node("Cast", &["x"], "i");
-        whole.attributes.insert("to".into(), 7_i64.into());
+    /// `x W` with `W` of two rows.
+    fn linear() -> Model {
         let mut graph = Graph::default();
-        graph.name = "table".into();
-        graph.nodes.extend([whole, node("Gather", &["t", "i"], "y"), node("Add", &["x", "y"], "z")]);
+        graph.name = "linear".into();
+        let inputs = ["x", "w"].iter().map(|&name| Some(name.into())).collect();
+        graph.nodes.push(Node::new("MatMul", inputs, vec![Some("z".into())]));
         let value = |name: &str| {
             ValueInfo::new(name, DataType::Float, vec![Dimension::Symbol("n".into()), Dimension::Known(2)])
         };
         graph.inputs.push(value("x"));
         graph.outputs.push(value("z"));
-        graph.initializers.insert("t".into(), Tensor::floats(&[4], &[0.0, 1.0, 2.0, 3.0]));
+        graph.initializers.insert("w".into(), Tensor::floats(&[2, 2], &[1.0, 2.0, 3.0, -1.0]));
         Model::new(17, graph)
     }
 
@@ -572,15 +573,21 @@ mod tests {
         let Ok(runtime) = OnnxRuntime::load(&Library::default()).inspect_err(|e| println!("skipped: {e}")) else {
             return;
         };
-        let model = OnnxClassifier::from_bytes(&runtime, &table().to_bytes(), &ClassifierOptions::default()).unwrap();
+        let model = OnnxClassifier::from_bytes(&runtime, &linear().to_bytes(), &ClassifierOptions::default()).unwrap();
         let of = Of::Loss(Loss::CrossEntropy);
-        let gradient = |x: Array2<f32>| model.gradient(x.view(), Loss::CrossEntropy, &[Class(0)], None);
-        let expected = gradient(array![[1.0, 2.0]]).unwrap();
+        let x = array![[1.0, 2.0]];
+        let gradient = || model.gradient(x.view(), Loss::CrossEntropy, &[Class(0)], None).unwrap().gradient;
+        let expected = gradient();
         let used = model.derived(of, 1).unwrap();
-        assert_eq!(gradient(array![[1.0, 2.0]]).unwrap().logits, expected.logits);
+        assert_eq!(gradient(), expected);
         assert!(Arc::ptr_eq(&used, &model.derived(of, 1).unwrap()));
-        assert!(matches!(gradient(array![[1.0, 9.0]]), Err(RunError::Runtime(_))));
+        // Three values where the model takes two, which no caller can ask for.
+        let wrong = Array::Float(Array2::zeros((1, 3)).into_dyn());
+        let labels = Array::Int(ndarray::ArrayD::zeros(vec![1]));
+        let named = [("x".to_owned(), wrong), (used.labels.clone().unwrap(), labels)];
+        let failed = model.ran(&used, vec![Tensors::from_iter(named)], &Cancel::default());
+        assert!(matches!(failed, Err(RunError::Runtime(_))), "{failed:?}");
         assert!(!Arc::ptr_eq(&used, &model.derived(of, 1).unwrap()));
-        assert_eq!(gradient(array![[1.0, 2.0]]).unwrap().gradient, expected.gradient);
+        assert_eq!(gradient(), expected);
     }
 }
