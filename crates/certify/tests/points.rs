@@ -13,7 +13,7 @@ use assay_runtime::{Array, Class, Classifier, ClassifierOptions, Engine, EngineO
 use ndarray::{Array2, ArrayView2, ArrayViewD, Axis};
 use support::compared::{MARABOU, RUNS, file, flat, indices};
 use support::nets::{FEATURES, nets};
-use support::{certifier, certify, margins, runtime};
+use support::{certifier, certify, runtime};
 
 const POINTS: usize = 100_000;
 /// Points in one run.
@@ -30,11 +30,16 @@ struct Promised {
 }
 
 impl Promised {
-    fn of(certifier: &mut Certifier, x: &Array2<f32>, neighbourhood: Neighbourhood<'_>, methods: &[Method]) -> Self {
-        let logits = certifier.classifier().logits(x.view()).unwrap();
-        let label = (0..logits.ncols()).max_by(|&a, &b| logits[[0, a]].total_cmp(&logits[[0, b]])).unwrap();
-        let labels = [Class(label as u32)];
-        let job = Job { images: x.view(), labels: &labels, neighbourhood, methods, until: Until::All };
+    /// Of the class that the net gives to the sample.
+    fn of<'a>(
+        certifier: &mut Certifier,
+        x: &'a Array2<f32>,
+        labels: &'a [Class; 1],
+        neighbourhood: Neighbourhood<'a>,
+        methods: &'a [Method],
+    ) -> Self {
+        let label = labels[0].index();
+        let job = Job { images: x.view(), labels, neighbourhood, methods, until: Until::All };
         let certificate = certify(certifier, &job).swap_remove(0);
         let inside = methods.iter().map(|&m| (m, certifier.intermediate(&neighbourhood, &x.view(), m).unwrap()));
         let inside = inside.collect();
@@ -74,6 +79,12 @@ impl Promised {
     }
 }
 
+fn label(certifier: &Certifier, x: &Array2<f32>) -> [Class; 1] {
+    let logits = certifier.classifier().logits(x.view()).unwrap();
+    let label = (0..logits.ncols()).max_by(|&a, &b| logits[[0, a]].total_cmp(&logits[[0, b]])).unwrap();
+    [Class(label as u32)]
+}
+
 /// The net with the values inside it as outputs.
 struct Watched {
     engine: Engine,
@@ -90,7 +101,7 @@ impl Watched {
         let values = promised.inside.iter().flat_map(|(_, inside)| inside.iter().map(|(value, _)| value.clone()));
         for value in values {
             // The input itself may be read by what is not affine.
-            let is_new = whole.graph.outputs.iter().all(|output| output.name != value) && value.to_string() != input;
+            let is_new = whole.graph.outputs.iter().all(|output| output.value != value) && value.to_string() != input;
             whole.graph.outputs.extend(is_new.then(|| ValueInfo::untyped(value)));
         }
         let engine = Engine::start(runtime, &whole.to_bytes(), &EngineOptions::default()).unwrap();
@@ -175,7 +186,9 @@ fn no_point_of_small_nets_leaves_the_bounds() {
         let clean = x.row(0).to_vec();
         for (norm, eps) in [(Norm::Linf, 0.02), (Norm::L2, 0.1), (Norm::L1, 0.4)] {
             let threat = Threat { norm, eps: eps.to_string().parse().unwrap(), bounds: Bounds::new(0.0, 1.0).unwrap() };
-            let promised = Promised::of(&mut certifier, &x, Neighbourhood::Threat(&threat), &Method::ALL);
+            let labels = label(&certifier, &x);
+            let around = Neighbourhood::Threat(&threat);
+            let promised = Promised::of(&mut certifier, &x, &labels, around, &Method::ALL);
             let watched = Watched::new(&runtime, &certifier, &promised);
             let end = |by: f32| -> Vec<f32> { clean.iter().map(|x| (x + by).clamp(0.0, 1.0)).collect() };
             let (low, high) = (end(-eps as f32), end(eps as f32));
@@ -202,7 +215,8 @@ fn no_point_of_the_competitions_networks_leaves_the_bounds() {
         let mut certifier =
             Certifier::load(&runtime, &material.path(&file(&run)), &options, &CertifierOptions::default()).unwrap();
         let around = Neighbourhood::Boxes { lower: lower.view(), upper: upper.view() };
-        let promised = Promised::of(&mut certifier, &x, around, &[Method::Ibp, Method::Crown]);
+        let labels = label(&certifier, &x);
+        let promised = Promised::of(&mut certifier, &x, &labels, around, &[Method::Ibp, Method::Crown]);
         let watched = Watched::new(&runtime, &certifier, &promised);
         let ends = [lower.as_slice().unwrap(), upper.as_slice().unwrap()];
         let project = |point: &mut [f32]| {

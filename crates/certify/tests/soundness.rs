@@ -6,7 +6,7 @@ mod support;
 
 use assay_attack::{Bounds, Norm, Threat};
 use assay_certify::{Certifier, CertifyError, Job, Method, Neighbourhood, Progress, Until, Verdict};
-use assay_reference::Random;
+use assay_reference::{Net, Random};
 use assay_runtime::{Cancel, Class, Classifier, RunError};
 use ndarray::{Array2, ArrayView1};
 use proptest::prelude::*;
