@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 # ONNX Runtime's Linux builds report usage unless told not to before they start.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-gradients bench-forms bench-load bench-serving bench-training bench-variants results-pruning results-feature-maps fuzz clean
+.PHONY: help setup build demo models test test-all test-peers test-cuda lint lint-rust lint-deploy bench bench-attacks bench-certify bench-gradients bench-forms bench-load bench-serving bench-training bench-variants results-pruning results-feature-maps fuzz clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -128,6 +128,11 @@ bench-serving: setup build $(TARGET)/peers/.bench-ready $(TARGET)/serving-peers/
 bench-load: setup build ## Load a server with more than it can answer, with an audit beside, and for half an hour while models come and go
 	$(PYTHON) benches/load.py --bin $(abspath $(TARGET))/release $(ARGS)
 
+# ARGS="--write" puts the table into docs/performance.md. ASSAY_REFERENCE is a folder with networks and instances of the verification competitions.
+bench-certify: setup $(TARGET)/certify-peers/.ready ## Compare certificates with auto_LiRPA's, in processes that work in turn
+	$(CARGO) build --release --locked -p assay-benches --bin certifier
+	$(TARGET)/certify-peers/bin/python benches/peers/certify.py --certifier $(abspath $(TARGET))/release/certifier --python $(abspath $(TARGET))/certify-peers/bin/python --folder $(abspath $(TARGET))/certificates $(ARGS)
+
 # ARGS="--write" puts the tables into docs/performance.md; ARGS="--only TEXT" measures a part.
 bench-forms: setup ## Compare the forms that a derivative can take, and the options of sessions
 	$(CARGO) build --release --locked -p assay-benches --bin forms
@@ -137,6 +142,13 @@ bench-forms: setup ## Compare the forms that a derivative can take, and the opti
 $(TARGET)/serving-peers/.ready: benches/peers/serving-requirements.txt
 	$(PYTHON) -m venv $(TARGET)/serving-peers
 	$(TARGET)/serving-peers/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# auto_LiRPA says that it wants a PyTorch which there is not for the Python of today.
+$(TARGET)/certify-peers/.ready: benches/peers/certify-requirements.txt
+	$(PYTHON) -m venv $(TARGET)/certify-peers
+	$(TARGET)/certify-peers/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(TARGET)/certify-peers/bin/pip install --quiet --disable-pip-version-check --no-deps auto_LiRPA==0.3
 	@touch $@
 
 $(TARGET)/peers/.bench-ready: benches/peers/requirements.txt

@@ -2,7 +2,7 @@
 
 Each contender is a process of its own with two threads that certifies the same instances whenever it is told to, and the two work in turn. The table has the medians of
 the turns. Networks, instances and labels come from the folder ASSAY_REFERENCE; without it there is nothing to measure, which is said. auto_LiRPA runs in an environment of
-its own, with the versions that its release on PyPI wants (certify-requirements.txt).
+its own, with versions of the time of its release on PyPI (certify-requirements.txt).
 """
 import argparse
 import json
@@ -21,7 +21,7 @@ COMMAND = "make bench-certify"
 RUNS = {
     "mnist-net_256x2": ("mnistfc_2022seed|mnist-net_256x2|spec", 8),
     "cifar_base_kw": ("oval21|cifar_base_kw|spec", 4),
-    "Convnet_avgpool": ("verivital|avgpool|spec", 4),
+    "cifar10_small": ("marabou-cifar10|small|spec(untargeted)", 4),
     "resnet_2b": ("cifar10_resnet|resnet_2b|spec", 2),
 }
 METHODS = ["ibp", "crown-ibp", "crown", "alpha-crown"]

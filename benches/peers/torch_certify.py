@@ -14,6 +14,11 @@ import onnx
 import torch
 from auto_LiRPA import BoundedModule, BoundedTensor, PerturbationLpNorm
 
+# The release of auto_LiRPA on PyPI is of a time when attributes of a traced node were read like this, and members were not asked for with more words.
+torch._C.Node.__getitem__ = lambda node, name: getattr(node, node.kindOf(name))(name)
+members = BoundedModule._named_members
+BoundedModule._named_members = lambda self, get, prefix="", recurse=True, **_: members(self, get, prefix, recurse)
+
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "client/tests/peers"))
 from converted import exact  # noqa: E402
 
