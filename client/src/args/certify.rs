@@ -7,7 +7,8 @@ use assay_audit::Certification;
 use assay_certify::Method;
 use clap::Args as Group;
 
-use super::{Data, seconds};
+use super::Data;
+use super::values::seconds;
 use crate::spec::ThreatArg;
 
 /// Certificates of an audit.
