@@ -106,7 +106,7 @@ def audit(options) -> tuple[list[str], bool]:
             job.wait()
             jobs = json.loads(server.assay("--output", "json", "audit", "--list"))
             for job in next(iter(jobs.values())):
-                subprocess.run(server.command("audit", "--cancel", job["id"]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                subprocess.run(server.command("audit", "--cancel", job["job"]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(1)
     lines, good = [], True
     for which, aim in (("p50", None), ("p99", 2.0)):

@@ -11,8 +11,8 @@ import numpy
 import onnxruntime
 
 sys.path.insert(0, sys.argv[1])
-import open_inference_pb2 as messages  # noqa: E402
-import open_inference_pb2_grpc as stubs  # noqa: E402
+from inference import open_inference_pb2 as messages  # noqa: E402
+from inference import service_pb2_grpc as stubs  # noqa: E402
 
 _, _, ADDRESS, MODEL, FILE = sys.argv
 THREADS = 2

@@ -46,8 +46,9 @@ def assay(binaries: pathlib.Path, models: pathlib.Path):
 
 
 def python(scratch: pathlib.Path, net: str, file: pathlib.Path):
-    protocol, port = ROOT / "proto/inference", free_port()
-    protos = sorted(path.name for path in protocol.glob("*.proto"))
+    protocol, port = ROOT / "proto", free_port()
+    # They name each other from the folder above.
+    protos = sorted(str(path.relative_to(protocol)) for path in protocol.glob("inference/*.proto"))
     compiler = [sys.executable, "-m", "grpc_tools.protoc", f"-I{protocol}", f"--python_out={scratch}", f"--grpc_python_out={scratch}"]
     subprocess.run(compiler + protos, check=True)
     return running([sys.executable, HERE / "grpc_server.py", scratch, f"127.0.0.1:{port}", net, file], port)
