@@ -11,10 +11,12 @@ import json
 import os
 import pathlib
 import platform
+import re
 import statistics
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 import numpy
 import onnxruntime
@@ -23,25 +25,26 @@ import serving_processes as processes
 from contest import ROOT, write
 
 BATCHES = [1, 2, 4, 8, 16, 32, 64]
+PHASES = ["decode", "queue", "compute", "encode"]
 
 
 def processor() -> str:
     return next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
 
 
-def in_process(file: pathlib.Path, seconds: float) -> tuple[float, float]:
-    """Microseconds of one image, and images a second at the best size of a batch, of one session with a thread for each processor."""
+def in_process(file: pathlib.Path, seconds: float, threads: int, batches: list[int]) -> tuple[float, float]:
+    """Microseconds of one image, and images a second at the best size of a batch, of one session of so many threads."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = os.cpu_count()
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     feed = session.get_inputs()[0]
     shape = [size for size in feed.shape[1:]]
     best, alone = 0.0, 0.0
-    for batch in BATCHES:
+    for batch in batches:
         data = {feed.name: numpy.random.default_rng(0).random([batch, *shape], dtype=numpy.float32)}
         session.run(None, data)
         times, start = [], time.perf_counter()
-        while time.perf_counter() - start < seconds / len(BATCHES):
+        while time.perf_counter() - start < seconds / len(batches):
             begin = time.perf_counter()
             session.run(None, data)
             times.append(time.perf_counter() - begin)
@@ -59,6 +62,26 @@ def bench(assay: pathlib.Path, model: str, server: str | None, options: argparse
     return {run["concurrency"]: run for run in runs}
 
 
+def phases(assay: pathlib.Path, net: str, server: str, admin: int, options: argparse.Namespace) -> str:
+    """Where the time of a request goes that one caller waits for."""
+
+    def totals() -> dict[str, tuple[float, float]]:
+        text = urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics").read().decode()
+        found = {}
+        for phase in PHASES:
+            values = [re.search(rf'^assay_{phase}_duration_seconds_{which}{{model="{net}"}} (\S+)$', text, re.M) for which in ("sum", "count")]
+            found[phase] = tuple(float(value[1]) for value in values)
+        return found
+
+    before = totals()
+    run = bench(assay, net, server, argparse.Namespace(**(vars(options) | {"concurrency": "1"})))[1]
+    after = totals()
+    means = {phase: (after[phase][0] - before[phase][0]) / (after[phase][1] - before[phase][1]) * 1e6 for phase in PHASES}
+    whole = run["latency_seconds"]["mean"] * 1e6
+    parts = ", ".join(f"{phase} {mean:.0f}" for phase, mean in means.items())
+    return f"{net}, one caller, microseconds of a request on average: {whole:.0f}, of these {parts}; the rest, {whole - sum(means.values()):.0f}, is HTTP/2, the loopback network, the load generator and threads that wake each other."
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--assay", type=pathlib.Path, required=True)
@@ -70,10 +93,12 @@ def main() -> None:
     parser.add_argument("--peers", default="oip,python,mlserver")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    lines = []
+    lines, notes = [], []
     with tempfile.TemporaryDirectory() as scratch:
         for net in options.nets.split(","):
-            lines += measured(net, options, pathlib.Path(scratch))
+            rows, note = measured(net, options, pathlib.Path(scratch))
+            lines += rows
+            notes += ["", note]
     callers = [int(number) for number in options.concurrency.split(",")]
     heads = [f"{name}, {number}" for number in callers for name in ("images/s", "p50 ms", "p99 ms")]
     table = [
@@ -82,17 +107,19 @@ def main() -> None:
         "| net | who answers | " + " | ".join(heads) + " |",
         "|---" * (2 + len(heads)) + "|",
         *lines,
+        *notes,
     ]
     print("\n".join(table))
     if options.write:
         write("make bench-serving", table)
 
 
-def measured(net: str, options: argparse.Namespace, scratch: pathlib.Path) -> list[str]:
+def measured(net: str, options: argparse.Namespace, scratch: pathlib.Path) -> tuple[list[str], str]:
     file = sorted((options.models / net).glob("*/model.onnx"))[-1]
     peers = [peer for peer in options.peers.split(",") if peer]
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(processes.assay(options.assay, options.models))
+        admin = processes.free_port()
+        ours = stack.enter_context(processes.assay(options.assay, options.models, admin))
         servers = {"assay": (net, ours)}
         if "oip" in peers:
             servers["assay, Open Inference Protocol"] = (f"oip://{ours}/{net}", None)
@@ -102,15 +129,20 @@ def measured(net: str, options: argparse.Namespace, scratch: pathlib.Path) -> li
         if "mlserver" in peers:
             address = stack.enter_context(processes.mlserver(scratch, net, file))
             servers["MLServer"] = (f"oip://{address}/{net}", None)
-        inside, turns = [], {name: [] for name in servers}
+        inside, single, turns = [], [], {name: [] for name in servers}
         for _ in range(options.turns):
-            inside.append(in_process(file, options.seconds))
+            inside.append(in_process(file, options.seconds, os.cpu_count(), BATCHES))
+            single.append(in_process(file, options.seconds / len(BATCHES), 1, [1])[0])
             for name, (model, server) in servers.items():
                 turns[name].append(bench(options.assay, model, server, options))
+        note = phases(options.assay, net, ours, admin, options)
     alone, best = (statistics.median(values) for values in zip(*inside))
     callers = [int(number) for number in options.concurrency.split(",")]
     empty = " | – | – | –" * (len(callers) - 1)
-    lines = [f"| {net} | the session in a process: one image; best batch | {best:,.0f} | {alone / 1e3:.3f} | –{empty} |"]
+    lines = [
+        f"| {net} | the session in a process: one image; best batch | {best:,.0f} | {alone / 1e3:.3f} | –{empty} |",
+        f"| {net} | the same with one thread, as the server has it: one image | – | {statistics.median(single) / 1e3:.3f} | –{empty} |",
+    ]
     for name, runs in turns.items():
         cells = []
         for number in callers:
@@ -118,7 +150,7 @@ def measured(net: str, options: argparse.Namespace, scratch: pathlib.Path) -> li
             cells.append(f"{median(lambda run: run['samples_per_second']):,.0f}")
             cells += [f"{median(lambda run: run['latency_seconds'][which]) * 1e3:.3f}" for which in ("p50", "p99")]
         lines.append(f"| {net} | {name} | " + " | ".join(cells) + " |")
-    return lines
+    return lines, note
 
 
 main()

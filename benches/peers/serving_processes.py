@@ -38,8 +38,8 @@ def running(command: list, port: int, env: dict | None = None):
         process.wait(60)
 
 
-def assay(binaries: pathlib.Path, models: pathlib.Path):
-    port, admin = free_port(), free_port()
+def assay(binaries: pathlib.Path, models: pathlib.Path, admin: int):
+    port = free_port()
     settings = [f"grpc.listen=127.0.0.1:{port}", f"admin.listen=127.0.0.1:{admin}", "log.level=warn"]
     command = [binaries / "assay-server", "--models", models]
     return running(command + [part for setting in settings for part in ("--set", setting)], port)

@@ -1,8 +1,11 @@
 //! A classifier that counts, as it goes, what attacks spend on it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use assay_graph::Loss;
@@ -30,6 +33,14 @@ impl Metered {
         self.spent.fetch_add(samples as u64, Ordering::Relaxed);
     }
 
+    /// Evaluates a batch, and notes how long that took.
+    fn step<T>(&self, evaluate: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let evaluated = evaluate();
+        self.metrics.stepped(self.rpc, &self.hosted.name, began.elapsed());
+        evaluated
+    }
+
     fn gradients(&self, samples: usize) {
         self.metrics.differentiated(self.rpc, &self.hosted.name, samples);
         self.spent.fetch_add(samples as u64, Ordering::Relaxed);
@@ -43,7 +54,7 @@ impl Classifier for Metered {
 
     fn logits(&self, x: ArrayView2<'_, f32>) -> Result<Array2<f32>, RunError> {
         self.queries(x.nrows());
-        self.hosted.logits(&x, &self.cancel)
+        self.step(|| self.hosted.logits(&x, &self.cancel))
     }
 
     fn gradient(
@@ -54,11 +65,11 @@ impl Classifier for Metered {
         targets: Option<&[Class]>,
     ) -> Result<Evaluated, RunError> {
         self.gradients(x.nrows());
-        self.hosted.differentiate(&x, Objective::Loss { loss, labels, targets }, &self.cancel)
+        self.step(|| self.hosted.differentiate(&x, Objective::Loss { loss, labels, targets }, &self.cancel))
     }
 
     fn vjp(&self, x: ArrayView2<'_, f32>, cotangent: ArrayView2<'_, f32>) -> Result<Evaluated, RunError> {
         self.gradients(x.nrows());
-        self.hosted.differentiate(&x, Objective::Cotangent(cotangent), &self.cancel)
+        self.step(|| self.hosted.differentiate(&x, Objective::Cotangent(cotangent), &self.cancel))
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     repository::{Hosted, Repository},
     rpc::COTANGENT,
     rpcs,
-    statistics::{Failure, Ledger, Statistics},
+    statistics::{Failure, Ledger, Served, Statistics},
     status::{CODES, code_name},
     tls::Handshake,
 };
@@ -40,8 +40,8 @@ pub(crate) const ANYBODY: &str = "_anybody";
 /// Label of a call that is about no model.
 pub(crate) const NO_MODEL: &str = "_none";
 
-const SECONDS: [f64; 15] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
+const SECONDS: [f64; 17] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
 const SAMPLES: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 /// Metrics under the names that Triton gives them, which its dashboards and autoscalers read. Labels: model and version.
@@ -132,6 +132,7 @@ impl Metrics {
             for verdict in assay_audit::Verdict::ALL {
                 counter!("assay_audits_total", "verdict" => verdict.name()).absolute(0);
             }
+            let _ = histogram!("assay_audit_duration_seconds");
             gauge!("assay_models_loaded").set(0.0);
             gauge!("assay_models_failed").set(0.0);
             for what in WATCHED {
@@ -209,6 +210,21 @@ impl Metrics {
         });
     }
 
+    /// A request for predictions was answered.
+    pub(crate) fn served(&self, model: &str, served: &Served) {
+        let (model, Served { input, output, .. }) = (model.to_owned(), *served);
+        self.record(|| {
+            histogram!("assay_decode_duration_seconds", "model" => model.clone()).record(input);
+            histogram!("assay_encode_duration_seconds", "model" => model).record(output);
+        });
+    }
+
+    /// An attack or an audit evaluated a batch.
+    pub(crate) fn stepped(&self, rpc: &'static str, model: &str, took: Duration) {
+        let model = model.to_owned();
+        self.record(|| histogram!("assay_attack_step_duration_seconds", "rpc" => rpc, "model" => model).record(took));
+    }
+
     /// `Gradient` answered samples of an objective: the name of a loss, or [`COTANGENT`].
     pub(crate) fn pulled_back(&self, model: &str, objective: &'static str, samples: usize) {
         let model = model.to_owned();
@@ -262,9 +278,12 @@ impl Metrics {
         self.record(|| histogram!("assay_certify_duration_seconds", "rpc" => rpc, "model" => model).record(time));
     }
 
-    /// An audit reached its verdict.
-    pub(crate) fn audited(&self, verdict: assay_audit::Verdict) {
-        self.record(|| counter!("assay_audits_total", "verdict" => verdict.name()).increment(1));
+    /// An audit reached its verdict, so long after it was begun.
+    pub(crate) fn audited(&self, verdict: assay_audit::Verdict, took: Duration) {
+        self.record(|| {
+            counter!("assay_audits_total", "verdict" => verdict.name()).increment(1);
+            histogram!("assay_audit_duration_seconds").record(took);
+        });
     }
 
     /// How many audits are in each state.
@@ -415,6 +434,8 @@ fn register_model(name: &str) {
     }
     let name = name.to_owned();
     let _ = histogram!("assay_batch_size", "model" => name.clone());
+    let _ = histogram!("assay_decode_duration_seconds", "model" => name.clone());
+    let _ = histogram!("assay_encode_duration_seconds", "model" => name.clone());
     let _ = histogram!("assay_queue_duration_seconds", "model" => name.clone());
     let _ = histogram!("assay_run_size", "model" => name.clone());
     let _ = histogram!("assay_compute_duration_seconds", "model" => name.clone());
@@ -432,6 +453,7 @@ fn register_model(name: &str) {
     for rpc in ["Attack", "WeightSurface", "QuoteAudit", "Audit"] {
         counter!("assay_attack_queries_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
         counter!("assay_attack_gradients_total", "rpc" => rpc, "model" => name.clone()).absolute(0);
+        let _ = histogram!("assay_attack_step_duration_seconds", "rpc" => rpc, "model" => name.clone());
     }
 }
 
@@ -464,6 +486,16 @@ fn describe() {
     describe_gauge!("assay_requests_in_flight", "Calls that are running, by RPC.");
     describe_histogram!("assay_batch_size", "Samples of the batch of a call, by model.");
     describe_histogram!(
+        "assay_decode_duration_seconds",
+        Unit::Seconds,
+        "Time that reading the batch of an answered prediction took, by model."
+    );
+    describe_histogram!(
+        "assay_encode_duration_seconds",
+        Unit::Seconds,
+        "Time that writing the answer of a prediction took, by model."
+    );
+    describe_histogram!(
         "assay_queue_duration_seconds",
         Unit::Seconds,
         "Time that the first batch of a run of a model waited for a session, by model."
@@ -486,6 +518,11 @@ fn describe() {
         "assay_attack_gradients_total",
         "Samples that attacks and audits evaluated forward and backward, by what spent them and model."
     );
+    describe_histogram!(
+        "assay_attack_step_duration_seconds",
+        Unit::Seconds,
+        "Time that one evaluation of a batch by an attack or an audit took, with the wait for a session, by what asked and model."
+    );
     describe_counter!(
         "assay_certify_samples_total",
         "Samples by what asked for certificates, model, method and what that method made of them; method none: misclassified, failed, or not finished in time (late)."
@@ -500,6 +537,11 @@ fn describe() {
         "Audits that the server has, by state: queued, running, done, failed or cancelled."
     );
     describe_counter!("assay_audits_total", "Finished audits, by verdict.");
+    describe_histogram!(
+        "assay_audit_duration_seconds",
+        Unit::Seconds,
+        "Time from when an audit was begun to its verdict, with the time that no server had it."
+    );
     describe_gauge!("assay_harden_jobs", "Jobs of Harden, by state: queued, running, stopped, failed or done.");
     describe_counter!("assay_harden_epochs_total", "Epochs that jobs of Harden finished.");
     describe_counter!(

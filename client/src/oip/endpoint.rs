@@ -141,7 +141,11 @@ impl Endpoint {
         let mut client = self.client.clone();
         let mut again = 0;
         loop {
-            tokio::time::sleep_until(self.turn(samples)).await;
+            let turn = self.turn(samples);
+            // The runtime's timer counts in milliseconds: it would wait for the next one where the turn is now.
+            if turn > Instant::now() {
+                tokio::time::sleep_until(turn).await;
+            }
             self.note(samples);
             let answer = self.in_time(request.clone(), async |request| client.model_infer(request).await).await;
             match answer {

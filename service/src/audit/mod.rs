@@ -375,7 +375,8 @@ impl Audits {
         job.change(|status| status.held = input == Input::LeftOff);
         // Whoever has the report finds it counted.
         if let Some(verdict) = verdict {
-            metrics.audited(verdict);
+            let begun = job.look(|status| status.record.started.unwrap_or(status.record.created));
+            metrics.audited(verdict, SystemTime::from(begun).elapsed().unwrap_or_default());
         }
         self.end(job, input);
         count(&jobs, metrics);

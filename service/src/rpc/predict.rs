@@ -31,7 +31,9 @@ pub(super) async fn predict(core: &Core, request: &Request<PredictRequest>) -> R
             predictions: logits.rows().into_iter().map(|row| most_probable(&row, top, labels)).collect(),
             logits: Some(tensor::encode(&logits.view(), &[logits.ncols()])),
         };
-        Ok((answer, Served { samples: evaluated, input, output: began.elapsed() }))
+        let served = Served { samples: evaluated, input, output: began.elapsed() };
+        core.metrics.served(&hosted.name, &served);
+        Ok((answer, served))
     });
     answer.await
 }

@@ -61,6 +61,9 @@ async fn two_models_are_compared_on_registered_data() {
     assert!(report.rendered[0].text.contains(PRUNED));
     assert!(report.rendered[1].text.contains("<html"));
     assert_eq!(server.metric("assay_audits_total{verdict=\"pass\"}"), Some(1.0));
+    assert_eq!(server.metric("assay_audit_duration_seconds_count"), Some(1.0));
+    let steps = format!("assay_attack_step_duration_seconds_count{{rpc=\"Audit\",model=\"{MODEL}\"}}");
+    assert!(server.metric(&steps) > Some(0.0));
 
     // People find it on the admin port.
     let (status, list) = server.admin("/audits");

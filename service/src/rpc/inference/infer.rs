@@ -58,5 +58,7 @@ async fn answer(
         ..ModelInferResponse::default()
     };
     wanted.write(&predicted.logits, hosted, &mut response);
-    Ok((response, Served { samples: predicted.evaluated, input, output: began.elapsed() }))
+    let served = Served { samples: predicted.evaluated, input, output: began.elapsed() };
+    core.metrics.served(&hosted.name, &served);
+    Ok((response, served))
 }
