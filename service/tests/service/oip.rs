@@ -12,7 +12,9 @@ use assay_proto::{
 };
 use tonic::{Code, Status};
 
-use crate::harness::{INPUT, MODEL, OUTPUT, Running, floats, fp32, images, infer_request, predict_request, violated};
+use crate::harness::{
+    INPUT, MODEL, OUTPUT, Running, attack_request, floats, fp32, images, infer_request, predict_request, violated,
+};
 
 /// The bits of the logits that `Predict` gives.
 async fn predicted(server: &Running, input: v1::Tensor) -> Vec<u32> {
@@ -345,6 +347,12 @@ async fn statistics_count_what_was_inferred() {
     ] {
         assert_eq!(server.metric(metric), Some(value), "{metric}");
     }
+    // Whatever else the model runs for.
+    let mut attack = server.client().await.attack(attack_request(2, &[("steps", "2")])).await.unwrap().into_inner();
+    while attack.message().await.unwrap().is_some() {}
+    let later = statistics(MODEL, "").await.unwrap().remove(0).inference_stats.unwrap();
+    assert_eq!(later.compute_infer.unwrap().count, 2);
+    assert!(later.compute_infer.unwrap().ns > times.compute_infer.unwrap().ns);
     assert_eq!(statistics(MODEL, "3").await.unwrap_err().code(), Code::NotFound);
     assert_eq!(statistics("", "1").await.unwrap_err().code(), Code::InvalidArgument);
 }

@@ -28,6 +28,10 @@ pub(super) fn of(core: &Core, request: &ModelStatisticsRequest) -> Result<ModelS
 
 fn told(hosted: &Hosted) -> ModelStatistics {
     let of = &hosted.statistics;
+    let success = of.success.count();
+    // Clients divide by these counts, and perf_analyzer gives up where they are not the same: each is that of the requests that were answered by the model.
+    let evaluated = success.saturating_sub(of.cache_hit.count());
+    let stage = |timed: &Timed| Some(StatisticDuration { count: evaluated, ns: timed.ns() });
     ModelStatistics {
         name: hosted.name.clone(),
         version: hosted.version.to_string(),
@@ -35,12 +39,12 @@ fn told(hosted: &Hosted) -> ModelStatistics {
         inference_count: of.samples(),
         execution_count: of.runs(),
         inference_stats: Some(InferStatistics {
-            success: duration(&of.success),
+            success: Some(StatisticDuration { count: success, ns: of.success.ns() }),
             fail: Some(failed(of)),
-            queue: duration(&of.queue),
-            compute_input: duration(&of.input),
-            compute_infer: duration(&of.infer),
-            compute_output: duration(&of.output),
+            queue: stage(&of.queue),
+            compute_input: stage(&of.input),
+            compute_infer: stage(&of.infer),
+            compute_output: stage(&of.output),
             cache_hit: duration(&of.cache_hit),
             cache_miss: duration(&of.cache_miss),
         }),
