@@ -7,7 +7,7 @@ mod support;
 
 use assay_attack::{Bounds, Norm, Threat};
 use assay_certify::{Certificate, Certifier, CertifierOptions, Ends, Job, Method, Neighbourhood, Until};
-use assay_graph::{Value, ValueInfo};
+use assay_graph::{Dimension, Value, ValueInfo};
 use assay_reference::{Random, material};
 use assay_runtime::{Array, Class, Classifier, ClassifierOptions, Engine, EngineOptions, OnnxRuntime, Tensors};
 use ndarray::{Array2, ArrayView2, ArrayViewD, Axis};
@@ -48,6 +48,10 @@ impl Promised {
 
     /// Whether a value is inside its bounds, and each margin above its own, at all of these points.
     fn holds_at(&self, points: &ArrayView2<'_, f32>, watched: &Watched) {
+        points.axis_chunks_iter(Axis(0), watched.batch).for_each(|points| self.holds_at_all(&points, watched));
+    }
+
+    fn holds_at_all(&self, points: &ArrayView2<'_, f32>, watched: &Watched) {
         let found = watched.run(points);
         let logits = floats(&found, &watched.logits);
         let classes = logits.shape()[1];
@@ -91,6 +95,8 @@ struct Watched {
     input: String,
     shape: Vec<usize>,
     logits: Value,
+    /// Points in one run: some files take one, and no more.
+    batch: usize,
 }
 
 impl Watched {
@@ -104,8 +110,13 @@ impl Watched {
             let is_new = whole.graph.outputs.iter().all(|output| output.value != value) && value.to_string() != input;
             whole.graph.outputs.extend(is_new.then(|| ValueInfo::untyped(value)));
         }
+        let given = whole.graph.inputs.iter().find(|given| given.value.to_string() == input).unwrap();
+        let batch = match given.shape.as_deref().and_then(|shape| shape.first()) {
+            Some(Dimension::Known(size)) => *size,
+            _ => BATCH,
+        };
         let engine = Engine::start(runtime, &whole.to_bytes(), &EngineOptions::default()).unwrap();
-        Self { engine, input, shape: certifier.classifier().spec().sample_shape.clone(), logits }
+        Self { engine, input, shape: certifier.classifier().spec().sample_shape.clone(), logits, batch }
     }
 
     /// The values at these points, by their names.
